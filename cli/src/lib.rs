@@ -1,0 +1,1 @@
+//! The tengyun command: one file a verb; the composition root of `tengyun up`.

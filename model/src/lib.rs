@@ -1,0 +1,30 @@
+//! The shared words of tengyun: units, ids, names, nodes, workloads, assignments, usage.
+//!
+//! Plain values with checked constructors. This package has no dependencies and does no IO; every
+//! other package speaks in its words, and nothing here knows how a word is stored or sent.
+
+pub mod assignment;
+pub mod id;
+pub mod name;
+pub mod node;
+pub mod policy;
+pub mod unit;
+pub mod usage;
+pub mod workload;
+
+pub use assignment::{AssignedInstance, Assignment, Exit, InstanceStatus, Phase};
+pub use id::{
+    BootId, Epoch, Generation, Incarnation, InstanceId, MachineId, NodeId, OperationId, Revision,
+    Sequence, WorkloadId,
+};
+pub use name::{DepartmentPath, Name, NameError, NodeName, WorkloadKey};
+pub use node::{
+    Capacity, CgroupVersion, Control, Disk, Enforcement, EnforcementLevel, Inventory, NodeFacts,
+};
+pub use policy::Band;
+pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
+pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report};
+pub use workload::{
+    Class, Constraints, FileSpec, Kind, MovePolicy, PortSpec, Resources, Restart, RestartMode,
+    Stop, WorkloadSpec,
+};

@@ -1,0 +1,18 @@
+//! Compiles the protocol without `protoc` and writes the descriptor set for reflection.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["model", "agent", "operator", "journal"].map(|f| format!("tengyun/v1/{f}.proto"));
+    for file in &files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(&files, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    // Maps are ordered so that the same message always has the same bytes.
+    tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! Entries: every fact, wish and decision, with the moment it was accepted; and what comes of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use tengyun_model::{
+    At, Generation, InstanceId, InstanceStatus, Mebibytes, MeterRecord, Millicores, NodeFacts,
+    NodeId, NodeUsage, OperationId, Revision, WorkloadId, WorkloadKey, WorkloadSpec,
+};
+
+use crate::plan::Plan;
+
+/// One accepted command and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The moment; never before the previous entry's.
+    pub at: At,
+    /// What happened, is wished or was decided.
+    pub command: Command,
+}
+
+/// A fact, a wish or a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Fact: a scheduler began to write.
+    BeginEpoch,
+    /// Fact: a node joined, or joined again with other facts.
+    RegisterNode(NodeFacts),
+    /// Wish: run this workload in this revision.
+    ApplyWorkload {
+        /// The client's id of the wish; a repeated one changes nothing.
+        operation: OperationId,
+        /// What to run.
+        spec: WorkloadSpec,
+    },
+    /// Wish: stop every instance and keep the workload.
+    StopWorkload {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which.
+        key: WorkloadKey,
+    },
+    /// Wish: stop every instance and forget the workload.
+    DeleteWorkload {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which.
+        key: WorkloadKey,
+    },
+    /// Wish: set these knobs; others return to their defaults.
+    SetPolicy {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Knob names and values.
+        values: BTreeMap<String, u64>,
+    },
+    /// Fact: instances of a node changed, or are gone.
+    ObserveInstances {
+        /// The node.
+        node: NodeId,
+        /// The generation its agent worked by.
+        generation: Generation,
+        /// Only those that changed.
+        instances: Vec<InstanceStatus>,
+        /// Instances that the node no longer has.
+        gone: Vec<InstanceId>,
+    },
+    /// Decision: carry out these moves.
+    CommitPlan(Plan),
+    /// Fact: these readings are kept; the agent may forget them.
+    AcknowledgeMeters {
+        /// The node.
+        node: NodeId,
+        /// Cumulative readings.
+        meters: Vec<MeterRecord>,
+    },
+    /// Volatile fact: what a node used.
+    ReportUsage {
+        /// The node.
+        node: NodeId,
+        /// What was measured.
+        usage: NodeUsage,
+    },
+    /// Volatile fact: a node's agent is there.
+    ConnectNode(NodeId),
+    /// Volatile fact: a node's agent went away.
+    DisconnectNode(NodeId),
+}
+
+impl Command {
+    /// Returns true when the command is journaled before it is applied.
+    pub const fn is_durable(&self) -> bool {
+        match self {
+            Self::BeginEpoch
+            | Self::RegisterNode(_)
+            | Self::ApplyWorkload { .. }
+            | Self::StopWorkload { .. }
+            | Self::DeleteWorkload { .. }
+            | Self::SetPolicy { .. }
+            | Self::ObserveInstances { .. }
+            | Self::CommitPlan(_)
+            | Self::AcknowledgeMeters { .. } => true,
+            Self::ReportUsage { .. } | Self::ConnectNode(_) | Self::DisconnectNode(_) => false,
+        }
+    }
+}
+
+/// What came of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It changed the state so.
+    Applied(Effect),
+    /// It was refused and changed nothing.
+    Refused(Refusal),
+}
+
+/// How an entry changed the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing more to say.
+    Done,
+    /// A node is known under this id.
+    Node(NodeId),
+    /// A workload is new.
+    Created(WorkloadId, Revision),
+    /// A workload has a new revision.
+    Updated(WorkloadId, Revision),
+    /// The wish was fulfilled already.
+    Unchanged(WorkloadId, Revision),
+    /// A plan was carried out: how many moves hold, and how many were stale.
+    Planned {
+        /// Moves that hold.
+        accepted: u32,
+        /// Moves that the present state refused.
+        stale: u32,
+    },
+}
+
+/// A normal answer that says no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No workload has this key.
+    UnknownWorkload(WorkloadKey),
+    /// No node has this id.
+    UnknownNode(NodeId),
+    /// No instance has this id.
+    UnknownInstance(InstanceId),
+    /// The same operation id came with another wish.
+    OperationReused(OperationId),
+    /// The workload is being deleted.
+    Deleting(WorkloadKey),
+    /// A field has a value that cannot be; which, and what would be right.
+    BadField {
+        /// The field, as in the manifest.
+        field: &'static str,
+        /// What would be right.
+        expected: String,
+    },
+    /// The kind or feature comes in a later version.
+    NotSupportedYet(&'static str),
+    /// A change of kind or class needs a delete first.
+    Immutable(&'static str),
+    /// No such knob.
+    UnknownKnob(String),
+    /// A knob's value is out of its range, or against another knob.
+    BadKnob {
+        /// The knob.
+        name: String,
+        /// The least or most allowed, in words.
+        expected: String,
+    },
+    /// A limit of the state would be passed.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The node lacks CPU.
+    NoCpu {
+        /// Wanted.
+        wanted: Millicores,
+        /// Left.
+        left: Millicores,
+    },
+    /// The node lacks memory.
+    NoMemory {
+        /// Wanted.
+        wanted: Mebibytes,
+        /// Left.
+        left: Mebibytes,
+    },
+    /// The node lacks disk space.
+    NoDisk {
+        /// Wanted.
+        wanted: Mebibytes,
+        /// Left.
+        left: Mebibytes,
+    },
+    /// The node lacks processes and threads.
+    NoPids {
+        /// Wanted.
+        wanted: u64,
+        /// Left.
+        left: u64,
+    },
+    /// The node's port is taken.
+    PortTaken(u16),
+    /// The node lacks a named counter.
+    NoCounter {
+        /// The counter.
+        name: String,
+        /// Wanted.
+        wanted: u64,
+        /// Left.
+        left: u64,
+    },
+    /// The node lacks a label.
+    NoLabel {
+        /// The label.
+        name: String,
+        /// The value wanted.
+        value: String,
+    },
+    /// A workload that must not share a node is there.
+    AntiAffinity(WorkloadKey),
+    /// The label's value has more instances than others already.
+    Spread(String),
+    /// The node's agent is away.
+    NodeAway,
+    /// The node's use is not known; without data there is no overcommitment.
+    NoData,
+    /// A move refers to what is no longer so.
+    Stale(&'static str),
+}
+
+impl Refusal {
+    /// Returns a stable word for machines.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownWorkload(_) => "unknown-workload",
+            Self::UnknownNode(_) => "unknown-node",
+            Self::UnknownInstance(_) => "unknown-instance",
+            Self::OperationReused(_) => "operation-reused",
+            Self::Deleting(_) => "deleting",
+            Self::BadField { .. } => "bad-field",
+            Self::NotSupportedYet(_) => "not-supported-yet",
+            Self::Immutable(_) => "immutable",
+            Self::UnknownKnob(_) => "unknown-knob",
+            Self::BadKnob { .. } => "bad-knob",
+            Self::TooMany { .. } => "too-many",
+            Self::NoCpu { .. } => "no-cpu",
+            Self::NoMemory { .. } => "no-memory",
+            Self::NoDisk { .. } => "no-disk",
+            Self::NoPids { .. } => "no-pids",
+            Self::PortTaken(_) => "port-taken",
+            Self::NoCounter { .. } => "no-counter",
+            Self::NoLabel { .. } => "no-label",
+            Self::AntiAffinity(_) => "anti-affinity",
+            Self::Spread(_) => "spread",
+            Self::NodeAway => "node-away",
+            Self::NoData => "no-data",
+            Self::Stale(_) => "stale",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownWorkload(key) => write!(f, "no workload is called {key}"),
+            Self::UnknownNode(node) => write!(f, "no node has the id {node}"),
+            Self::UnknownInstance(instance) => write!(f, "no instance has the id {instance}"),
+            Self::OperationReused(id) => write!(f, "operation {id} was another wish before"),
+            Self::Deleting(key) => write!(f, "workload {key} is being deleted"),
+            Self::BadField { field, expected } => write!(f, "{field} must be {expected}"),
+            Self::NotSupportedYet(what) => write!(f, "{what} is not supported yet"),
+            Self::Immutable(what) => write!(f, "{what} of a workload cannot change"),
+            Self::UnknownKnob(name) => write!(f, "no knob is called {name}"),
+            Self::BadKnob { name, expected } => write!(f, "knob {name} must be {expected}"),
+            Self::TooMany { what, limit } => write!(f, "there may be at most {limit} {what}"),
+            Self::NoCpu { wanted, left } => write!(f, "wants {wanted} CPU, {left} left"),
+            Self::NoMemory { wanted, left } => write!(f, "wants {wanted} memory, {left} left"),
+            Self::NoDisk { wanted, left } => write!(f, "wants {wanted} disk, {left} left"),
+            Self::NoPids { wanted, left } => write!(f, "wants {wanted} processes, {left} left"),
+            Self::PortTaken(port) => write!(f, "port {port} is taken"),
+            Self::NoCounter { name, wanted, left } => {
+                write!(f, "wants {wanted} of counter {name}, {left} left")
+            }
+            Self::NoLabel { name, value } => write!(f, "has no label {name}={value}"),
+            Self::AntiAffinity(key) => write!(f, "runs {key}, which must not share a node with it"),
+            Self::Spread(label) => write!(f, "would make {label} uneven by more than one"),
+            Self::NodeAway => write!(f, "its agent is away"),
+            Self::NoData => write!(f, "its use is not known yet"),
+            Self::Stale(what) => write!(f, "{what} is no longer so"),
+        }
+    }
+}

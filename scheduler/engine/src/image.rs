@@ -1,0 +1,141 @@
+//! An image: the durable state as plain values, for snapshots and for comparing two states.
+//!
+//! Two states that were made by the same durable entries have equal images.
+
+use std::collections::BTreeMap;
+
+use tengyun_model::{
+    At, Epoch, Generation, InstanceId, InstanceStatus, MeterRecord, NodeFacts, NodeId, OperationId,
+    Revision, Sequence, WorkloadId, WorkloadSpec,
+};
+
+use crate::command::Effect;
+use crate::plan::StopReason;
+
+/// All durable state. Every list is in ascending order of ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The last durable entry in it.
+    pub sequence: Sequence,
+    /// The moment of that entry.
+    pub at: At,
+    /// The present reign.
+    pub epoch: Epoch,
+    /// The next free node id.
+    pub next_node: NodeId,
+    /// The next free workload id.
+    pub next_workload: WorkloadId,
+    /// The next free instance id.
+    pub next_instance: InstanceId,
+    /// Shifts ever accepted.
+    pub moves_total: u64,
+    /// How often the policy was set.
+    pub policy_version: u64,
+    /// The knobs that differ from their defaults.
+    pub policy: BTreeMap<String, u64>,
+    /// Nodes.
+    pub nodes: Vec<NodeImage>,
+    /// Workloads.
+    pub workloads: Vec<WorkloadImage>,
+    /// Instances.
+    pub instances: Vec<InstanceImage>,
+    /// Operations remembered against repetition.
+    pub operations: Vec<OperationImage>,
+    /// Journaled meters.
+    pub meters: Vec<MeterImage>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeImage {
+    /// Its id.
+    pub id: NodeId,
+    /// What its agent said.
+    pub facts: NodeFacts,
+    /// The version of its assignment.
+    pub generation: Generation,
+    /// When it joined first.
+    pub joined: At,
+}
+
+/// What its department wishes of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkloadWish {
+    /// Run.
+    Run,
+    /// Stop and keep.
+    Stop,
+    /// Stop and forget.
+    Delete,
+}
+
+/// One workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadImage {
+    /// Its id.
+    pub id: WorkloadId,
+    /// The revisions still in use, the present one among them.
+    pub revisions: BTreeMap<Revision, WorkloadSpec>,
+    /// The present revision.
+    pub revision: Revision,
+    /// What is wished.
+    pub wish: WorkloadWish,
+    /// When it was applied last.
+    pub applied: At,
+}
+
+/// What the scheduler wants of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InstanceWish {
+    /// Run.
+    Run,
+    /// Stop, for this reason.
+    Stop(StopReason),
+}
+
+/// One instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceImage {
+    /// Its workload.
+    pub workload: WorkloadId,
+    /// Which copy, from 0.
+    pub ordinal: u32,
+    /// The revision it runs.
+    pub revision: Revision,
+    /// Where it is, once placed.
+    pub node: Option<NodeId>,
+    /// What is wanted of it.
+    pub wish: InstanceWish,
+    /// The copy it replaces, while that one lives.
+    pub replaces: Option<InstanceId>,
+    /// What its agent said last; `status.instance` is its id.
+    pub status: InstanceStatus,
+    /// When it was created.
+    pub created: At,
+    /// When it was placed; 0 while it waits.
+    pub placed: At,
+    /// When its copy of the workload was last shifted, through whatever instances.
+    pub moved: Option<At>,
+}
+
+/// One remembered operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationImage {
+    /// Its id.
+    pub id: OperationId,
+    /// What came of it.
+    pub effect: Effect,
+    /// When.
+    pub at: At,
+}
+
+/// One journaled meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterImage {
+    /// The node.
+    pub node: NodeId,
+    /// The workload that pays.
+    pub workload: WorkloadId,
+    /// The cumulative reading.
+    pub record: MeterRecord,
+}

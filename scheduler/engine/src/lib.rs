@@ -1,0 +1,21 @@
+//! The pure engine: every fact, wish and decision; the state they make; and what to do next.
+//!
+//! No clock, no IO, no randomness, no floating point: the same entries give the same state and the
+//! same plans on every machine. Only [`State::apply`] changes a [`State`].
+#![forbid(unsafe_code, clippy::float_arithmetic)]
+
+pub mod check;
+pub mod command;
+pub mod explain;
+pub mod image;
+pub mod place;
+pub mod plan;
+pub mod policy;
+pub mod predict;
+pub mod state;
+
+pub use command::{Command, Effect, Entry, Outcome, Refusal};
+pub use image::{Image, InstanceImage, MeterImage, NodeImage, OperationImage, WorkloadImage};
+pub use plan::{Move, Plan, ShiftReason, StopReason};
+pub use policy::{Knob, Policy};
+pub use state::State;

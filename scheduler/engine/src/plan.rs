@@ -1,0 +1,66 @@
+//! A plan: moves proposed on one state, re-checked one by one when they are applied.
+
+use tengyun_model::{InstanceId, NodeId, Sequence};
+
+/// Moves, and the state they were made on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The number of durable entries applied to the state that the plan was made on.
+    pub base: Sequence,
+    /// The moves, in the order they are to be applied.
+    pub moves: Vec<Move>,
+}
+
+/// One change of what runs where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// A waiting instance starts on a node.
+    Start {
+        /// Which.
+        instance: InstanceId,
+        /// Where.
+        node: NodeId,
+    },
+    /// A copy starts on another node (or in a new revision); the old one stops when it is healthy.
+    Shift {
+        /// The old copy.
+        instance: InstanceId,
+        /// Where it is.
+        from: NodeId,
+        /// Where the new copy starts.
+        to: NodeId,
+        /// Why.
+        reason: ShiftReason,
+    },
+    /// An instance stops.
+    Stop {
+        /// Which.
+        instance: InstanceId,
+        /// Why.
+        reason: StopReason,
+    },
+}
+
+/// Why an instance shifts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ShiftReason {
+    /// Its node is worth emptying.
+    Consolidate,
+    /// Its node is above the ceiling.
+    Overload,
+    /// Its workload has a newer revision.
+    Revision,
+}
+
+/// Why an instance stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopReason {
+    /// Its workload no longer wants it.
+    NotWanted,
+    /// Its replacement is healthy.
+    Replaced,
+    /// Others need the room; it is queued again.
+    Evicted,
+    /// It is a replacement that did not become healthy in time.
+    GivenUp,
+}

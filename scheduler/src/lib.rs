@@ -1,0 +1,1 @@
+//! The scheduler daemon: one writer, a durable journal, and the operator and agent services.
