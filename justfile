@@ -1,0 +1,37 @@
+# The checks of this project. `just check` before every submission.
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Everything a submission must pass.
+check: fmt clippy test doc deny
+
+# Formatting.
+fmt:
+    cargo fmt --all --check
+
+# Lints, as errors.
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Every test; those that lack root or a kernel feature say so and are skipped.
+test:
+    cargo test --workspace --locked
+
+# Documentation without broken links.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Licences, bans and sources of dependencies, where cargo-deny is installed.
+deny:
+    @if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; else echo "cargo-deny is not installed: cargo install --locked cargo-deny"; fi
+
+# The agent's cost beside the physical floors.
+bench-agent:
+    cargo bench -p tengyun-agent --bench sampling
+
+# Time from submission to running with 100 instances on one node.
+bench-submit:
+    cargo build --release --workspace --locked
+    cargo bench -p tengyun-tests --bench submit
