@@ -1,6 +1,10 @@
 //! The wire of tengyun: generated messages, their conversion to and from the model, and the limits
 //! and peer checks that both sides of every connection share.
 
+pub mod convert;
+pub mod limits;
+pub mod uds;
+
 /// The generated messages and services of package `tengyun.v1`.
 #[expect(
     missing_docs,

@@ -1,0 +1,85 @@
+//! The limits of every connection, set explicitly: what the libraries do by default is no promise.
+//!
+//! Numbers from `reliability.md` §4.4. A connection has no greatest age: a Unix socket needs no
+//! rebalancing, and an agent's stream is meant to stay.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Server};
+
+use crate::v1::agent_service_client::AgentServiceClient;
+use crate::v1::agent_service_server::{AgentService, AgentServiceServer};
+use crate::v1::operator_service_client::OperatorServiceClient;
+use crate::v1::operator_service_server::{OperatorService, OperatorServiceServer};
+
+/// The most streams one connection may have open: an operator's tool needs a few.
+pub const STREAMS_MAX: u32 = 64;
+/// The most streams reset for a peer's own faults before the connection is closed (rapid reset).
+pub const LOCAL_ERROR_RESETS_MAX: usize = 128;
+/// The most streams reset by the peer before they were accepted (rapid reset).
+pub const PENDING_ACCEPT_RESETS_MAX: usize = 20;
+/// The most bytes of the headers of one call; ours have a few hundred.
+pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// How long a call may take until its answer begins. A stream's answer begins at once, so this
+/// never cuts a stream.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a silent peer is asked whether it is there; without it a partitioned agent never
+/// noticed.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a silent peer may take to answer.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The most calls of one connection that are worked on at the same time; more are refused.
+pub const CALLS_MAX: usize = 32;
+/// The most bytes of one message from an operator: two of the largest specifications.
+pub const OPERATOR_BYTES_MAX: usize = 1024 * 1024;
+/// The most bytes of one message from an agent: a full report of the largest node.
+pub const AGENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most bytes of one message sent by anybody; the library's default is none.
+pub const SENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most connections of one socket: a few hundred agents of one machine and some operators.
+pub const CONNECTIONS_MAX: usize = 512;
+/// How long a connection to a socket may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Returns a server with every limit set.
+pub fn server() -> Server {
+    Server::builder()
+        .accept_http1(false)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
+        .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .timeout(CALL_TIMEOUT)
+        .concurrency_limit_per_connection(CALLS_MAX)
+        .load_shed(true)
+}
+
+/// Serves agents within the limits of their messages.
+pub fn agent_server<T: AgentService>(service: T) -> AgentServiceServer<T> {
+    AgentServiceServer::new(service)
+        .max_decoding_message_size(AGENT_BYTES_MAX)
+        .max_encoding_message_size(SENT_BYTES_MAX)
+}
+
+/// Serves operators within the limits of their messages.
+pub fn operator_server<T: OperatorService>(service: T) -> OperatorServiceServer<T> {
+    OperatorServiceServer::new(service)
+        .max_decoding_message_size(OPERATOR_BYTES_MAX)
+        .max_encoding_message_size(SENT_BYTES_MAX)
+}
+
+/// Calls a scheduler as an agent.
+pub fn agent_client(channel: Channel) -> AgentServiceClient<Channel> {
+    AgentServiceClient::new(channel)
+        .max_decoding_message_size(SENT_BYTES_MAX)
+        .max_encoding_message_size(AGENT_BYTES_MAX)
+}
+
+/// Calls a scheduler as an operator.
+pub fn operator_client(channel: Channel) -> OperatorServiceClient<Channel> {
+    OperatorServiceClient::new(channel)
+        .max_decoding_message_size(SENT_BYTES_MAX)
+        .max_encoding_message_size(OPERATOR_BYTES_MAX)
+}
