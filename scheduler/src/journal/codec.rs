@@ -1,0 +1,241 @@
+//! Journal messages to and from the engine's entries.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+use tengyun_engine::{Command, Entry, Move, Plan, ShiftReason, StopReason};
+use tengyun_model::{At, Generation, InstanceId, NodeId, OperationId, Sequence};
+use tengyun_proto::convert::ConvertError;
+use tengyun_proto::v1::{self, journal_entry as wire};
+
+/// Tells why bytes are not entries.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CodecError {
+    /// They are not a message.
+    #[error("the row is not a batch of entries")]
+    Decode(#[from] prost::DecodeError),
+    /// A field has a value that cannot be.
+    #[error("{0}")]
+    Convert(#[from] ConvertError),
+    /// A field that must be there is not.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A field has an unknown value.
+    #[error("{0} is not known to this version")]
+    Unknown(&'static str),
+}
+
+/// Encodes one batch of entries.
+pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
+    let entries = entries.iter().map(entry_to_wire).collect();
+    v1::JournalBatch { entries }.encode_to_vec()
+}
+
+/// Decodes one batch of entries.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, CodecError> {
+    let batch = v1::JournalBatch::decode(bytes)?;
+    batch.entries.into_iter().map(entry_from_wire).collect()
+}
+
+fn entry_to_wire(entry: &Entry) -> v1::JournalEntry {
+    v1::JournalEntry {
+        at_millis: entry.at.millis(),
+        command: Some(command_to_wire(&entry.command)),
+    }
+}
+
+fn command_to_wire(command: &Command) -> wire::Command {
+    match command {
+        Command::BeginEpoch => wire::Command::BeginEpoch(v1::BeginEpoch {}),
+        Command::RegisterNode(facts) => {
+            wire::Command::RegisterNode(v1::RegisterNode { facts: Some(facts.into()) })
+        }
+        Command::ApplyWorkload { operation, spec } => {
+            wire::Command::ApplyWorkload(v1::ApplyWorkload {
+                operation_id: operation.to_string(),
+                spec: Some(spec.into()),
+            })
+        }
+        Command::StopWorkload { operation, key } => wire::Command::StopWorkload(v1::StopWorkload {
+            operation_id: operation.to_string(),
+            key: Some(key.into()),
+        }),
+        Command::DeleteWorkload { operation, key } => {
+            wire::Command::DeleteWorkload(v1::DeleteWorkload {
+                operation_id: operation.to_string(),
+                key: Some(key.into()),
+            })
+        }
+        Command::SetPolicy { operation, values } => {
+            wire::Command::SetPolicy(v1::SetPolicyCommand {
+                operation_id: operation.to_string(),
+                values: policy_to_wire(values),
+            })
+        }
+        Command::ObserveInstances { node, generation, instances, gone } => {
+            wire::Command::ObserveInstances(v1::ObserveInstances {
+                node: node.get(),
+                generation: generation.get(),
+                instances: instances.iter().map(Into::into).collect(),
+                gone: gone.iter().map(|i| i.get()).collect(),
+            })
+        }
+        Command::CommitPlan(plan) => wire::Command::CommitPlan(v1::CommitPlan {
+            base: plan.base.get(),
+            moves: plan.moves.iter().map(move_to_wire).collect(),
+        }),
+        Command::AcknowledgeMeters { node, meters } => {
+            wire::Command::AcknowledgeMeters(v1::AcknowledgeMeters {
+                node: node.get(),
+                meters: meters.iter().map(Into::into).collect(),
+            })
+        }
+        Command::ReportUsage { node, usage } => wire::Command::ReportUsage(v1::ReportUsage {
+            node: node.get(),
+            usage: Some(usage.into()),
+        }),
+        Command::ConnectNode(node) => {
+            wire::Command::ConnectNode(v1::ConnectNode { node: node.get() })
+        }
+        Command::DisconnectNode(node) => {
+            wire::Command::DisconnectNode(v1::DisconnectNode { node: node.get() })
+        }
+    }
+}
+
+fn entry_from_wire(entry: v1::JournalEntry) -> Result<Entry, CodecError> {
+    let command = entry.command.ok_or(CodecError::Unknown("the command"))?;
+    Ok(Entry { at: At::from_millis(entry.at_millis), command: command_from_wire(command)? })
+}
+
+fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
+    Ok(match command {
+        wire::Command::BeginEpoch(_) => Command::BeginEpoch,
+        wire::Command::RegisterNode(m) => {
+            Command::RegisterNode(m.facts.ok_or(CodecError::Missing("facts"))?.try_into()?)
+        }
+        wire::Command::ApplyWorkload(m) => Command::ApplyWorkload {
+            operation: operation(&m.operation_id)?,
+            spec: m.spec.ok_or(CodecError::Missing("spec"))?.try_into()?,
+        },
+        wire::Command::StopWorkload(m) => Command::StopWorkload {
+            operation: operation(&m.operation_id)?,
+            key: m.key.ok_or(CodecError::Missing("key"))?.try_into()?,
+        },
+        wire::Command::DeleteWorkload(m) => Command::DeleteWorkload {
+            operation: operation(&m.operation_id)?,
+            key: m.key.ok_or(CodecError::Missing("key"))?.try_into()?,
+        },
+        wire::Command::SetPolicy(m) => Command::SetPolicy {
+            operation: operation(&m.operation_id)?,
+            values: policy_from_wire(m.values),
+        },
+        wire::Command::ObserveInstances(m) => Command::ObserveInstances {
+            node: NodeId::new(m.node),
+            generation: Generation::new(m.generation),
+            instances: m.instances.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            gone: m.gone.into_iter().map(InstanceId::new).collect(),
+        },
+        wire::Command::CommitPlan(m) => Command::CommitPlan(Plan {
+            base: Sequence::new(m.base),
+            moves: m.moves.into_iter().map(move_from_wire).collect::<Result<_, _>>()?,
+        }),
+        wire::Command::AcknowledgeMeters(m) => Command::AcknowledgeMeters {
+            node: NodeId::new(m.node),
+            meters: m.meters.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        },
+        wire::Command::ReportUsage(m) => Command::ReportUsage {
+            node: NodeId::new(m.node),
+            usage: m.usage.ok_or(CodecError::Missing("usage"))?.try_into()?,
+        },
+        wire::Command::ConnectNode(m) => Command::ConnectNode(NodeId::new(m.node)),
+        wire::Command::DisconnectNode(m) => Command::DisconnectNode(NodeId::new(m.node)),
+    })
+}
+
+/// Parses an operation id.
+pub(crate) fn operation(text: &str) -> Result<OperationId, CodecError> {
+    OperationId::parse(text).ok_or(CodecError::Missing("operation_id"))
+}
+
+/// Knobs and values for the wire.
+pub(crate) fn policy_to_wire(values: &BTreeMap<String, u64>) -> Vec<v1::PolicyValue> {
+    values.iter().map(|(name, value)| v1::PolicyValue { name: name.clone(), value: *value }).collect()
+}
+
+/// Knobs and values from the wire.
+pub(crate) fn policy_from_wire(values: Vec<v1::PolicyValue>) -> BTreeMap<String, u64> {
+    values.into_iter().map(|v| (v.name, v.value)).collect()
+}
+
+fn move_to_wire(step: &Move) -> v1::Move {
+    use v1::r#move as kind;
+    let step = match *step {
+        Move::Start { instance, node } => {
+            kind::Move::Start(kind::Start { instance: instance.get(), node: node.get() })
+        }
+        Move::Shift { instance, from, to, reason } => kind::Move::Shift(kind::Shift {
+            instance: instance.get(),
+            from: from.get(),
+            to: to.get(),
+            reason: match reason {
+                ShiftReason::Consolidate => v1::ShiftReason::Consolidate,
+                ShiftReason::Overload => v1::ShiftReason::Overload,
+                ShiftReason::Revision => v1::ShiftReason::Revision,
+            }
+            .into(),
+        }),
+        Move::Stop { instance, reason } => kind::Move::Stop(kind::Stop {
+            instance: instance.get(),
+            reason: stop_reason_to_wire(reason).into(),
+        }),
+    };
+    v1::Move { r#move: Some(step) }
+}
+
+fn move_from_wire(step: v1::Move) -> Result<Move, CodecError> {
+    use v1::r#move as kind;
+    Ok(match step.r#move.ok_or(CodecError::Unknown("the move"))? {
+        kind::Move::Start(m) => {
+            Move::Start { instance: InstanceId::new(m.instance), node: NodeId::new(m.node) }
+        }
+        kind::Move::Shift(m) => Move::Shift {
+            instance: InstanceId::new(m.instance),
+            from: NodeId::new(m.from),
+            to: NodeId::new(m.to),
+            reason: match m.reason() {
+                v1::ShiftReason::Consolidate => ShiftReason::Consolidate,
+                v1::ShiftReason::Overload => ShiftReason::Overload,
+                v1::ShiftReason::Revision => ShiftReason::Revision,
+                v1::ShiftReason::Unspecified => {
+                    return Err(CodecError::Unknown("the reason of a shift"));
+                }
+            },
+        },
+        kind::Move::Stop(m) => Move::Stop {
+            instance: InstanceId::new(m.instance),
+            reason: stop_reason_from_wire(m.reason())?,
+        },
+    })
+}
+
+/// The reason of a stop for the wire.
+pub(crate) const fn stop_reason_to_wire(reason: StopReason) -> v1::StopReason {
+    match reason {
+        StopReason::NotWanted => v1::StopReason::NotWanted,
+        StopReason::Replaced => v1::StopReason::Replaced,
+        StopReason::Evicted => v1::StopReason::Evicted,
+        StopReason::GivenUp => v1::StopReason::GivenUp,
+    }
+}
+
+/// The reason of a stop from the wire.
+pub(crate) const fn stop_reason_from_wire(reason: v1::StopReason) -> Result<StopReason, CodecError> {
+    match reason {
+        v1::StopReason::NotWanted => Ok(StopReason::NotWanted),
+        v1::StopReason::Replaced => Ok(StopReason::Replaced),
+        v1::StopReason::Evicted => Ok(StopReason::Evicted),
+        v1::StopReason::GivenUp => Ok(StopReason::GivenUp),
+        v1::StopReason::Unspecified => Err(CodecError::Unknown("the reason of a stop")),
+    }
+}
