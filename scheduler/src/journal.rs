@@ -49,6 +49,14 @@ pub enum JournalError {
         /// The journal's file.
         path: String,
     },
+    /// Its lock cannot be made.
+    #[error("cannot make lock {path}")]
+    Lock {
+        /// The lock's file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The store failed.
     #[error("cannot {what} journal {path}")]
     Store {

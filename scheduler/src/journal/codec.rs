@@ -160,7 +160,10 @@ pub(crate) fn operation(text: &str) -> Result<OperationId, CodecError> {
 
 /// Knobs and values for the wire.
 pub(crate) fn policy_to_wire(values: &BTreeMap<String, u64>) -> Vec<v1::PolicyValue> {
-    values.iter().map(|(name, value)| v1::PolicyValue { name: name.clone(), value: *value }).collect()
+    values
+        .iter()
+        .map(|(name, value)| v1::PolicyValue { name: name.clone(), value: *value })
+        .collect()
 }
 
 /// Knobs and values from the wire.
@@ -230,7 +233,9 @@ pub(crate) const fn stop_reason_to_wire(reason: StopReason) -> v1::StopReason {
 }
 
 /// The reason of a stop from the wire.
-pub(crate) const fn stop_reason_from_wire(reason: v1::StopReason) -> Result<StopReason, CodecError> {
+pub(crate) const fn stop_reason_from_wire(
+    reason: v1::StopReason,
+) -> Result<StopReason, CodecError> {
     match reason {
         v1::StopReason::NotWanted => Ok(StopReason::NotWanted),
         v1::StopReason::Replaced => Ok(StopReason::Replaced),

@@ -1,0 +1,235 @@
+//! Snapshots: the engine's durable state to and from bytes.
+//!
+//! The bytes are canonical: equal states have equal bytes, so two replays are compared by them.
+
+use prost::Message as _;
+use tengyun_engine::image::{InstanceWish, WorkloadWish};
+use tengyun_engine::{
+    Effect, Image, InstanceImage, MeterImage, NodeImage, OperationImage, StopReason, WorkloadImage,
+};
+use tengyun_model::{At, Epoch, Generation, InstanceId, NodeId, Revision, Sequence, WorkloadId};
+use tengyun_proto::v1;
+
+use super::codec::{
+    CodecError, operation, policy_from_wire, policy_to_wire, stop_reason_from_wire,
+    stop_reason_to_wire,
+};
+
+const RUN: u32 = 0;
+const STOP: u32 = 1;
+const DELETE: u32 = 2;
+
+/// Encodes an image.
+pub(crate) fn encode(image: &Image) -> Vec<u8> {
+    v1::Snapshot {
+        sequence: image.sequence.get(),
+        at_millis: image.at.millis(),
+        epoch: image.epoch.get(),
+        next_node: image.next_node.get(),
+        next_workload: image.next_workload.get(),
+        next_instance: image.next_instance.get(),
+        moves_total: image.moves_total,
+        policy_version: image.policy_version,
+        policy: policy_to_wire(&image.policy),
+        nodes: image.nodes.iter().map(node_to_wire).collect(),
+        workloads: image.workloads.iter().map(workload_to_wire).collect(),
+        instances: image.instances.iter().map(instance_to_wire).collect(),
+        operations: image.operations.iter().map(operation_to_wire).collect(),
+        meters: image.meters.iter().map(meter_to_wire).collect(),
+    }
+    .encode_to_vec()
+}
+
+/// Decodes an image.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
+    let wire = v1::Snapshot::decode(bytes)?;
+    Ok(Image {
+        sequence: Sequence::new(wire.sequence),
+        at: At::from_millis(wire.at_millis),
+        epoch: Epoch::new(wire.epoch),
+        next_node: NodeId::new(wire.next_node),
+        next_workload: WorkloadId::new(wire.next_workload),
+        next_instance: InstanceId::new(wire.next_instance),
+        moves_total: wire.moves_total,
+        policy_version: wire.policy_version,
+        policy: policy_from_wire(wire.policy),
+        nodes: all(wire.nodes, node_from_wire)?,
+        workloads: all(wire.workloads, workload_from_wire)?,
+        instances: all(wire.instances, instance_from_wire)?,
+        operations: all(wire.operations, operation_from_wire)?,
+        meters: all(wire.meters, meter_from_wire)?,
+    })
+}
+
+fn all<W, M>(
+    wire: Vec<W>,
+    convert: impl Fn(W) -> Result<M, CodecError>,
+) -> Result<Vec<M>, CodecError> {
+    wire.into_iter().map(convert).collect()
+}
+
+fn node_to_wire(node: &NodeImage) -> v1::SnapshotNode {
+    v1::SnapshotNode {
+        node: node.id.get(),
+        facts: Some((&node.facts).into()),
+        generation: node.generation.get(),
+        joined_millis: node.joined.millis(),
+    }
+}
+
+fn node_from_wire(wire: v1::SnapshotNode) -> Result<NodeImage, CodecError> {
+    Ok(NodeImage {
+        id: NodeId::new(wire.node),
+        facts: wire.facts.ok_or(CodecError::Missing("facts"))?.try_into()?,
+        generation: Generation::new(wire.generation),
+        joined: At::from_millis(wire.joined_millis),
+    })
+}
+
+fn workload_to_wire(workload: &WorkloadImage) -> v1::SnapshotWorkload {
+    let revision = |(revision, spec): (&Revision, _)| v1::SnapshotRevision {
+        revision: revision.get(),
+        spec: Some(v1::WorkloadSpec::from(spec)),
+    };
+    v1::SnapshotWorkload {
+        workload: workload.id.get(),
+        revisions: workload.revisions.iter().map(revision).collect(),
+        revision: workload.revision.get(),
+        wish: match workload.wish {
+            WorkloadWish::Run => RUN,
+            WorkloadWish::Stop => STOP,
+            WorkloadWish::Delete => DELETE,
+        },
+        applied_millis: workload.applied.millis(),
+    }
+}
+
+fn workload_from_wire(wire: v1::SnapshotWorkload) -> Result<WorkloadImage, CodecError> {
+    let revision = |r: v1::SnapshotRevision| {
+        let spec = r.spec.ok_or(CodecError::Missing("spec"))?.try_into()?;
+        Ok::<_, CodecError>((Revision::new(r.revision), spec))
+    };
+    Ok(WorkloadImage {
+        id: WorkloadId::new(wire.workload),
+        revisions: wire.revisions.into_iter().map(revision).collect::<Result<_, _>>()?,
+        revision: Revision::new(wire.revision),
+        wish: match wire.wish {
+            RUN => WorkloadWish::Run,
+            STOP => WorkloadWish::Stop,
+            DELETE => WorkloadWish::Delete,
+            _ => return Err(CodecError::Unknown("the wish of a workload")),
+        },
+        applied: At::from_millis(wire.applied_millis),
+    })
+}
+
+fn instance_to_wire(instance: &InstanceImage) -> v1::SnapshotInstance {
+    let (wish, stop_reason) = match instance.wish {
+        InstanceWish::Run => (RUN, v1::StopReason::Unspecified),
+        InstanceWish::Stop(reason) => (STOP, stop_reason_to_wire(reason)),
+    };
+    v1::SnapshotInstance {
+        instance: instance.status.instance.get(),
+        workload: instance.workload.get(),
+        ordinal: instance.ordinal,
+        revision: instance.revision.get(),
+        node: instance.node.map(NodeId::get),
+        wish,
+        replaces: instance.replaces.map(InstanceId::get),
+        status: Some((&instance.status).into()),
+        stop_reason: stop_reason.into(),
+        created_millis: instance.created.millis(),
+        placed_millis: instance.placed.millis(),
+        moved_millis: instance.moved.map(At::millis),
+    }
+}
+
+fn instance_from_wire(wire: v1::SnapshotInstance) -> Result<InstanceImage, CodecError> {
+    Ok(InstanceImage {
+        workload: WorkloadId::new(wire.workload),
+        ordinal: wire.ordinal,
+        revision: Revision::new(wire.revision),
+        node: wire.node.map(NodeId::new),
+        wish: instance_wish(&wire)?,
+        replaces: wire.replaces.map(InstanceId::new),
+        created: At::from_millis(wire.created_millis),
+        placed: At::from_millis(wire.placed_millis),
+        moved: wire.moved_millis.map(At::from_millis),
+        status: wire.status.ok_or(CodecError::Missing("status"))?.try_into()?,
+    })
+}
+
+fn instance_wish(wire: &v1::SnapshotInstance) -> Result<InstanceWish, CodecError> {
+    match wire.wish {
+        RUN => Ok(InstanceWish::Run),
+        STOP => stop_reason_from_wire(wire.stop_reason()).map(InstanceWish::Stop),
+        _ => Err(CodecError::Unknown("the wish of an instance")),
+    }
+}
+
+fn operation_to_wire(operation: &OperationImage) -> v1::SnapshotOperation {
+    let (effect, first, second) = match operation.effect {
+        Effect::Done => ("done", 0, 0),
+        Effect::Node(node) => ("node", node.get(), 0),
+        Effect::Created(workload, revision) => ("created", workload.get(), revision.get()),
+        Effect::Updated(workload, revision) => ("updated", workload.get(), revision.get()),
+        Effect::Unchanged(workload, revision) => ("unchanged", workload.get(), revision.get()),
+        Effect::Planned { accepted, stale } => ("planned", accepted, stale),
+    };
+    v1::SnapshotOperation {
+        operation_id: operation.id.to_string(),
+        effect: effect.to_owned(),
+        workload: first,
+        revision: second,
+        at_millis: operation.at.millis(),
+    }
+}
+
+fn operation_from_wire(wire: v1::SnapshotOperation) -> Result<OperationImage, CodecError> {
+    let (workload, revision) = (WorkloadId::new(wire.workload), Revision::new(wire.revision));
+    let effect = match wire.effect.as_str() {
+        "done" => Effect::Done,
+        "node" => Effect::Node(NodeId::new(wire.workload)),
+        "created" => Effect::Created(workload, revision),
+        "updated" => Effect::Updated(workload, revision),
+        "unchanged" => Effect::Unchanged(workload, revision),
+        "planned" => Effect::Planned { accepted: wire.workload, stale: wire.revision },
+        _ => return Err(CodecError::Unknown("the effect of an operation")),
+    };
+    Ok(OperationImage {
+        id: operation(&wire.operation_id)?,
+        effect,
+        at: At::from_millis(wire.at_millis),
+    })
+}
+
+fn meter_to_wire(meter: &MeterImage) -> v1::SnapshotMeter {
+    v1::SnapshotMeter {
+        node: meter.node.get(),
+        workload: meter.workload.get(),
+        record: Some((&meter.record).into()),
+    }
+}
+
+fn meter_from_wire(wire: v1::SnapshotMeter) -> Result<MeterImage, CodecError> {
+    Ok(MeterImage {
+        node: NodeId::new(wire.node),
+        workload: WorkloadId::new(wire.workload),
+        record: wire.record.ok_or(CodecError::Missing("record"))?.try_into()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_to_stop_survives() {
+        for reason in
+            [StopReason::NotWanted, StopReason::Replaced, StopReason::Evicted, StopReason::GivenUp]
+        {
+            assert_eq!(stop_reason_from_wire(stop_reason_to_wire(reason)).unwrap(), reason);
+        }
+        assert!(stop_reason_from_wire(v1::StopReason::Unspecified).is_err());
+    }
+}
