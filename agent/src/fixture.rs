@@ -1,0 +1,46 @@
+//! Values for the tests of this package.
+
+use std::collections::BTreeMap;
+
+use tengyun_model::{
+    AssignedInstance, Class, Constraints, InstanceId, Kind, Mebibytes, Millicores, Millis,
+    MovePolicy, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
+};
+
+/// Makes an assigned service with this instance id.
+pub(crate) fn assigned(instance: u64) -> AssignedInstance {
+    let spec = WorkloadSpec {
+        key: "city/tests/unit/sleeper".parse().unwrap(),
+        kind: Kind::Service,
+        class: Class::Standard,
+        command: ["/bin/sleep", "1000"].map(str::to_owned).to_vec(),
+        files: Vec::new(),
+        env: BTreeMap::new(),
+        user: None,
+        ports: Vec::new(),
+        resources: Resources {
+            cpu: Millicores::new(100),
+            cpu_limit: None,
+            memory: Mebibytes::new(32),
+            disk: Mebibytes::ZERO,
+            pids: 64,
+        },
+        counted: BTreeMap::new(),
+        constraints: Constraints::default(),
+        instances: 1,
+        restart: Restart {
+            mode: RestartMode::Always,
+            backoff: Millis::new(100),
+            backoff_max: Millis::from_secs(10),
+        },
+        stop: Stop { signal: 15, grace: Millis::from_secs(2) },
+        move_policy: MovePolicy::Any,
+        startup: Millis::new(100),
+    };
+    AssignedInstance {
+        instance: InstanceId::new(instance),
+        ordinal: 0,
+        revision: Revision::new(1),
+        spec,
+    }
+}

@@ -1,0 +1,534 @@
+//! Control groups: one seam over the kernel's two kinds of them.
+//!
+//! A group is named by numbers and checked names only, always beneath the node's own group. This
+//! module does what it is told and reports what cannot be done; it decides no limit.
+
+mod control;
+mod own;
+mod v1;
+mod v2;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+use tengyun_model::{
+    CgroupVersion, Class, DepartmentPath, Mebibytes, Millicores, Name, NodeName, Resources,
+};
+
+pub(crate) use own::{OwnLimits, own_limits};
+
+use super::RunKey;
+
+/// The longest name of a department's group; the kernel takes 255 bytes, suffixes need a few.
+const GROUP_NAME_BYTES_MAX: usize = 200;
+/// How deep below the node's group a scan goes: class, department, instance.
+const SCAN_DEPTH: usize = 3;
+/// The most groups a scan lists in one directory; a bound against a tree that others fill.
+const SCAN_ENTRIES_MAX: usize = 100_000;
+
+/// Tells why a control group cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CgroupError {
+    /// The kernel refused an access.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl CgroupError {
+    /// Returns the kernel's answer in words, for a report.
+    pub(crate) fn reason(&self) -> String {
+        let Self::Io { source, .. } = self;
+        format!("{self}: {source}")
+    }
+}
+
+/// What a group can control or count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Controller {
+    /// Weight, quota and idle class.
+    Cpu,
+    /// The CPU counter.
+    Cpuacct,
+    /// The set of CPUs and memory nodes.
+    Cpuset,
+    /// Memory limit and counter.
+    Memory,
+    /// The number of processes and threads.
+    Pids,
+    /// Holding all processes still.
+    Freezer,
+}
+
+impl Controller {
+    /// Every controller, in the order in which a process joins.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Cpuset, Self::Freezer, Self::Memory, Self::Pids, Self::Cpuacct, Self::Cpu];
+
+    /// Returns the kernel's word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cpuacct => "cpuacct",
+            Self::Cpuset => "cpuset",
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Freezer => "freezer",
+        }
+    }
+
+    /// Parses the kernel's word.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.as_str() == text)
+    }
+}
+
+/// What the CPU counter of a group counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CpuUnit {
+    /// The file is one number of nanoseconds (v1 `cpuacct.usage`).
+    Nanoseconds,
+    /// The file has a line `usage_usec` (v2 `cpu.stat`).
+    MicrosecondsInStat,
+}
+
+/// What one group is held to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// CPU request: the weight among its siblings.
+    pub(crate) weight: Millicores,
+    /// CPU rate it must not exceed.
+    pub(crate) cpu: Option<Millicores>,
+    /// Memory it must not exceed.
+    pub(crate) memory: Option<Mebibytes>,
+    /// Processes and threads it must not exceed.
+    pub(crate) pids: Option<u64>,
+}
+
+impl Limits {
+    /// The most processes of an instance that asks for no number.
+    pub(crate) const PIDS_DEFAULT: u64 = 4096;
+
+    /// Takes the limits from what an instance asks for.
+    pub(crate) fn of(resources: &Resources) -> Self {
+        let pids = if resources.pids == 0 { Self::PIDS_DEFAULT } else { resources.pids };
+        Self {
+            weight: resources.cpu,
+            cpu: resources.cpu_limit,
+            memory: Some(resources.memory).filter(|m| !m.is_zero()),
+            pids: Some(pids),
+        }
+    }
+}
+
+/// One control group, on whichever hierarchies it has directories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// One directory a controller.
+    V1(v1::Group),
+    /// One directory.
+    V2(v2::Group),
+}
+
+macro_rules! either {
+    ($group:expr, $inner:ident => $body:expr) => {
+        match $group {
+            Group::V1($inner) => $body,
+            Group::V2($inner) => $body,
+        }
+    };
+}
+
+impl Group {
+    /// Rebuilds a group from its directories, as [`Group::directories`] gave them.
+    pub(crate) fn from_directories(unified: bool, directories: &[(String, PathBuf)]) -> Self {
+        let pairs = directories.iter().filter_map(|(name, dir)| {
+            Controller::parse(name).map(|controller| (controller, dir.clone()))
+        });
+        if unified {
+            let dir = directories.first().map(|(_, dir)| dir.clone()).unwrap_or_default();
+            Self::V2(v2::Group::new(dir, pairs.map(|(c, _)| c).collect()))
+        } else {
+            Self::V1(v1::Group::new(pairs.collect()))
+        }
+    }
+
+    /// Returns its directories with what each controls.
+    pub(crate) fn directories(&self) -> Vec<(String, PathBuf)> {
+        either!(self, g => g.directories())
+    }
+
+    /// Returns true on the unified hierarchy.
+    pub(crate) const fn is_unified(&self) -> bool {
+        matches!(self, Self::V2(_))
+    }
+
+    /// Names a group directly below this one; nothing is made.
+    pub(crate) fn child(&self, name: &str) -> Self {
+        match self {
+            Self::V1(g) => Self::V1(g.child(name)),
+            Self::V2(g) => Self::V2(g.child(name)),
+        }
+    }
+
+    /// Makes the group if it is not there; its parent must be.
+    pub(crate) fn create(&self) -> Result<(), CgroupError> {
+        either!(self, g => g.create())
+    }
+
+    /// Lets groups below this one have limits.
+    pub(crate) fn open_to_children(&self) -> Result<(), CgroupError> {
+        match self {
+            Self::V1(_) => Ok(()),
+            Self::V2(g) => g.open_to_children(),
+        }
+    }
+
+    /// Sets every limit that the group's controllers can hold.
+    pub(crate) fn limit(&self, limits: &Limits) -> Result<(), CgroupError> {
+        self.set_weight(limits.weight)?;
+        if limits.cpu.is_some() {
+            self.set_quota(limits.cpu)?;
+        }
+        if let Some(memory) = limits.memory {
+            either!(self, g => g.set_memory(memory))?;
+        }
+        limits.pids.map_or(Ok(()), |pids| either!(self, g => g.set_pids(pids)))
+    }
+
+    /// Sets the weight among siblings by the CPU asked for.
+    pub(crate) fn set_weight(&self, weight: Millicores) -> Result<(), CgroupError> {
+        either!(self, g => g.set_weight(weight))
+    }
+
+    /// Sets or lifts the CPU quota; the period stays at 100 ms.
+    pub(crate) fn set_quota(&self, quota: Option<Millicores>) -> Result<(), CgroupError> {
+        either!(self, g => g.set_quota(quota))
+    }
+
+    /// Sets the memory limit.
+    pub(crate) fn set_memory(&self, limit: Mebibytes) -> Result<(), CgroupError> {
+        either!(self, g => g.set_memory(limit))
+    }
+
+    /// Makes the group run only when nothing else wants the CPU; false when the kernel cannot.
+    pub(crate) fn set_idle(&self) -> Result<bool, CgroupError> {
+        either!(self, g => g.set_idle())
+    }
+
+    /// Returns the files into which a process writes its id to join.
+    pub(crate) fn procs_files(&self) -> Vec<PathBuf> {
+        either!(self, g => g.procs_files())
+    }
+
+    /// Returns the processes in the group.
+    pub(crate) fn members(&self) -> Vec<i32> {
+        either!(self, g => g.members())
+    }
+
+    /// Kills every process that is in the group at the moment.
+    ///
+    /// One round; the caller reaps, looks at [`Group::members`] and calls again while some are left.
+    pub(crate) fn kill_once(&self) {
+        either!(self, g => g.kill_once());
+    }
+
+    /// Removes the group; it must have no process. A group that is not there is removed.
+    pub(crate) fn remove(&self) -> Result<(), CgroupError> {
+        either!(self, g => g.remove())
+    }
+
+    /// Returns how many processes of the group the kernel killed for want of memory.
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
+        either!(self, g => g.oom_kills())
+    }
+
+    /// Returns the file of the CPU counter.
+    pub(crate) fn cpu_usage_file(&self) -> Option<PathBuf> {
+        either!(self, g => g.cpu_usage_file())
+    }
+
+    /// Returns what the CPU counter counts in.
+    pub(crate) const fn cpu_unit(&self) -> CpuUnit {
+        match self {
+            Self::V1(_) => CpuUnit::Nanoseconds,
+            Self::V2(_) => CpuUnit::MicrosecondsInStat,
+        }
+    }
+
+    /// Returns the file of the memory in use, in bytes.
+    pub(crate) fn memory_usage_file(&self) -> Option<PathBuf> {
+        either!(self, g => g.memory_usage_file())
+    }
+
+    /// Returns the file that divides the memory in use.
+    pub(crate) fn memory_stat_file(&self) -> Option<PathBuf> {
+        either!(self, g => g.memory_stat_file())
+    }
+
+    /// Reads the CPU counter in microseconds.
+    pub(crate) fn cpu_micros(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.cpu_usage_file()?).ok()?;
+        match self.cpu_unit() {
+            CpuUnit::Nanoseconds => text.trim().parse::<u64>().ok().map(|n| n / 1000),
+            CpuUnit::MicrosecondsInStat => {
+                text.lines().find_map(|l| l.strip_prefix("usage_usec "))?.trim().parse().ok()
+            }
+        }
+    }
+
+    fn any_directory(&self) -> Option<PathBuf> {
+        self.directories().into_iter().next().map(|(_, dir)| dir)
+    }
+}
+
+/// The control groups of one node.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    node: Option<Group>,
+    reason: String,
+    idle: bool,
+    weights: Mutex<BTreeMap<(Class, String), BTreeMap<RunKey, Millicores>>>,
+}
+
+impl Cgroups {
+    /// Works without control groups, for this reason.
+    pub(crate) fn none(reason: impl Into<String>) -> Self {
+        Self { node: None, reason: reason.into(), idle: false, weights: Mutex::default() }
+    }
+
+    /// Looks for a hierarchy below `root` and makes the group `<name>/<node>` and its classes there.
+    ///
+    /// What the agent may not use is left out; [`Cgroups::reason`] says why.
+    pub(crate) fn probe(root: &Path, name: &Name, node: &NodeName) -> Self {
+        let found = if root.join("cgroup.controllers").exists() {
+            v2::Group::root(root).map(Group::V2)
+        } else {
+            v1::Group::root(root, name.as_str()).map(Group::V1)
+        };
+        let top = match found {
+            Ok(top) => top,
+            Err(reason) => return Self::none(reason),
+        };
+        match Self::build(&top, name, node) {
+            Ok(cgroups) => cgroups,
+            Err(error) => Self::none(error.reason()),
+        }
+    }
+
+    fn build(top: &Group, name: &Name, node: &NodeName) -> Result<Self, CgroupError> {
+        let home = top.child(name.as_str());
+        let node = home.child(node.as_str());
+        top.open_to_children()?;
+        for group in [&home, &node] {
+            group.create()?;
+            group.open_to_children()?;
+        }
+        let mut idle = false;
+        for class in Class::ALL {
+            let group = node.child(class.as_str());
+            group.create()?;
+            group.open_to_children()?;
+            match class {
+                Class::Critical => group.set_weight(control::CRITICAL_WEIGHT)?,
+                Class::Standard => group.set_weight(control::STANDARD_WEIGHT)?,
+                Class::Harvest => {
+                    group.set_weight(Millicores::ZERO)?;
+                    idle = group.set_idle().unwrap_or(false);
+                }
+            }
+        }
+        Ok(Self { node: Some(node), reason: String::new(), idle, weights: Mutex::default() })
+    }
+
+    /// Returns which kind of control groups is in use.
+    pub(crate) fn version(&self) -> CgroupVersion {
+        match &self.node {
+            None => CgroupVersion::None,
+            Some(group) if group.is_unified() => CgroupVersion::V2,
+            Some(_) => CgroupVersion::V1,
+        }
+    }
+
+    /// Returns why control groups are not used; empty when they are.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Returns true when groups have this controller.
+    pub(crate) fn controls(&self, controller: Controller) -> bool {
+        self.node.as_ref().is_some_and(|node| either!(node, g => g.controls(controller)))
+    }
+
+    /// Returns true when the kernel holds harvest back by its idle class.
+    pub(crate) const fn idle_class(&self) -> bool {
+        self.idle
+    }
+
+    /// Returns the node's group.
+    pub(crate) const fn node(&self) -> Option<&Group> {
+        self.node.as_ref()
+    }
+
+    /// Names the group of a class.
+    pub(crate) fn class(&self, class: Class) -> Option<Group> {
+        self.node.as_ref().map(|node| node.child(class.as_str()))
+    }
+
+    /// Names the group of one start of an instance; nothing is made.
+    pub(crate) fn instance(
+        &self,
+        key: RunKey,
+        class: Class,
+        department: &DepartmentPath,
+    ) -> Option<Group> {
+        let class = self.class(class)?;
+        Some(class.child(&department_name(department)).child(&key.to_string()))
+    }
+
+    /// Makes the group of one start of an instance with its limits.
+    pub(crate) fn create(
+        &self,
+        key: RunKey,
+        class: Class,
+        department: &DepartmentPath,
+        limits: &Limits,
+    ) -> Result<Option<Group>, CgroupError> {
+        let Some(class_group) = self.class(class) else { return Ok(None) };
+        let name = department_name(department);
+        let above = class_group.child(&name);
+        above.create()?;
+        above.open_to_children()?;
+        let group = above.child(&key.to_string());
+        group.create()?;
+        // A v1 kernel refuses a quota below that of a child, so harvest has the quota of its class
+        // only, which the guard moves each second.
+        let cpu = limits.cpu.filter(|_| class != Class::Harvest);
+        group.limit(&Limits { cpu, ..*limits })?;
+        self.weigh(&above, (class, name), |weights| {
+            weights.insert(key, limits.weight);
+        })?;
+        Ok(Some(group))
+    }
+
+    /// Removes the group of one start, and its department's when that is empty.
+    pub(crate) fn remove(
+        &self,
+        key: RunKey,
+        class: Class,
+        department: &DepartmentPath,
+    ) -> Result<(), CgroupError> {
+        let Some(group) = self.instance(key, class, department) else { return Ok(()) };
+        group.remove()?;
+        let name = department_name(department);
+        let Some(above) = self.class(class).map(|c| c.child(&name)) else { return Ok(()) };
+        let left = self.weigh(&above, (class, name), |weights| {
+            weights.remove(&key);
+        })?;
+        if left == 0 {
+            // It still has groups of instances that an earlier agent made: the last one removes it.
+            drop(above.remove());
+        }
+        Ok(())
+    }
+
+    /// Counts an adopted instance in the weight of its department.
+    pub(crate) fn adopt(
+        &self,
+        key: RunKey,
+        class: Class,
+        department: &DepartmentPath,
+        weight: Millicores,
+    ) -> Result<(), CgroupError> {
+        let name = department_name(department);
+        let Some(above) = self.class(class).map(|c| c.child(&name)) else { return Ok(()) };
+        self.weigh(&above, (class, name), |weights| {
+            weights.insert(key, weight);
+        })?;
+        Ok(())
+    }
+
+    /// Changes what a department's instances ask for and sets its weight to their sum.
+    fn weigh(
+        &self,
+        above: &Group,
+        department: (Class, String),
+        change: impl FnOnce(&mut BTreeMap<RunKey, Millicores>),
+    ) -> Result<usize, CgroupError> {
+        let mut all = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        let weights = all.entry(department.clone()).or_default();
+        change(weights);
+        let (left, sum) = (weights.len(), weights.values().copied().sum());
+        if left == 0 {
+            all.remove(&department);
+            return Ok(0);
+        }
+        above.set_weight(sum)?;
+        Ok(left)
+    }
+
+    /// Lists every group of an instance below the node's, known or not.
+    pub(crate) fn found(&self) -> Vec<(RunKey, Group)> {
+        let Some(node) = &self.node else { return Vec::new() };
+        let mut level = vec![node.clone()];
+        for _ in 0..SCAN_DEPTH {
+            level = level.iter().flat_map(children).collect();
+        }
+        let keyed = level.into_iter().filter_map(|group| {
+            let dir = group.any_directory()?;
+            Some((RunKey::parse(dir.file_name()?.to_str()?)?, group))
+        });
+        keyed.collect()
+    }
+
+    /// Removes the node's group and all below it that have no process.
+    pub(crate) fn remove_all(&self) {
+        let Some(node) = &self.node else { return };
+        let mut levels = vec![vec![node.clone()]];
+        for depth in 0..SCAN_DEPTH {
+            levels.push(levels[depth].iter().flat_map(children).collect());
+        }
+        for group in levels.iter().rev().flatten() {
+            if let Err(error) = group.remove() {
+                tracing::warn!(reason = error.reason(), "control group stays");
+            }
+        }
+    }
+}
+
+/// Lists the groups directly below one, on whichever hierarchy they were left.
+fn children(group: &Group) -> Vec<Group> {
+    let mut names = BTreeSet::new();
+    for (_, dir) in group.directories() {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        for entry in entries.take(SCAN_ENTRIES_MAX) {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+    }
+    names.iter().map(|name| group.child(name)).collect()
+}
+
+/// Returns the name of a department's group: its path with dots, or a digest when that is too long.
+fn department_name(department: &DepartmentPath) -> String {
+    let name = department.as_str().replace('/', ".");
+    if name.len() <= GROUP_NAME_BYTES_MAX {
+        return name;
+    }
+    let digest = Sha256::digest(department.as_str().as_bytes());
+    // An underscore is in no name, so a digest is never another department's path.
+    digest.iter().take(16).fold(String::from("_"), |text, byte| format!("{text}{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests;

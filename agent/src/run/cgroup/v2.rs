@@ -1,0 +1,171 @@
+//! Version 2: the unified hierarchy, and a group is one directory.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tengyun_model::{Mebibytes, Millicores};
+
+use super::{CgroupError, Controller, control};
+
+/// The controllers that groups of ours use; the freezer and the CPU counter are always there.
+const WANTED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
+/// How often a freezing group is looked at where the kernel has no `cgroup.kill`.
+const FREEZE_LOOKS_MAX: u32 = 50;
+/// The pause between two looks.
+const FREEZE_PAUSE: Duration = Duration::from_millis(1);
+
+/// A group of version 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    dir: PathBuf,
+    controllers: BTreeSet<Controller>,
+}
+
+impl Group {
+    pub(super) const fn new(dir: PathBuf, controllers: BTreeSet<Controller>) -> Self {
+        Self { dir, controllers }
+    }
+
+    /// Reads which controllers the unified hierarchy at `root` offers.
+    pub(super) fn root(root: &Path) -> Result<Self, String> {
+        let file = root.join("cgroup.controllers");
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let offered = text.split_whitespace().filter_map(Controller::parse);
+        let mut controllers: BTreeSet<_> = offered.filter(|c| WANTED.contains(c)).collect();
+        // Both are part of every group of this version.
+        controllers.extend([Controller::Cpuacct, Controller::Freezer]);
+        Ok(Self { dir: root.to_owned(), controllers })
+    }
+
+    pub(super) fn directories(&self) -> Vec<(String, PathBuf)> {
+        self.controllers.iter().map(|c| (c.as_str().to_owned(), self.dir.clone())).collect()
+    }
+
+    pub(super) fn controls(&self, controller: Controller) -> bool {
+        self.controllers.contains(&controller)
+    }
+
+    pub(super) fn child(&self, name: &str) -> Self {
+        Self { dir: self.dir.join(name), controllers: self.controllers.clone() }
+    }
+
+    pub(super) fn create(&self) -> Result<(), CgroupError> {
+        control::make(&self.dir)
+    }
+
+    /// Hands the controllers down; the kernel forbids it while the group itself has processes.
+    pub(super) fn open_to_children(&self) -> Result<(), CgroupError> {
+        let words = WANTED.iter().filter(|c| self.controls(**c));
+        let words: Vec<String> = words.map(|c| format!("+{}", c.as_str())).collect();
+        if words.is_empty() {
+            return Ok(());
+        }
+        control::write(&self.dir.join("cgroup.subtree_control"), &words.join(" "))
+    }
+
+    pub(super) fn set_weight(&self, request: Millicores) -> Result<(), CgroupError> {
+        if !self.controls(Controller::Cpu) || self.is_idle() {
+            // The kernel refuses a weight for an idle group.
+            return Ok(());
+        }
+        self.set("cpu.weight", &control::weight(request).to_string())
+    }
+
+    pub(super) fn set_quota(&self, quota: Option<Millicores>) -> Result<(), CgroupError> {
+        if !self.controls(Controller::Cpu) {
+            return Ok(());
+        }
+        let quota = quota.map_or_else(|| "max".to_owned(), |q| control::quota_micros(q).to_string());
+        self.set("cpu.max", &format!("{quota} {}", control::PERIOD_MICROS))
+    }
+
+    pub(super) fn set_memory(&self, limit: Mebibytes) -> Result<(), CgroupError> {
+        if !self.controls(Controller::Memory) {
+            return Ok(());
+        }
+        self.set("memory.max", &limit.get().saturating_mul(1024 * 1024).to_string())?;
+        for (file, value) in [("memory.swap.max", "0"), ("memory.oom.group", "1")] {
+            // Absent on kernels without swap accounting or older than 4.19.
+            if self.dir.join(file).exists() {
+                self.set(file, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_pids(&self, limit: u64) -> Result<(), CgroupError> {
+        if !self.controls(Controller::Pids) {
+            return Ok(());
+        }
+        self.set("pids.max", &limit.to_string())
+    }
+
+    pub(super) fn set_idle(&self) -> Result<bool, CgroupError> {
+        if !self.dir.join("cpu.idle").exists() {
+            return Ok(false);
+        }
+        self.set("cpu.idle", "1")?;
+        Ok(true)
+    }
+
+    pub(super) fn procs_files(&self) -> Vec<PathBuf> {
+        vec![self.dir.join("cgroup.procs")]
+    }
+
+    pub(super) fn members(&self) -> Vec<i32> {
+        control::ids(&self.dir.join("cgroup.procs"))
+    }
+
+    pub(super) fn kill_once(&self) {
+        let kill = self.dir.join("cgroup.kill");
+        if kill.exists() && control::write(&kill, "1").is_ok() {
+            return;
+        }
+        self.freeze();
+        control::kill_each(&self.members());
+        // Fatal signals end frozen processes here; thawing is for those that joined meanwhile.
+        drop(self.set("cgroup.freeze", "0"));
+    }
+
+    pub(super) fn remove(&self) -> Result<(), CgroupError> {
+        control::remove(&self.dir)
+    }
+
+    pub(super) fn oom_kills(&self) -> Option<u64> {
+        control::counter(&self.dir.join("memory.events"), "oom_kill")
+    }
+
+    pub(super) fn cpu_usage_file(&self) -> Option<PathBuf> {
+        Some(self.dir.join("cpu.stat"))
+    }
+
+    pub(super) fn memory_usage_file(&self) -> Option<PathBuf> {
+        self.controls(Controller::Memory).then(|| self.dir.join("memory.current"))
+    }
+
+    pub(super) fn memory_stat_file(&self) -> Option<PathBuf> {
+        self.controls(Controller::Memory).then(|| self.dir.join("memory.stat"))
+    }
+
+    fn set(&self, file: &str, value: &str) -> Result<(), CgroupError> {
+        control::write(&self.dir.join(file), value)
+    }
+
+    fn is_idle(&self) -> bool {
+        std::fs::read_to_string(self.dir.join("cpu.idle")).is_ok_and(|text| text.trim() == "1")
+    }
+
+    fn freeze(&self) {
+        if self.set("cgroup.freeze", "1").is_err() {
+            return;
+        }
+        for _ in 0..FREEZE_LOOKS_MAX {
+            if control::counter(&self.dir.join("cgroup.events"), "frozen") == Some(1) {
+                return;
+            }
+            std::thread::sleep(FREEZE_PAUSE);
+        }
+    }
+}
