@@ -7,6 +7,7 @@
 mod fixture;
 mod guard;
 mod ledger;
+mod link;
 mod meter;
 mod observe;
 mod reconcile;

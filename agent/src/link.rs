@@ -1,0 +1,234 @@
+//! The link: one bidirectional stream to the scheduler, opened again whenever it breaks.
+//!
+//! It carries messages and knows nothing of what they mean. Reports go through a cell where the
+//! newest wins, so a slow scheduler never makes a queue; nothing is waited for on behalf of the
+//! instances, which live by the ledger.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tengyun_proto::uds::UdsError;
+use tengyun_proto::v1::{self, agent_message, scheduler_message};
+use tengyun_proto::{WIRE_VERSION, limits, uds};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+/// The first pause before the stream is opened again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause; a scheduler that comes back is found within it.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Messages from the scheduler that wait for the agent: more than it sends between two looks.
+const INBOX_MAX: usize = 64;
+/// Log chunks that wait for the stream; each is bounded, and the reader of the file waits.
+const LOG_CHUNKS_MAX: usize = 16;
+/// Messages handed to the transport ahead of its window.
+const OUTBOX_MAX: usize = 8;
+
+/// What comes from the scheduler.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// The stream is open and the scheduler has answered.
+    Attached(v1::Welcome),
+    /// The stream broke; it is being opened again.
+    Detached,
+    /// A message.
+    Message(scheduler_message::Message),
+}
+
+/// The agent's end of the link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// What comes from the scheduler.
+    pub(crate) inbox: mpsc::Receiver<Incoming>,
+    /// Log chunks on their way up.
+    pub(crate) logs: mpsc::Sender<v1::LogChunk>,
+    reports: watch::Sender<Option<v1::Report>>,
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// Starts to open the stream, again and again, with the newest greeting.
+    pub(crate) fn start(socket: PathBuf, hello: watch::Receiver<v1::Hello>) -> Self {
+        let (to_agent, inbox) = mpsc::channel(INBOX_MAX);
+        let (logs, from_logs) = mpsc::channel(LOG_CHUNKS_MAX);
+        let (reports, from_reports) = watch::channel(None);
+        let carrier =
+            Carrier { socket, hello, to_agent, logs: from_logs, reports: from_reports };
+        Self { inbox, logs, reports, task: tokio::spawn(carrier.run()) }
+    }
+
+    /// Hands over the newest report; one that was not sent yet is replaced.
+    pub(crate) fn report(&self, report: v1::Report) {
+        self.reports.send_replace(Some(report));
+    }
+
+    /// Ends the link and waits for its task.
+    pub(crate) async fn stop(self) {
+        self.task.abort();
+        // The task was told to end; that it says so is no news.
+        drop(self.task.await);
+    }
+}
+
+/// The task that holds the stream.
+struct Carrier {
+    socket: PathBuf,
+    hello: watch::Receiver<v1::Hello>,
+    to_agent: mpsc::Sender<Incoming>,
+    logs: mpsc::Receiver<v1::LogChunk>,
+    reports: watch::Receiver<Option<v1::Report>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("cannot reach the scheduler")]
+    Connect(#[from] UdsError),
+    #[error("the scheduler refused or broke the stream: {}", .0.message())]
+    Stream(#[from] tonic::Status),
+    #[error("the scheduler ended the stream")]
+    Ended,
+    #[error("the scheduler did not greet first")]
+    NoWelcome,
+    #[error("the scheduler speaks wire version {0}, this agent {WIRE_VERSION}")]
+    Version(u32),
+}
+
+impl Carrier {
+    async fn run(mut self) {
+        let mut pause = PAUSE;
+        let mut said = String::new();
+        loop {
+            let attached = match self.attach().await {
+                Ok((outbox, inbound)) => {
+                    said.clear();
+                    self.carry(outbox, inbound).await
+                }
+                Err(error) => Err((error, false)),
+            };
+            let Err((error, was_open)) = attached else { return };
+            let text = error.to_string();
+            if text != said {
+                tracing::warn!(%error, "no link to the scheduler; trying again");
+                said = text;
+            }
+            if was_open {
+                pause = PAUSE;
+                if self.to_agent.send(Incoming::Detached).await.is_err() {
+                    return;
+                }
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn attach(&mut self) -> Result<Open, LinkError> {
+        let channel = uds::connect(&self.socket).await?;
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
+        let hello = self.hello.borrow_and_update().clone();
+        let greeting = message(agent_message::Message::Hello(hello));
+        outbox.try_send(greeting).expect("a new queue takes the greeting");
+        let request = ReceiverStream::new(outgoing);
+        let mut inbound = limits::agent_client(channel).attach(request).await?.into_inner();
+        let first = inbound.message().await?.ok_or(LinkError::Ended)?;
+        let Some(scheduler_message::Message::Welcome(welcome)) = first.message else {
+            return Err(LinkError::NoWelcome);
+        };
+        if !is_spoken(welcome.wire_version) {
+            return Err(LinkError::Version(welcome.wire_version));
+        }
+        tracing::info!(node = welcome.node, epoch = welcome.epoch, "attached to the scheduler");
+        self.to_agent.send(Incoming::Attached(welcome)).await.map_err(|_| LinkError::Ended)?;
+        // A report made before is old news; the agent makes a new one now.
+        self.reports.mark_unchanged();
+        Ok((outbox, inbound))
+    }
+
+    /// Carries messages both ways; `Ok` when the agent is gone.
+    async fn carry(
+        &mut self,
+        outbox: mpsc::Sender<v1::AgentMessage>,
+        mut inbound: Streaming<v1::SchedulerMessage>,
+    ) -> Result<(), (LinkError, bool)> {
+        loop {
+            tokio::select! {
+                incoming = inbound.next() => {
+                    let wire = match incoming {
+                        Some(Ok(wire)) => wire,
+                        Some(Err(status)) => return Err((status.into(), true)),
+                        None => return Err((LinkError::Ended, true)),
+                    };
+                    // A kind of message that this version does not know is passed over.
+                    let Some(content) = wire.message else { continue };
+                    if self.to_agent.send(Incoming::Message(content)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                slot = next_outgoing(&mut self.reports, &mut self.logs) => {
+                    let Some(content) = slot else { return Ok(()) };
+                    if outbox.send(message(content)).await.is_err() {
+                        return Err((LinkError::Ended, true));
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Open = (mpsc::Sender<v1::AgentMessage>, Streaming<v1::SchedulerMessage>);
+
+/// Waits for the next thing to send; a report goes before logs. `None` when the agent is gone.
+async fn next_outgoing(
+    reports: &mut watch::Receiver<Option<v1::Report>>,
+    logs: &mut mpsc::Receiver<v1::LogChunk>,
+) -> Option<agent_message::Message> {
+    tokio::select! {
+        biased;
+        changed = reports.changed() => {
+            changed.ok()?;
+            let report = reports.borrow_and_update().clone();
+            report.map(agent_message::Message::Report)
+        }
+        chunk = logs.recv() => chunk.map(agent_message::Message::LogChunk),
+    }
+}
+
+fn message(message: agent_message::Message) -> v1::AgentMessage {
+    v1::AgentMessage { message: Some(message) }
+}
+
+/// Says whether this agent understands a scheduler of that version: its own or the one before.
+fn is_spoken(version: u32) -> bool {
+    version == WIRE_VERSION || version.checked_add(1) == Some(WIRE_VERSION) && version > 0
+}
+
+/// Draws a pause between half and the whole, so that agents do not come back all at once.
+fn jittered(pause: Duration) -> Duration {
+    let draw = RandomState::new().build_hasher().finish();
+    let thousandths = u32::try_from(draw % 501).expect("a remainder of 501 fits");
+    pause / 2 + pause.saturating_mul(thousandths) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_between_half_and_the_whole() {
+        for _ in 0..1000 {
+            let pause = jittered(PAUSE_MAX);
+            assert!(pause >= PAUSE_MAX / 2 && pause <= PAUSE_MAX, "{pause:?}");
+        }
+    }
+
+    #[test]
+    fn only_this_version_and_the_one_before_are_spoken() {
+        assert!(is_spoken(WIRE_VERSION));
+        assert!(!is_spoken(WIRE_VERSION + 1));
+        assert!(!is_spoken(0));
+    }
+}
