@@ -12,3 +12,4 @@ mod meter;
 mod observe;
 mod reconcile;
 mod run;
+pub mod shim;

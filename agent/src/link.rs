@@ -56,8 +56,7 @@ impl Link {
         let (to_agent, inbox) = mpsc::channel(INBOX_MAX);
         let (logs, from_logs) = mpsc::channel(LOG_CHUNKS_MAX);
         let (reports, from_reports) = watch::channel(None);
-        let carrier =
-            Carrier { socket, hello, to_agent, logs: from_logs, reports: from_reports };
+        let carrier = Carrier { socket, hello, to_agent, logs: from_logs, reports: from_reports };
         Self { inbox, logs, reports, task: tokio::spawn(carrier.run()) }
     }
 

@@ -40,8 +40,11 @@ pub(super) fn make(path: &Path) -> Result<(), CgroupError> {
 pub(super) fn remove(path: &Path) -> Result<(), CgroupError> {
     match fs::remove_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other
-            .map_err(|source| CgroupError::Io { verb: "remove", path: path.to_owned(), source }),
+        other => other.map_err(|source| CgroupError::Io {
+            verb: "remove",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 

@@ -77,7 +77,8 @@ impl Group {
         if !self.controls(Controller::Cpu) {
             return Ok(());
         }
-        let quota = quota.map_or_else(|| "max".to_owned(), |q| control::quota_micros(q).to_string());
+        let quota =
+            quota.map_or_else(|| "max".to_owned(), |q| control::quota_micros(q).to_string());
         self.set("cpu.max", &format!("{quota} {}", control::PERIOD_MICROS))
     }
 

@@ -1,0 +1,3 @@
+//! Tests of control groups against fixture trees.
+
+use super::*;

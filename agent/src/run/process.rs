@@ -1,0 +1,367 @@
+//! One start of an instance: its directory, its shim, and what is left when it has ended.
+
+use std::fs;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Uid, User};
+use prost::Message;
+use tengyun_model::{AssignedInstance, Class};
+use tengyun_proto::v1;
+
+use super::cgroup::{Group, Limits};
+use super::files::{self, Owner};
+use super::{Preparation, RunError, RunKey, RunReply, RunTarget, Runner, ShimHandle};
+use crate::shim::record::{self, Started};
+use crate::shim::spec::{self, ShimSpec, Variable};
+use crate::shim::{child, control, reap};
+
+/// The file with what was assigned, for an agent that adopts the instance.
+pub(super) const ASSIGNED: &str = "assigned.pb";
+/// How many user ids instances have; an id is used again after this many instances.
+const UIDS: u64 = 100_000;
+/// How long the processes of a start may take to die.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two rounds of killing and between two tries to remove a group.
+const KILL_PAUSE: Duration = Duration::from_millis(2);
+
+/// What was assigned, kept beside the instance.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Kept {
+    /// The instance.
+    #[prost(message, optional, tag = "1")]
+    pub(super) assigned: Option<v1::AssignedInstance>,
+    /// How often in a row it failed before this start.
+    #[prost(uint32, tag = "2")]
+    pub(super) failures: u32,
+}
+
+/// The directory of all instances.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceDirs {
+    root: PathBuf,
+}
+
+impl InstanceDirs {
+    /// Opens it; a new one lets others pass through and look at nothing.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(root)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Returns the directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the directory of one start.
+    pub(crate) fn dir(&self, key: RunKey) -> PathBuf {
+        self.root.join(key.to_string())
+    }
+}
+
+trait At<T> {
+    fn at(self, key: RunKey, what: &'static str) -> Result<T, RunError>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, key: RunKey, what: &'static str) -> Result<T, RunError> {
+        self.map_err(|error| RunError::Io { what, key, source: error.into() })
+    }
+}
+
+impl Runner {
+    pub(super) fn prepare(&self, preparation: &Preparation) -> Result<RunReply, RunError> {
+        let Preparation { incarnation, assigned, failures } = preparation;
+        let target = RunTarget::of(assigned, *incarnation);
+        let key = target.key;
+        let owner = self.owner(assigned)?;
+        let dir = self.dirs.dir(key);
+        make_dir(&dir, 0o711).at(key, "make the directory")?;
+        let kept = Kept { assigned: Some(assigned.into()), failures: *failures };
+        write_private(&dir.join(ASSIGNED), &kept.encode_to_vec()).at(key, "keep the assignment")?;
+        let work = dir.join(child::WORK);
+        make_dir(&work, 0o700).at(key, "make the working directory")?;
+        files::write_all(&work, &assigned.spec.files, owner)?;
+        let limits = Limits::of(&assigned.spec.resources);
+        let group = self.cgroups.create(key, target.class, &target.department, &limits)?;
+        let mut spec = self.shim_spec(assigned, &work, owner)?;
+        if let Some(group) = &group {
+            spec.set_group(group);
+        }
+        write_private(&dir.join(spec::FILE), &spec.encode_to_vec())
+            .at(key, "write the specification")?;
+        Ok(RunReply::Prepared(group))
+    }
+
+    /// Says whom the instance runs as.
+    fn owner(&self, assigned: &AssignedInstance) -> Result<Owner, RunError> {
+        let refuse = |user: &str, reason| Err(RunError::User { user: user.to_owned(), reason });
+        match (&assigned.spec.user, self.config.root) {
+            (None, true) => {
+                let number = u32::try_from(assigned.instance.get() % UIDS)
+                    .expect("a remainder of 100,000 fits");
+                let id = self.config.uid_base.saturating_add(number);
+                Ok(Some((Uid::from_raw(id), Gid::from_raw(id))))
+            }
+            (None, false) => Ok(None),
+            (Some(user), root) => match (User::from_name(user), root) {
+                (Ok(Some(found)), true) => Ok(Some((found.uid, found.gid))),
+                (Ok(Some(found)), false) if found.uid == Uid::effective() => Ok(None),
+                (Ok(Some(_)), false) => refuse(user, "the agent is not root"),
+                (Ok(None) | Err(_), _) => refuse(user, "this server does not know it"),
+            },
+        }
+    }
+
+    fn shim_spec(
+        &self,
+        assigned: &AssignedInstance,
+        work: &Path,
+        owner: Owner,
+    ) -> Result<ShimSpec, RunError> {
+        let class = assigned.spec.class;
+        let output = self.config.output;
+        Ok(ShimSpec {
+            command: assigned.spec.command.clone(),
+            env: environment(assigned, self.config.node.as_str(), work)?,
+            uid: owner.map(|(uid, _)| uid.as_raw()),
+            gid: owner.map(|(_, gid)| gid.as_raw()),
+            group: Vec::new(),
+            unified: false,
+            idle: class == Class::Harvest && !self.cgroups.idle_class(),
+            oom_score_adj: oom_score_adj(class),
+            output_file_bytes: output.file_bytes,
+            output_files: output.files,
+            output_bytes_per_second: output.bytes_per_second,
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the module that starts workloads")]
+    pub(super) fn start(&self, key: RunKey) -> Result<RunReply, RunError> {
+        let (ready, told) = nix::unistd::pipe2(OFlag::O_CLOEXEC).at(key, "make a pipe")?;
+        let child = Command::new(&self.config.shim)
+            .arg("shim")
+            .arg(self.dirs.dir(key))
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(told)
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .at(key, "start the shim")?;
+        let pid = child.id();
+        // The shim is our child until we reap it, so its id cannot be another's here.
+        let start_ticks = record::start_ticks(pid).unwrap_or_default();
+        Ok(RunReply::Started(ShimHandle {
+            pid,
+            start_ticks,
+            pidfd: pidfd_open(pid),
+            ready: Some(ready),
+        }))
+    }
+
+    pub(super) fn signal(&self, key: RunKey, signal: i32) -> Result<RunReply, RunError> {
+        let number = u8::try_from(signal).unwrap_or(15);
+        let sent = control::send(&self.control(key), control::Order::Signal(number));
+        let sent = sent.at(key, "signal the shim")?;
+        Ok(if sent { RunReply::Done } else { RunReply::NoShim })
+    }
+
+    pub(super) fn kill_group(&self, target: &RunTarget) -> Result<RunReply, RunError> {
+        let sent = control::send(&self.control(target.key), control::Order::Kill);
+        // A shim that hangs must not save its workload.
+        if let Some(group) = self.group(target) {
+            group.kill_once();
+        }
+        match sent.at(target.key, "tell the shim to kill")? {
+            true => Ok(RunReply::Done),
+            false => Ok(RunReply::NoShim),
+        }
+    }
+
+    pub(super) fn clear(&self, target: &RunTarget) -> Result<RunReply, RunError> {
+        let key = target.key;
+        match self.group(target) {
+            Some(group) => self.clear_group(target, &group)?,
+            None => self.kill_session(key),
+        }
+        let work = self.dirs.dir(key).join(child::WORK);
+        remove_tree(&work).at(key, "remove the working directory")?;
+        Ok(RunReply::Done)
+    }
+
+    pub(super) fn remove(&self, key: RunKey) -> Result<RunReply, RunError> {
+        remove_tree(&self.dirs.dir(key)).at(key, "remove the directory")?;
+        Ok(RunReply::Done)
+    }
+
+    fn clear_group(&self, target: &RunTarget, group: &Group) -> Result<(), RunError> {
+        kill_all(target.key, group)?;
+        let start = Instant::now();
+        loop {
+            match self.cgroups.remove(target.key, target.class, &target.department) {
+                // The kernel still takes leave of the last process.
+                Err(_) if start.elapsed() < KILL_PATIENCE => std::thread::sleep(KILL_PAUSE),
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Kills what is left of a workload without a group, when its shim is gone too: the processes
+    /// of its session. Those that made a session of their own cannot be told from strangers.
+    fn kill_session(&self, key: RunKey) {
+        let started = record::read::<Started>(&self.dirs.dir(key).join(record::STARTED));
+        let Ok(Some(started)) = started else { return };
+        let Ok(session) = i32::try_from(started.pid) else { return };
+        if !record::is_this_boot(&started.boot) || session <= 1 {
+            return;
+        }
+        let processes = reap::processes();
+        // The kernel gives no process the id of a session that still has members.
+        let is_other =
+            processes.get(&session).is_some_and(|stat| stat.start_ticks != started.start_ticks);
+        for (pid, stat) in processes {
+            if stat.session == session && !is_other && stat.start_ticks >= started.start_ticks {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                drop(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL));
+            }
+        }
+    }
+
+    fn group(&self, target: &RunTarget) -> Option<Group> {
+        self.cgroups.instance(target.key, target.class, &target.department)
+    }
+
+    fn control(&self, key: RunKey) -> PathBuf {
+        self.dirs.dir(key).join(control::FILE)
+    }
+}
+
+/// Kills a group round by round until it is empty.
+pub(super) fn kill_all(key: RunKey, group: &Group) -> Result<(), RunError> {
+    let start = Instant::now();
+    loop {
+        let left = group.members().len();
+        if left == 0 {
+            return Ok(());
+        }
+        if start.elapsed() > KILL_PATIENCE {
+            return Err(RunError::StillAlive { key, left });
+        }
+        group.kill_once();
+        std::thread::sleep(KILL_PAUSE);
+    }
+}
+
+/// Opens a process so that its end can be waited for and its id not mistaken.
+#[expect(unsafe_code, reason = "nix has no pidfd_open")]
+pub(super) fn pidfd_open(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: plain numbers; the kernel returns a new file or an error.
+    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just given us this file and nobody else knows it.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Builds the whole environment: what the agent promises wins over what the workload sets.
+fn environment(
+    assigned: &AssignedInstance,
+    node: &str,
+    work: &Path,
+) -> Result<Vec<Variable>, RunError> {
+    let spec = &assigned.spec;
+    let mut all = std::collections::BTreeMap::from([
+        ("PATH".to_owned(), child::PATH.to_owned()),
+        ("HOME".to_owned(), work.to_string_lossy().into_owned()),
+    ]);
+    for (name, value) in &spec.env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(RunError::Variable(name.clone()));
+        }
+        all.insert(name.clone(), value.clone());
+    }
+    all.insert("TENGYUN_INSTANCE".to_owned(), assigned.instance.to_string());
+    all.insert("TENGYUN_ORDINAL".to_owned(), assigned.ordinal.to_string());
+    all.insert("TENGYUN_WORKLOAD".to_owned(), spec.key.to_string());
+    all.insert("TENGYUN_NODE".to_owned(), node.to_owned());
+    for port in &spec.ports {
+        let name = port.name.as_str().to_ascii_uppercase().replace('-', "_");
+        all.insert(format!("PORT_{name}"), port.number.to_string());
+    }
+    Ok(all.into_iter().map(|(name, value)| Variable { name, value }).collect())
+}
+
+/// Says in which order the kernel kills when memory runs out: harvest first, critical last.
+const fn oom_score_adj(class: Class) -> i32 {
+    match class {
+        Class::Critical => 100,
+        Class::Standard => 500,
+        Class::Harvest => 1000,
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().mode(mode).create(path)?;
+    // Whatever mask the agent was started with.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+/// Removes a directory and all in it; links are removed, not followed.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tengyun_model::PortSpec;
+
+    use super::*;
+    use crate::fixture::assigned;
+
+    fn value<'a>(env: &'a [Variable], name: &str) -> Option<&'a str> {
+        env.iter().find(|v| v.name == name).map(|v| v.value.as_str())
+    }
+
+    #[test]
+    fn a_workload_cannot_pretend_to_be_another() {
+        let mut instance = assigned(7);
+        for name in ["TENGYUN_INSTANCE", "PORT_HTTP_API", "PATH"] {
+            instance.spec.env.insert(name.to_owned(), "forged".to_owned());
+        }
+        let name = "http-api".parse().unwrap();
+        instance.spec.ports.push(PortSpec { name, number: 8080 });
+        let env = environment(&instance, "n1", Path::new("/w")).unwrap();
+        assert_eq!(value(&env, "TENGYUN_INSTANCE"), Some("7"));
+        assert_eq!(value(&env, "PORT_HTTP_API"), Some("8080"));
+        assert_eq!(value(&env, "PATH"), Some("forged"), "its own path is its own affair");
+        assert_eq!(value(&env, "HOME"), Some("/w"));
+    }
+
+    #[test]
+    fn variables_without_a_name_are_refused() {
+        for bad in ["", "A=B", "A\0"] {
+            let mut instance = assigned(7);
+            instance.spec.env.insert(bad.to_owned(), String::new());
+            let result = environment(&instance, "n1", Path::new("/w"));
+            assert!(matches!(result, Err(RunError::Variable(_))), "{bad:?} passed");
+        }
+    }
+}
