@@ -97,6 +97,14 @@ pub fn listen(
     incoming::Incoming::bind(path)
 }
 
+/// Makes a directory with mode 0700, or checks that one that is there is ours and ours alone.
+///
+/// # Errors
+/// Says who else owns it or may enter it.
+pub fn private_directory(path: &Path) -> Result<(), UdsError> {
+    incoming::prepare_directory(path)
+}
+
 /// Connects to the socket at `path`, and again whenever the connection is lost.
 ///
 /// # Errors

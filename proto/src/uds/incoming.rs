@@ -199,7 +199,7 @@ impl Drop for Incoming {
     }
 }
 
-fn prepare_directory(path: &Path) -> Result<(), UdsError> {
+pub(super) fn prepare_directory(path: &Path) -> Result<(), UdsError> {
     let failed = |source| UdsError::Directory { path: path.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let found = std::fs::metadata(path).map_err(failed)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{
     At, Epoch, Generation, InstanceId, InstanceStatus, MeterRecord, NodeFacts, NodeId, OperationId,
-    Revision, Sequence, WorkloadId, WorkloadSpec,
+    Revision, Sequence, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::command::Effect;
@@ -134,8 +134,8 @@ pub struct OperationImage {
 pub struct MeterImage {
     /// The node.
     pub node: NodeId,
-    /// The workload that pays.
-    pub workload: WorkloadId,
+    /// The workload that pays, by its name: it may be deleted before the bill is written.
+    pub key: WorkloadKey,
     /// The cumulative reading.
     pub record: MeterRecord,
 }

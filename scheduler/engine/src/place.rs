@@ -1,1 +1,42 @@
-//! place.
+//! Placement: what runs where, decided in phases, each of which leaves what it promises.
+//!
+//! A plan changes nothing by itself, and planning again on the state that a plan leads to proposes
+//! nothing new. Every choice is a total order whose last key is an id.
+
+pub(crate) mod feasible;
+mod improve;
+mod pack;
+pub(crate) mod problem;
+mod retire;
+
+use tengyun_model::At;
+
+use crate::plan::{Move, Plan};
+use crate::predict::Forecast;
+use crate::state::State;
+use problem::Problem;
+
+/// Proposes moves for the state as of a moment.
+pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
+    let mut problem = Problem::new(state, forecast, now);
+    let mut moves = Vec::new();
+    retire::retire(&problem, &mut moves);
+    pack::renew(&mut problem, &mut moves);
+    pack::fill(&mut problem, &mut moves);
+    if moves.is_empty() && improve::may_rebalance(&problem) {
+        improve::relieve(&mut problem, &mut moves);
+        if moves.is_empty() {
+            improve::consolidate(&mut problem, &mut moves);
+        }
+    }
+    for step in &moves {
+        let answer = state.check_move(step);
+        // Starts of one plan may need each other's order; what stands alone must hold now.
+        let alone = !matches!(step, Move::Start { .. });
+        assert!(
+            !alone || answer.is_ok(),
+            "planned {step:?} on a state that refuses it: {answer:?}"
+        );
+    }
+    Plan { base: state.sequence(), moves }
+}

@@ -1,1 +1,233 @@
-//! policy.
+//! The policy: every knob with unit, default, range and reason.
+//!
+//! A policy keeps only what differs from the defaults, so a new default reaches every cloud that
+//! never chose otherwise. Knobs are whole numbers; their unit is the last word of their name or said
+//! beside it.
+
+use std::collections::BTreeMap;
+
+use tengyun_model::{Band, Millis, Permille};
+
+use crate::command::Refusal;
+
+/// One knob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knob {
+    /// Its name.
+    pub name: &'static str,
+    /// The unit of its value.
+    pub unit: &'static str,
+    /// Its value when nobody chose one.
+    pub default: u64,
+    /// The least allowed.
+    pub min: u64,
+    /// The most allowed.
+    pub max: u64,
+    /// What it does and why the default is what it is.
+    pub reason: &'static str,
+}
+
+macro_rules! knobs {
+    ($($id:ident $name:literal $unit:literal $default:literal $min:literal..$max:literal $reason:literal)*) => {
+        /// Every knob, in the order of `policy show`.
+        pub const KNOBS: &[Knob] = &[$(Knob {
+            name: $name, unit: $unit, default: $default, min: $min, max: $max, reason: $reason,
+        }),*];
+
+        impl Policy {
+            $(
+                #[doc = $reason]
+                fn $id(&self) -> u64 {
+                    self.values.get($name).copied().unwrap_or($default)
+                }
+            )*
+        }
+    };
+}
+
+/// The values that operators chose, and the defaults of all others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    values: BTreeMap<String, u64>,
+}
+
+knobs! {
+    raw_floor "band_floor" "permille of CPU" 600 0..1000
+        "below it a node in use is worth emptying"
+    raw_target "band_target" "permille of CPU" 720 0..1000
+        "what packing and harvest fill a node to; the middle of the band leaves room for misses"
+    raw_ceiling "band_ceiling" "permille of CPU" 800 0..1000
+        "above it a node counts as overloaded and is relieved"
+    raw_percentile "peak_percentile" "permille of time" 950 500..999
+        "the share of time that an instance's forecast peak covers; VPA and Autopilot use 90 to 98 %"
+    raw_deviations "peak_deviations" "thousandths of a mean deviation" 2000 0..10000
+        "deviations above the mean that a forecast covers at least; N-sigma uses 2 to 5"
+    raw_margin "peak_margin" "permille of the peak" 100 0..2000
+        "added to every measured peak; Koordinator, VPA and Autopilot add 10 to 15 %"
+    raw_history "history_min_seconds" "seconds" 300 1..604800
+        "until it was measured so long an instance counts its request; Borg waits 300 s"
+    raw_half_life "half_life_seconds" "seconds" 43200 10..2592000
+        "measured use counts half after this time; Autopilot and Koordinator use 12 h"
+    raw_stale "data_stale_seconds" "seconds" 60 2..3600
+        "measurements older than this never overcommit a node and never move an instance"
+    raw_consolidate "consolidate" "0 no, 1 yes" 1 0..1
+        "whether lightly filled nodes are emptied"
+    raw_interval "consolidate_interval_seconds" "seconds" 60 0..86400
+        "at least so long between two decisions to empty a node"
+    raw_moves "moves_per_pass" "moves" 8 1..1000
+        "the most instances moved by one plan; a wrong forecast then harms few"
+    raw_cooldown "moves_per_workload_interval_seconds" "seconds" 600 0..604800
+        "an instance is not moved again for so long; a move has to pay back first"
+    raw_replacement "replacement_timeout_seconds" "seconds" 120 5..86400
+        "a replacement that is not healthy by then is given up and the old copy stays"
+    raw_requeue "requeue_seconds" "seconds" 30 1..86400
+        "an instance that its node could not run waits so long before it is placed again"
+    raw_reports "reports_before_rebalance" "permille of nodes" 900 0..1000
+        "nothing is rebalanced until so many nodes have reported lately"
+}
+
+impl Policy {
+    /// Makes a policy of chosen values; the others have their defaults.
+    pub fn new(values: BTreeMap<String, u64>) -> Result<Self, Refusal> {
+        for (name, value) in &values {
+            let knob = KNOBS.iter().find(|k| k.name == name);
+            let knob = knob.ok_or_else(|| Refusal::UnknownKnob(name.clone()))?;
+            if *value < knob.min || *value > knob.max {
+                let expected = format!("{} to {} ({})", knob.min, knob.max, knob.unit);
+                return Err(Refusal::BadKnob { name: name.clone(), expected });
+            }
+        }
+        let differs = |(name, value): &(String, u64)| {
+            KNOBS.iter().any(|k| k.name == name && k.default != *value)
+        };
+        let policy = Self { values: values.into_iter().filter(differs).collect() };
+        if !policy.band().is_valid() {
+            let expected = "in the order band_floor, band_target, band_ceiling".to_owned();
+            return Err(Refusal::BadKnob { name: "band_target".to_owned(), expected });
+        }
+        Ok(policy)
+    }
+
+    /// Returns the values that differ from the defaults.
+    pub fn values(&self) -> &BTreeMap<String, u64> {
+        &self.values
+    }
+
+    /// Returns the value of a knob.
+    pub fn value(&self, name: &str) -> Option<u64> {
+        let default = KNOBS.iter().find(|k| k.name == name)?.default;
+        Some(self.values.get(name).copied().unwrap_or(default))
+    }
+
+    /// Returns the wanted utilisation.
+    pub fn band(&self) -> Band {
+        Band {
+            floor: permille(self.raw_floor()),
+            target: permille(self.raw_target()),
+            ceiling: permille(self.raw_ceiling()),
+        }
+    }
+
+    /// Returns the share of time that a forecast peak covers.
+    pub fn peak_percentile(&self) -> Permille {
+        permille(self.raw_percentile())
+    }
+
+    /// Returns the thousandths of a mean deviation that a forecast adds to the mean.
+    pub fn peak_deviations(&self) -> Permille {
+        permille(self.raw_deviations())
+    }
+
+    /// Returns the margin on a measured peak.
+    pub fn peak_margin(&self) -> Permille {
+        permille(self.raw_margin())
+    }
+
+    /// Returns how long an instance is measured before its measurements count.
+    pub fn history_min(&self) -> Millis {
+        Millis::from_secs(self.raw_history())
+    }
+
+    /// Returns after how long a measurement counts half.
+    pub fn half_life(&self) -> Millis {
+        Millis::from_secs(self.raw_half_life())
+    }
+
+    /// Returns after how long a measurement is stale.
+    pub fn data_stale(&self) -> Millis {
+        Millis::from_secs(self.raw_stale())
+    }
+
+    /// Says whether nodes are emptied.
+    pub fn consolidates(&self) -> bool {
+        self.raw_consolidate() == 1
+    }
+
+    /// Returns the pause between two decisions to empty a node.
+    pub fn consolidate_interval(&self) -> Millis {
+        Millis::from_secs(self.raw_interval())
+    }
+
+    /// Returns the most shifts of one plan.
+    pub fn moves_per_pass(&self) -> usize {
+        usize::try_from(self.raw_moves()).unwrap_or(usize::MAX)
+    }
+
+    /// Returns how long an instance stays after a shift.
+    pub fn move_cooldown(&self) -> Millis {
+        Millis::from_secs(self.raw_cooldown())
+    }
+
+    /// Returns how long a replacement may take to become healthy.
+    pub fn replacement_timeout(&self) -> Millis {
+        Millis::from_secs(self.raw_replacement())
+    }
+
+    /// Returns how long an instance that could not run waits.
+    pub fn requeue_after(&self) -> Millis {
+        Millis::from_secs(self.raw_requeue())
+    }
+
+    /// Returns the share of nodes that must have reported before anything is rebalanced.
+    pub fn reports_before_rebalance(&self) -> Permille {
+        permille(self.raw_reports())
+    }
+}
+
+fn permille(raw: u64) -> Permille {
+    Permille::new(u32::try_from(raw).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(values: &[(&str, u64)]) -> Result<Policy, Refusal> {
+        Policy::new(values.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect())
+    }
+
+    #[test]
+    fn defaults_are_in_their_ranges_and_names_are_unique() {
+        for (index, knob) in KNOBS.iter().enumerate() {
+            assert!((knob.min..=knob.max).contains(&knob.default), "{}", knob.name);
+            assert!(KNOBS[..index].iter().all(|k| k.name != knob.name), "{} twice", knob.name);
+        }
+        assert_eq!(Policy::default().band(), Band::DEFAULT);
+    }
+
+    #[test]
+    fn bad_knobs_are_refused_with_their_range() {
+        assert_eq!(policy(&[("nope", 1)]), Err(Refusal::UnknownKnob("nope".to_owned())));
+        let refusal = policy(&[("moves_per_pass", 0)]).unwrap_err().to_string();
+        assert_eq!(refusal, "knob moves_per_pass must be 1 to 1000 (moves)");
+        assert!(policy(&[("band_floor", 900)]).is_err());
+        assert!(
+            policy(&[("band_floor", 900), ("band_target", 900), ("band_ceiling", 950)]).is_ok()
+        );
+    }
+
+    #[test]
+    fn a_default_that_was_chosen_is_not_kept() {
+        assert_eq!(policy(&[("consolidate", 1)]).unwrap(), Policy::default());
+    }
+}

@@ -1,1 +1,335 @@
-//! state.
+//! The state: what the entries made of the cloud.
+//!
+//! [`State::apply`] is the only way to change it. It is total: it returns an outcome or a refusal, and
+//! a refused entry changes nothing but the clock. Durable and volatile state are kept apart:
+//! [`State::image`] holds the former only, and equal durable entries give equal images.
+
+mod check;
+mod image;
+mod instances;
+mod live;
+mod moves;
+mod operations;
+mod workloads;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tengyun_model::{
+    AssignedInstance, Assignment, At, Epoch, Generation, InstanceId, MeterKey, MeterRecord,
+    NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Sequence, WorkloadId, WorkloadKey,
+    WorkloadSpec,
+};
+
+use crate::command::{Command, Effect, Entry, Outcome, Refusal};
+use crate::image::{
+    InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, WorkloadImage,
+};
+use crate::policy::Policy;
+use crate::predict::Track;
+use live::Live;
+
+/// The most nodes; ten times the largest cloud designed for.
+pub const NODES_MAX: u64 = 1_000_000;
+/// The most workloads.
+pub const WORKLOADS_MAX: u64 = 1_000_000;
+/// The most instances.
+pub const TOTAL_INSTANCES_MAX: u64 = 10_000_000;
+
+/// What the entries made of the cloud.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    sequence: Sequence,
+    at: At,
+    epoch: Epoch,
+    next_node: NodeId,
+    next_workload: WorkloadId,
+    next_instance: InstanceId,
+    moves_total: u64,
+    policy_version: u64,
+    policy: Policy,
+    nodes: BTreeMap<NodeId, NodeImage>,
+    names: BTreeMap<NodeName, NodeId>,
+    workloads: BTreeMap<WorkloadId, WorkloadImage>,
+    keys: BTreeMap<WorkloadKey, WorkloadId>,
+    instances: BTreeMap<InstanceId, InstanceImage>,
+    of_workload: BTreeMap<WorkloadId, BTreeSet<InstanceId>>,
+    on_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
+    replacements: BTreeMap<InstanceId, InstanceId>,
+    operations: BTreeMap<OperationId, OperationImage>,
+    operation_order: BTreeSet<(At, OperationId)>,
+    meters: BTreeMap<(NodeId, MeterKey), MeterImage>,
+    live: BTreeMap<NodeId, Live>,
+    tracks: BTreeMap<InstanceId, Track>,
+}
+
+impl State {
+    /// Makes the state before the first entry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies an entry. Total: it never fails and never panics on input.
+    pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        if entry.command.is_durable() {
+            self.sequence = self.sequence.next();
+            self.at = self.at.max(entry.at);
+        }
+        match self.carry_out(&entry.command, entry.at) {
+            Ok(effect) => Outcome::Applied(effect),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    fn carry_out(&mut self, command: &Command, at: At) -> Result<Effect, Refusal> {
+        self.validate(command)?;
+        match command {
+            Command::BeginEpoch => {
+                self.epoch = self.epoch.next();
+                Ok(Effect::Done)
+            }
+            Command::RegisterNode(facts) => Ok(self.register_node(facts, at)),
+            Command::ApplyWorkload { operation, spec } => {
+                self.once(*operation, at, |state| state.apply_workload(spec, at))
+            }
+            Command::StopWorkload { operation, key } => {
+                self.once(*operation, at, |state| state.stop_workload(key))
+            }
+            Command::DeleteWorkload { operation, key } => {
+                self.once(*operation, at, |state| state.delete_workload(key))
+            }
+            Command::SetPolicy { operation, values } => {
+                self.once(*operation, at, |state| state.set_policy(values))
+            }
+            Command::ObserveInstances { node, instances, gone, .. } => {
+                self.observe(*node, instances, gone, at);
+                Ok(Effect::Done)
+            }
+            Command::CommitPlan(plan) => Ok(self.commit_plan(plan, at)),
+            Command::AcknowledgeMeters { node, meters } => {
+                self.keep_meters(*node, meters);
+                Ok(Effect::Done)
+            }
+            Command::ReportUsage { node, usage } => {
+                self.report_usage(*node, usage, at);
+                Ok(Effect::Done)
+            }
+            Command::ConnectNode(node) => {
+                self.live.entry(*node).or_default().connect(at);
+                Ok(Effect::Done)
+            }
+            Command::DisconnectNode(node) => {
+                self.live.entry(*node).or_default().disconnect();
+                Ok(Effect::Done)
+            }
+        }
+    }
+
+    fn set_policy(&mut self, values: &BTreeMap<String, u64>) -> Result<Effect, Refusal> {
+        self.policy = Policy::new(values.clone())?;
+        self.policy_version = self.policy_version.saturating_add(1);
+        // The band is part of every assignment.
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            self.touch(node);
+        }
+        Ok(Effect::Done)
+    }
+
+    fn register_node(&mut self, facts: &NodeFacts, at: At) -> Effect {
+        if let Some(id) = self.names.get(&facts.name).copied() {
+            let node = self.nodes.get_mut(&id).expect("a named node exists");
+            node.facts = facts.clone();
+            return Effect::Node(id);
+        }
+        self.next_node = self.next_node.next();
+        let id = self.next_node;
+        self.names.insert(facts.name.clone(), id);
+        let node =
+            NodeImage { id, facts: facts.clone(), generation: Generation::new(1), joined: at };
+        self.nodes.insert(id, node);
+        Effect::Node(id)
+    }
+
+    fn keep_meters(&mut self, node: NodeId, meters: &[MeterRecord]) {
+        for record in meters {
+            let known = self.meters.get_mut(&(node, record.key));
+            if let Some(known) = known {
+                // A cumulative reading never falls: an older one says nothing new.
+                let newer = record.cpu >= known.record.cpu
+                    && record.memory >= known.record.memory
+                    && !(known.record.last && !record.last);
+                if newer {
+                    known.record = *record;
+                }
+                continue;
+            }
+            let instance = self.instances.get(&record.key.instance);
+            if let Some(instance) = instance.filter(|i| i.node == Some(node)) {
+                let key = self.spec(instance).key.clone();
+                let image = MeterImage { node, key, record: *record };
+                self.meters.insert((node, record.key), image);
+            }
+        }
+    }
+
+    /// Marks the assignment of a node as changed.
+    fn touch(&mut self, node: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.generation = node.generation.next();
+        }
+    }
+}
+
+/// What can be read.
+impl State {
+    /// Returns the number of durable entries applied.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// Returns the moment of the newest durable entry.
+    pub fn at(&self) -> At {
+        self.at
+    }
+
+    /// Returns the present reign.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Returns the policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Returns how often the policy was set.
+    pub fn policy_version(&self) -> u64 {
+        self.policy_version
+    }
+
+    /// Returns the shifts ever accepted.
+    pub fn moves_total(&self) -> u64 {
+        self.moves_total
+    }
+
+    /// Returns every node by ascending id.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeImage> {
+        self.nodes.values()
+    }
+
+    /// Returns one node.
+    pub fn node(&self, id: NodeId) -> Option<&NodeImage> {
+        self.nodes.get(&id)
+    }
+
+    /// Returns the node with a name.
+    pub fn node_named(&self, name: &NodeName) -> Option<&NodeImage> {
+        self.names.get(name).and_then(|id| self.nodes.get(id))
+    }
+
+    /// Returns every workload by ascending id.
+    pub fn workloads(&self) -> impl Iterator<Item = &WorkloadImage> {
+        self.workloads.values()
+    }
+
+    /// Returns one workload.
+    pub fn workload(&self, id: WorkloadId) -> Option<&WorkloadImage> {
+        self.workloads.get(&id)
+    }
+
+    /// Returns the workload with a key.
+    pub fn workload_keyed(&self, key: &WorkloadKey) -> Option<&WorkloadImage> {
+        self.keys.get(key).and_then(|id| self.workloads.get(id))
+    }
+
+    /// Returns every instance by ascending id.
+    pub fn instances(&self) -> impl Iterator<Item = &InstanceImage> {
+        self.instances.values()
+    }
+
+    /// Returns one instance.
+    pub fn instance(&self, id: InstanceId) -> Option<&InstanceImage> {
+        self.instances.get(&id)
+    }
+
+    /// Returns the specification that an instance of this state runs.
+    pub fn spec(&self, instance: &InstanceImage) -> &WorkloadSpec {
+        let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
+        workload.revisions.get(&instance.revision).expect("a revision in use is kept")
+    }
+
+    /// Returns the instances of a workload by ascending id.
+    pub fn of_workload(&self, id: WorkloadId) -> impl Iterator<Item = InstanceId> + '_ {
+        self.of_workload.get(&id).into_iter().flatten().copied()
+    }
+
+    /// Returns the instances on a node by ascending id, ended ones too.
+    pub fn on_node(&self, id: NodeId) -> impl Iterator<Item = InstanceId> + '_ {
+        self.on_node.get(&id).into_iter().flatten().copied()
+    }
+
+    /// Returns the copy that is to replace an instance, while both live.
+    pub fn replacement_of(&self, id: InstanceId) -> Option<InstanceId> {
+        self.replacements.get(&id).copied()
+    }
+
+    /// Returns every journaled meter.
+    pub fn meters(&self) -> impl Iterator<Item = &MeterImage> {
+        self.meters.values()
+    }
+
+    /// Returns one journaled meter.
+    pub fn meter(&self, node: NodeId, key: MeterKey) -> Option<&MeterImage> {
+        self.meters.get(&(node, key))
+    }
+
+    /// Returns what came of an operation, while it is remembered.
+    pub fn operation(&self, id: OperationId) -> Option<&OperationImage> {
+        self.operations.get(&id)
+    }
+
+    /// Says whether a node's agent is there.
+    pub fn connected(&self, id: NodeId) -> bool {
+        self.live.get(&id).is_some_and(Live::connected)
+    }
+
+    /// Returns when a node's agent was heard last, in this reign.
+    pub fn seen(&self, id: NodeId) -> Option<At> {
+        self.live.get(&id).and_then(Live::seen)
+    }
+
+    /// Returns the newest use of a node, in this reign.
+    pub fn usage(&self, id: NodeId) -> Option<&NodeUsage> {
+        self.live.get(&id).and_then(Live::usage)
+    }
+
+    /// Returns what should run on a node.
+    pub fn assignment(&self, id: NodeId) -> Option<Assignment> {
+        let node = self.nodes.get(&id)?;
+        let wanted = |id: InstanceId| {
+            let instance = &self.instances[&id];
+            let runs = instance.wish == InstanceWish::Run && !instance.status.phase.is_final();
+            runs.then(|| AssignedInstance {
+                instance: id,
+                ordinal: instance.ordinal,
+                revision: instance.revision,
+                spec: self.spec(instance).clone(),
+            })
+        };
+        Some(Assignment {
+            node: id,
+            epoch: self.epoch,
+            generation: node.generation,
+            band: self.policy.band(),
+            instances: self.on_node(id).filter_map(wanted).collect(),
+        })
+    }
+
+    pub(crate) fn track(&self, id: InstanceId) -> Option<&Track> {
+        self.tracks.get(&id)
+    }
+
+    pub(crate) fn foreign(&self, id: NodeId) -> Option<&Track> {
+        self.live.get(&id).and_then(Live::foreign)
+    }
+}

@@ -206,7 +206,7 @@ fn operation_from_wire(wire: v1::SnapshotOperation) -> Result<OperationImage, Co
 fn meter_to_wire(meter: &MeterImage) -> v1::SnapshotMeter {
     v1::SnapshotMeter {
         node: meter.node.get(),
-        workload: meter.workload.get(),
+        key: Some((&meter.key).into()),
         record: Some((&meter.record).into()),
     }
 }
@@ -214,7 +214,7 @@ fn meter_to_wire(meter: &MeterImage) -> v1::SnapshotMeter {
 fn meter_from_wire(wire: v1::SnapshotMeter) -> Result<MeterImage, CodecError> {
     Ok(MeterImage {
         node: NodeId::new(wire.node),
-        workload: WorkloadId::new(wire.workload),
+        key: wire.key.ok_or(CodecError::Missing("key"))?.try_into()?,
         record: wire.record.ok_or(CodecError::Missing("record"))?.try_into()?,
     })
 }

@@ -72,6 +72,7 @@ impl SqliteJournal {
             last: Sequence::default(),
             chain: Checksum::default(),
         };
+        sync_directory(path)?;
         journal.find_end()?;
         Ok(journal)
     }
@@ -188,8 +189,7 @@ impl Journal for SqliteJournal {
         for row in rows {
             let range = (row.first, row.last);
             let expected = checksum(&Checksum::default(), row.schema, range, &row.batch);
-            if row.schema > SCHEMA_VERSION || row.checksum != expected || row.last > self.last.get()
-            {
+            if row.schema > SCHEMA_VERSION || row.checksum != expected {
                 tracing::warn!(sequence = row.first, "a snapshot is damaged and was passed over");
                 continue;
             }
@@ -201,6 +201,18 @@ impl Journal for SqliteJournal {
             }
         }
         Ok(None)
+    }
+
+    fn verify(&mut self) -> Result<(), JournalError> {
+        self.replay(Sequence::default(), &mut |_, _| true)?;
+        // The journal was longer when its snapshot was made: acknowledged entries are missing.
+        let newest = self.newest_snapshot().map_err(|source| store("read", &self.path, source))?;
+        match newest {
+            Some(newest) if newest > self.last.get() => {
+                Err(self.damaged(self.last.next(), format!("a snapshot knows entry {newest}")))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn replay(
@@ -230,6 +242,11 @@ impl SqliteJournal {
     fn row_at(&self, first: Sequence) -> rusqlite::Result<Option<Row>> {
         let sql = "SELECT first, last, schema, batch, checksum FROM batches WHERE first = ?1";
         self.connection.prepare_cached(sql)?.query_row([first.get()], row).optional()
+    }
+
+    fn newest_snapshot(&self) -> rusqlite::Result<Option<u64>> {
+        let sql = "SELECT max(sequence) FROM snapshots";
+        self.connection.query_row(sql, [], |row| row.get(0))
     }
 
     fn snapshot_rows(&self) -> rusqlite::Result<Vec<Row>> {
@@ -272,6 +289,14 @@ fn lock(path: &Path) -> Result<Flock<File>, JournalError> {
         file.map_err(|source| JournalError::Lock { path: name.display().to_string(), source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| JournalError::InUse { path: path.display().to_string() })
+}
+
+/// Makes the names of new files durable: SQLite syncs their bytes only.
+fn sync_directory(path: &Path) -> Result<(), JournalError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| JournalError::Lock { path: directory.display().to_string(), source })
 }
 
 fn prepare(connection: &Connection, path: &Path) -> Result<(), JournalError> {

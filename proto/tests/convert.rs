@@ -1,0 +1,463 @@
+//! Conversion: what the model says survives the wire, and what the wire says is checked.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use prost::Message;
+use tengyun_model::*;
+use tengyun_proto::convert::{ConvertError, operation_id};
+use tengyun_proto::v1;
+
+const NAME: &str = "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?";
+const TEXT: &str = "[^\0]{0,24}";
+
+fn name() -> impl Strategy<Value = Name> {
+    NAME.prop_map(|text| Name::new(text).unwrap())
+}
+
+fn key() -> impl Strategy<Value = WorkloadKey> {
+    (vec(NAME, 1..4), name(), name()).prop_map(|(path, application, name)| WorkloadKey {
+        department: DepartmentPath::new(path.join("/")).unwrap(),
+        application,
+        name,
+    })
+}
+
+fn resources() -> impl Strategy<Value = Resources> {
+    (any::<u64>(), option::of(any::<u64>()), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+        |(cpu, limit, memory, disk, pids)| Resources {
+            cpu: Millicores::new(cpu),
+            cpu_limit: limit.map(Millicores::new),
+            memory: Mebibytes::new(memory),
+            disk: Mebibytes::new(disk),
+            pids,
+        },
+    )
+}
+
+fn constraints() -> impl Strategy<Value = Constraints> {
+    (btree_map(TEXT, TEXT, 0..3), option::of(TEXT), vec(key(), 0..3))
+        .prop_map(|(labels, spread, anti_affinity)| Constraints { labels, spread, anti_affinity })
+}
+
+fn words() -> impl Strategy<Value = (Kind, Class, MovePolicy, RestartMode)> {
+    use prop::sample::select;
+    (
+        select(vec![Kind::Service, Kind::Job, Kind::Cron, Kind::PerNode]),
+        select(Class::ALL.to_vec()),
+        select(vec![MovePolicy::Never, MovePolicy::Window, MovePolicy::Any]),
+        select(vec![RestartMode::Always, RestartMode::OnFailure, RestartMode::Never]),
+    )
+}
+
+fn files() -> impl Strategy<Value = Vec<FileSpec>> {
+    let file = ("[a-z]{1,4}(/[a-z.]{3,5}x)?", vec(any::<u8>(), 0..16), 0u32..=0o777)
+        .prop_map(|(path, content, mode)| FileSpec { path, content, mode });
+    vec(file, 0..3)
+}
+
+fn ports() -> impl Strategy<Value = Vec<PortSpec>> {
+    vec((name(), 1u16..).prop_map(|(name, number)| PortSpec { name, number }), 0..3)
+}
+
+prop_compose! {
+    fn spec()(
+        key in key(),
+        (kind, class, move_policy, mode) in words(),
+        command in vec(TEXT, 0..4),
+        files in files(),
+        env in btree_map("[A-Z_]{1,8}", TEXT, 0..3),
+        user in option::of("[a-z]{1,8}"),
+        ports in ports(),
+        resources in resources(),
+        counted in btree_map(name(), any::<u64>(), 0..3),
+        constraints in constraints(),
+        (instances, signal) in (0u32..=10_000, 1i32..=64),
+        millis in any::<[u64; 4]>(),
+    ) -> WorkloadSpec {
+        WorkloadSpec {
+            key, kind, class, command, files, env, user, ports, resources, counted, constraints,
+            instances,
+            restart: Restart {
+                mode,
+                backoff: Millis::new(millis[0]),
+                backoff_max: Millis::new(millis[1]),
+            },
+            stop: Stop { signal, grace: Millis::new(millis[2]) },
+            move_policy,
+            startup: Millis::new(millis[3]),
+        }
+    }
+}
+
+fn exit() -> impl Strategy<Value = Exit> {
+    prop_oneof![
+        any::<i32>().prop_map(Exit::Code),
+        any::<i32>().prop_map(Exit::Signal),
+        Just(Exit::OutOfMemory),
+        Just(Exit::NotStarted),
+        Just(Exit::Unknown),
+    ]
+}
+
+fn phase() -> impl Strategy<Value = Phase> {
+    prop::sample::select(vec![
+        Phase::Waiting,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Healthy,
+        Phase::BackingOff,
+        Phase::Stopping,
+        Phase::Succeeded,
+        Phase::Failed,
+        Phase::Stopped,
+    ])
+}
+
+prop_compose! {
+    fn status()(
+        (instance, incarnation, since) in any::<(u64, u32, u64)>(),
+        phase in phase(),
+        pid in option::of(any::<u32>()),
+        exit in option::of(exit()),
+        message in TEXT,
+    ) -> InstanceStatus {
+        InstanceStatus {
+            instance: InstanceId::new(instance),
+            incarnation: Incarnation::new(incarnation),
+            phase,
+            since: At::from_millis(since),
+            pid,
+            exit,
+            message,
+        }
+    }
+}
+
+fn meter() -> impl Strategy<Value = MeterRecord> {
+    (any::<(u128, u64, u32)>(), any::<[u64; 5]>(), any::<bool>()).prop_map(|(key, n, last)| {
+        MeterRecord {
+            key: MeterKey {
+                boot: BootId::new(key.0),
+                instance: InstanceId::new(key.1),
+                incarnation: Incarnation::new(key.2),
+            },
+            cpu: CoreMillis::new(n[0]),
+            memory: MebibyteSeconds::new(n[1]),
+            covered: Millis::new(n[2]),
+            from: At::from_millis(n[3]),
+            to: At::from_millis(n[4]),
+            last,
+        }
+    })
+}
+
+fn usage() -> impl Strategy<Value = NodeUsage> {
+    let instances = btree_map(any::<u64>(), any::<(u64, u64)>(), 0..4);
+    (any::<[u64; 7]>(), option::of(any::<u32>()), instances).prop_map(|(n, pressure, each)| {
+        NodeUsage {
+            at: At::from_millis(n[0]),
+            interval: Millis::new(n[1]),
+            cpu: Millicores::new(n[2]),
+            cpu_foreign: Millicores::new(n[3]),
+            memory: Mebibytes::new(n[4]),
+            memory_foreign: Mebibytes::new(n[5]),
+            pressure_cpu: pressure,
+            harvest_allowance: Millicores::new(n[6]),
+            instances: each
+                .into_iter()
+                .map(|(id, (cpu, memory))| InstanceUsage {
+                    instance: InstanceId::new(id),
+                    cpu: Millicores::new(cpu),
+                    memory: Mebibytes::new(memory),
+                })
+                .collect(),
+        }
+    })
+}
+
+prop_compose! {
+    fn report()(
+        (boot, epoch, generation) in any::<(u128, u64, u64)>(),
+        usage in usage(),
+        statuses in vec(status(), 0..4),
+        meters in vec(meter(), 0..4),
+    ) -> Report {
+        let instances: BTreeMap<_, _> = statuses.into_iter().map(|s| (s.instance, s)).collect();
+        let meters: BTreeMap<_, _> = meters.into_iter().map(|m| (m.key, m)).collect();
+        Report {
+            boot: BootId::new(boot),
+            epoch: Epoch::new(epoch),
+            generation: Generation::new(generation),
+            usage,
+            instances: instances.into_values().collect(),
+            meters: meters.into_values().collect(),
+        }
+    }
+}
+
+fn inventory() -> impl Strategy<Value = Inventory> {
+    let disk = (TEXT, TEXT, any::<u64>(), any::<u64>()).prop_map(|(device, mount, total, free)| {
+        Disk { device, mount, total: Mebibytes::new(total), free: Mebibytes::new(free) }
+    });
+    let cgroup =
+        prop::sample::select(vec![CgroupVersion::None, CgroupVersion::V1, CgroupVersion::V2]);
+    let texts = (TEXT, TEXT, TEXT);
+    (
+        any::<(u128, u128)>(),
+        texts,
+        any::<[u32; 4]>(),
+        vec(disk, 0..3),
+        cgroup,
+        any::<(u64, bool, bool)>(),
+    )
+        .prop_map(|(ids, texts, n, disks, cgroup, rest)| Inventory {
+            machine_id: MachineId::new(ids.0),
+            boot_id: BootId::new(ids.1),
+            kernel: texts.0,
+            architecture: texts.1,
+            cpu_model: texts.2,
+            sockets: n[0],
+            cores: n[1],
+            threads: n[2],
+            numa_nodes: n[3],
+            memory: Mebibytes::new(rest.0),
+            disks,
+            cgroup,
+            psi: rest.1,
+            root: rest.2,
+        })
+}
+
+fn facts() -> impl Strategy<Value = NodeFacts> {
+    let levels = vec![
+        EnforcementLevel::Enforced,
+        EnforcementLevel::Approximate,
+        EnforcementLevel::NotEnforced,
+    ];
+    let enforcement = btree_map(
+        prop::sample::select(Control::ALL.to_vec()),
+        (prop::sample::select(levels), TEXT),
+        0..4,
+    );
+    let counted = btree_map(name(), any::<u64>(), 0..3);
+    let labels = btree_map(TEXT, TEXT, 0..3);
+    (NAME, labels, any::<[u64; 4]>(), counted, inventory(), enforcement).prop_map(
+        |(name, labels, n, counted, inventory, enforcement)| NodeFacts {
+            name: NodeName::new(name).unwrap(),
+            labels,
+            capacity: Capacity {
+                cpu: Millicores::new(n[0]),
+                memory: Mebibytes::new(n[1]),
+                disk: Mebibytes::new(n[2]),
+                pids: n[3],
+                counted,
+            },
+            inventory,
+            enforcement: enforcement
+                .into_iter()
+                .map(|(control, (level, reason))| Enforcement { control, level, reason })
+                .collect(),
+        },
+    )
+}
+
+fn assignment() -> impl Strategy<Value = Assignment> {
+    let instances = btree_map(any::<u64>(), (any::<(u32, u32)>(), spec()), 0..3);
+    (any::<(u32, u64, u64)>(), instances).prop_map(|((node, epoch, generation), instances)| {
+        Assignment {
+            node: NodeId::new(node),
+            epoch: Epoch::new(epoch),
+            generation: Generation::new(generation),
+            band: Band::DEFAULT,
+            instances: instances
+                .into_iter()
+                .map(|(id, ((ordinal, revision), spec))| AssignedInstance {
+                    instance: InstanceId::new(id),
+                    ordinal,
+                    revision: Revision::new(revision),
+                    spec,
+                })
+                .collect(),
+        }
+    })
+}
+
+/// Sends a value through bytes, with a field behind it that only a newer version knows.
+fn travel<W, M>(model: &M) -> Result<M, ConvertError>
+where
+    W: Message + Default + for<'a> From<&'a M>,
+    M: TryFrom<W, Error = ConvertError>,
+{
+    let mut bytes = W::from(model).encode_to_vec();
+    // Field 15000, a varint.
+    bytes.extend([0xc0, 0xa9, 0x07, 0x07]);
+    M::try_from(W::decode(bytes.as_slice()).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_specification_survives_the_wire(spec in spec()) {
+        prop_assert_eq!(travel::<v1::WorkloadSpec, _>(&spec).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_report_survives_the_wire(report in report()) {
+        prop_assert_eq!(travel::<v1::Report, _>(&report).unwrap(), report);
+    }
+
+    #[test]
+    fn facts_survive_the_wire(facts in facts()) {
+        prop_assert_eq!(travel::<v1::NodeFacts, _>(&facts).unwrap(), facts);
+    }
+
+    #[test]
+    fn an_assignment_survives_the_wire(assignment in assignment()) {
+        prop_assert_eq!(travel::<v1::Assignment, _>(&assignment).unwrap(), assignment);
+    }
+
+    #[test]
+    fn garbage_is_refused_and_never_panics(bytes in vec(any::<u8>(), 0..256)) {
+        if let Ok(wire) = v1::WorkloadSpec::decode(bytes.as_slice()) {
+            let _checked = WorkloadSpec::try_from(wire);
+        }
+        if let Ok(wire) = v1::Report::decode(bytes.as_slice()) {
+            let _checked = Report::try_from(wire);
+        }
+        if let Ok(wire) = v1::NodeFacts::decode(bytes.as_slice()) {
+            let _checked = NodeFacts::try_from(wire);
+        }
+        if let Ok(wire) = v1::Assignment::decode(bytes.as_slice()) {
+            let _checked = Assignment::try_from(wire);
+        }
+    }
+
+    #[test]
+    fn a_damaged_message_never_panics(
+        report in report(), at in any::<prop::sample::Index>(), bit in 0u8..8,
+    ) {
+        let mut bytes = v1::Report::from(&report).encode_to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        if let Ok(wire) = v1::Report::decode(bytes.as_slice()) {
+            let _checked = Report::try_from(wire);
+        }
+    }
+}
+
+fn plain() -> v1::WorkloadSpec {
+    v1::WorkloadSpec {
+        key: Some(v1::WorkloadKey {
+            department: "city/finance".into(),
+            application: "ledger".into(),
+            name: "api".into(),
+        }),
+        kind: 1,
+        class: 2,
+        command: vec!["/bin/true".into()],
+        resources: Some(v1::Resources::default()),
+        constraints: Some(v1::Constraints::default()),
+        instances: 1,
+        restart: Some(v1::Restart { mode: 1, ..v1::Restart::default() }),
+        stop: Some(v1::Stop { signal: 15, grace_millis: 0 }),
+        move_policy: 3,
+        ..v1::WorkloadSpec::default()
+    }
+}
+
+#[track_caller]
+fn refused(change: impl FnOnce(&mut v1::WorkloadSpec), expected: &str) {
+    let mut wire = plain();
+    change(&mut wire);
+    let error = WorkloadSpec::try_from(wire).expect_err("the change is refused");
+    assert_eq!(error.within("spec").to_string(), expected);
+}
+
+#[test]
+fn an_error_names_the_field() {
+    assert!(WorkloadSpec::try_from(plain()).is_ok());
+    let port = |number| v1::PortSpec { name: "web".into(), number };
+    refused(
+        |s| s.ports = vec![port(80), port(81), port(70_000)],
+        "spec.ports[2].number: 70000 is not a port",
+    );
+    refused(|s| s.ports = vec![port(0)], "spec.ports[0].number: 0 is not a port");
+    refused(|s| s.key = None, "spec.key: is missing");
+    refused(|s| s.kind = 0, "spec.kind: is missing");
+    refused(|s| s.kind = 99, "spec.kind: 99 is not known here");
+    refused(|s| s.restart = Some(v1::Restart::default()), "spec.restart.mode: is missing");
+    refused(|s| s.stop = Some(v1::Stop::default()), "spec.stop.signal: 0 is not a signal");
+    refused(|s| s.instances = 10_001, "spec.instances: 10001 is above 10000");
+    refused(|s| s.command = vec!["a\0b".into()], "spec.command[0]: holds a zero byte");
+}
+
+#[test]
+fn hostile_values_are_refused() {
+    let file = |path: &str, mode| v1::FileSpec { path: path.into(), content: vec![], mode };
+    for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", "a/", "a\0"] {
+        let mut wire = plain();
+        wire.files = vec![file(path, 0o644)];
+        assert!(WorkloadSpec::try_from(wire).is_err(), "{path:?} passed");
+    }
+    refused(|s| s.files = vec![file("a", 0o4755)], "spec.files[0].mode: 0o4755 is above 0o777");
+    refused(
+        |s| s.env = [("A=B".to_owned(), String::new())].into(),
+        "spec.env: \"A=B\" is not a variable's name",
+    );
+    refused(
+        |s| s.env = [("A".to_owned(), "\0".into())].into(),
+        "spec.env: \"A\" holds a zero byte",
+    );
+    refused(
+        |s| s.key.as_mut().unwrap().name = "\u{1b}[31mred".into(),
+        "spec.key.name: \"\\u{1b}[31mred\": a name has only lower-case letters a-z, digits and \
+         dashes",
+    );
+}
+
+#[test]
+fn sizes_are_bounded() {
+    refused(
+        |s| s.command = vec![String::new(); 257],
+        "spec.command: has 257 items, at most 256 are allowed",
+    );
+    let mut wire = plain();
+    wire.command = vec!["x".repeat(600 * 1024)];
+    assert!(WorkloadSpec::try_from(wire).is_err());
+    let mut wire = plain();
+    wire.user = Some("x".repeat(5000));
+    assert!(WorkloadSpec::try_from(wire).is_err());
+}
+
+#[test]
+fn an_instance_that_comes_twice_is_refused_and_order_does_not_matter() {
+    let usage = |ids: &[u64]| v1::NodeUsage {
+        instances: ids
+            .iter()
+            .map(|id| v1::InstanceUsage { instance: *id, ..v1::InstanceUsage::default() })
+            .collect(),
+        ..v1::NodeUsage::default()
+    };
+    let sorted = NodeUsage::try_from(usage(&[1, 2, 3])).unwrap();
+    assert_eq!(NodeUsage::try_from(usage(&[3, 1, 2])).unwrap(), sorted);
+    let error = NodeUsage::try_from(usage(&[3, 1, 3])).unwrap_err();
+    assert_eq!(error.path(), "instances");
+}
+
+#[test]
+fn a_band_out_of_order_and_an_exit_without_a_way_are_refused() {
+    let band = v1::Band { floor_permille: 800, target_permille: 700, ceiling_permille: 900 };
+    assert!(Band::try_from(band).is_err());
+    assert!(Exit::try_from(v1::Exit { how: None }).is_err());
+}
+
+#[test]
+fn an_operation_id_is_hexadecimal() {
+    assert!(operation_id("operation_id", "0f1e2d3c4b5a69788796a5b4c3d2e1f0").is_ok());
+    let error = operation_id("operation_id", "x").unwrap_err();
+    assert_eq!(error.to_string(), "operation_id: \"x\" is not 32 hexadecimal digits");
+}

@@ -1,0 +1,136 @@
+//! Sockets: private, checked, replaced only when nobody answers.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use tengyun_proto::limits;
+use tengyun_proto::uds::{self, UdsError};
+use tokio_stream::StreamExt as _;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o777
+}
+
+struct Place {
+    _dir: tempfile::TempDir,
+    socket: PathBuf,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("state/x.sock");
+    Place { _dir: dir, socket }
+}
+
+#[track_caller]
+fn refused(path: &Path) -> UdsError {
+    match uds::listen(path) {
+        Ok(_) => panic!("listens on {}", path.display()),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn the_directory_and_the_socket_are_private() {
+    let place = place();
+    let _incoming = uds::listen(&place.socket).unwrap();
+    assert_eq!(mode(place.socket.parent().unwrap()), 0o700);
+    assert_eq!(mode(&place.socket), 0o600);
+}
+
+#[tokio::test]
+async fn a_directory_that_others_may_enter_is_refused_with_the_remedy() {
+    let place = place();
+    let directory = place.socket.parent().unwrap();
+    fs::create_dir(directory).unwrap();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = refused(&place.socket);
+    assert!(error.to_string().contains("chmod 700"), "{error}");
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_answers_on_is_not_replaced() {
+    let place = place();
+    let _incoming = uds::listen(&place.socket).unwrap();
+    let error = refused(&place.socket);
+    assert!(matches!(error, UdsError::Busy { .. }), "{error}");
+    assert!(error.to_string().contains("--state-dir"), "{error}");
+    // Also when whoever answers does not know our lock.
+    fs::remove_file(place.socket.with_extension("sock.lock")).unwrap();
+    assert!(matches!(refused(&place.socket), UdsError::Busy { .. }));
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_other_files_are_not() {
+    let place = place();
+    fs::create_dir(place.socket.parent().unwrap()).unwrap();
+    fs::set_permissions(place.socket.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&place.socket).unwrap());
+    let incoming = uds::listen(&place.socket).unwrap();
+    drop(incoming);
+    assert!(!place.socket.exists(), "the socket outlived its listener");
+    fs::write(&place.socket, "precious").unwrap();
+    assert!(matches!(refused(&place.socket), UdsError::NotASocket { .. }));
+    assert_eq!(fs::read(&place.socket).unwrap(), b"precious");
+}
+
+#[tokio::test]
+async fn a_path_longer_than_a_socket_address_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("d".repeat(120)).join("e".repeat(120)).join("x.sock");
+    let mut incoming = uds::listen(&socket).unwrap();
+    let dialled = tokio::spawn(async move { uds::connect(&socket).await });
+    assert!(incoming.next().await.unwrap().is_ok());
+    dialled.abort();
+}
+
+#[tokio::test]
+async fn a_socket_without_a_usable_name_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for bad in [dir.path().join("n".repeat(65)), PathBuf::from("/"), PathBuf::from("..")] {
+        assert!(matches!(refused(&bad), UdsError::BadName { .. }), "{}", bad.display());
+    }
+}
+
+#[tokio::test]
+async fn connecting_to_nobody_fails_with_the_path() {
+    let place = place();
+    let error = uds::connect(&place.socket).await.unwrap_err();
+    assert!(error.to_string().contains("x.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_are_dropped_and_room_comes_back() {
+    let place = place();
+    let mut incoming = uds::listen(&place.socket).unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..limits::CONNECTIONS_MAX {
+        let client = UnixStream::connect(&place.socket).unwrap();
+        kept.push((client, incoming.next().await.unwrap().unwrap()));
+    }
+    let refused = UnixStream::connect(&place.socket).unwrap();
+    // The stream passes the refused one over and gives the next only when there is room again.
+    let polled = std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut incoming).poll_next(cx).is_pending())
+    });
+    use tokio_stream::Stream as _;
+    assert!(polled.await, "a connection beyond the limit was admitted");
+    let mut end = [0; 1];
+    assert_eq!(std::io::Read::read(&mut &refused, &mut end).unwrap(), 0, "it was kept open");
+    kept.pop();
+    let _client = UnixStream::connect(&place.socket).unwrap();
+    assert!(incoming.next().await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn the_kernel_says_who_is_there() {
+    use tonic::transport::server::Connected as _;
+    let place = place();
+    let mut incoming = uds::listen(&place.socket).unwrap();
+    let _client = UnixStream::connect(&place.socket).unwrap();
+    let peer = incoming.next().await.unwrap().unwrap().connect_info();
+    assert_eq!(peer.uid, nix::unistd::geteuid().as_raw());
+    assert_eq!(peer.pid, i32::try_from(std::process::id()).ok());
+}

@@ -1,0 +1,161 @@
+//! Hard fit: what must hold whatever is measured. Durable state alone decides it, so a plan that is
+//! checked again in a replay gets the same answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tengyun_model::{
+    Capacity, Class, InstanceId, Mebibytes, Millicores, NodeId, WorkloadKey, WorkloadSpec,
+};
+
+use crate::command::Refusal;
+use crate::image::{InstanceImage, NodeImage};
+use crate::state::State;
+
+/// What is taken on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) memory: Mebibytes,
+    pub(crate) disk: Mebibytes,
+    pub(crate) pids: u64,
+    pub(crate) critical: Millicores,
+    ports: BTreeSet<u16>,
+    counted: BTreeMap<String, u64>,
+}
+
+impl Room {
+    /// Sums up the instances of a node that are not passed over.
+    pub(crate) fn taken(
+        state: &State,
+        node: NodeId,
+        counts: impl Fn(&InstanceImage) -> bool,
+    ) -> Self {
+        let mut room = Self::default();
+        for id in state.on_node(node) {
+            let instance = state.instance(id).expect("the index names instances that exist");
+            if !instance.status.phase.is_final() && counts(instance) {
+                room.take(state.spec(instance));
+            }
+        }
+        room
+    }
+
+    /// Takes the room of one instance.
+    pub(crate) fn take(&mut self, spec: &WorkloadSpec) {
+        let resources = &spec.resources;
+        self.memory = self.memory.saturating_add(resources.memory);
+        self.disk = self.disk.saturating_add(resources.disk);
+        self.pids = self.pids.saturating_add(resources.pids);
+        if spec.class == Class::Critical {
+            self.critical = self.critical.saturating_add(resources.cpu);
+        }
+        self.ports.extend(spec.ports.iter().map(|p| p.number));
+        for (name, count) in &spec.counted {
+            let taken = self.counted.entry(name.to_string()).or_default();
+            *taken = taken.saturating_add(*count);
+        }
+    }
+
+    /// Says whether one more instance fits.
+    pub(crate) fn fits(&self, spec: &WorkloadSpec, capacity: &Capacity) -> Result<(), Refusal> {
+        let wanted = &spec.resources;
+        let left = capacity.memory.saturating_sub(self.memory);
+        if wanted.memory > left {
+            return Err(Refusal::NoMemory { wanted: wanted.memory, left });
+        }
+        let left = capacity.disk.saturating_sub(self.disk);
+        if wanted.disk > left {
+            return Err(Refusal::NoDisk { wanted: wanted.disk, left });
+        }
+        let left = capacity.pids.saturating_sub(self.pids);
+        if wanted.pids > left {
+            return Err(Refusal::NoPids { wanted: wanted.pids, left });
+        }
+        let left = capacity.cpu.saturating_sub(self.critical);
+        if spec.class == Class::Critical && wanted.cpu > left {
+            return Err(Refusal::NoCpu { wanted: wanted.cpu, left });
+        }
+        if let Some(port) = spec.ports.iter().find(|p| self.ports.contains(&p.number)) {
+            return Err(Refusal::PortTaken(port.number));
+        }
+        for (name, wanted) in &spec.counted {
+            let taken = self.counted.get(name.as_str()).copied().unwrap_or_default();
+            let all = capacity.counted.get(name).copied().unwrap_or_default();
+            let left = all.saturating_sub(taken);
+            if *wanted > left {
+                return Err(Refusal::NoCounter { name: name.to_string(), wanted: *wanted, left });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says whether a specification may run on a node beside what is there. The copy it replaces keeps
+/// its room while both live, but does not count against spread and anti-affinity.
+pub(crate) fn hard(
+    state: &State,
+    spec: &WorkloadSpec,
+    node: NodeId,
+    replaces: Option<InstanceId>,
+) -> Result<(), Refusal> {
+    let image = state.node(node).ok_or(Refusal::UnknownNode(node))?;
+    Room::taken(state, node, |_| true).fits(spec, &image.facts.capacity)?;
+    constraints(state, spec, image, replaces)
+}
+
+/// Checks labels, anti-affinity and spread.
+pub(crate) fn constraints(
+    state: &State,
+    spec: &WorkloadSpec,
+    node: &NodeImage,
+    replaces: Option<InstanceId>,
+) -> Result<(), Refusal> {
+    for (name, value) in &spec.constraints.labels {
+        if node.facts.labels.get(name) != Some(value) {
+            return Err(Refusal::NoLabel { name: name.clone(), value: value.clone() });
+        }
+    }
+    for id in state.on_node(node.id).filter(|id| Some(*id) != replaces) {
+        let instance = state.instance(id).expect("the index names instances that exist");
+        let other = state.spec(instance);
+        if !instance.status.phase.is_final() && must_be_apart(spec, other) {
+            return Err(Refusal::AntiAffinity(other.key.clone()));
+        }
+    }
+    match &spec.constraints.spread {
+        Some(label) => spread(state, (&spec.key, label), node, replaces),
+        None => Ok(()),
+    }
+}
+
+fn must_be_apart(one: &WorkloadSpec, other: &WorkloadSpec) -> bool {
+    one.constraints.anti_affinity.contains(&other.key)
+        || other.constraints.anti_affinity.contains(&one.key)
+}
+
+fn spread(
+    state: &State,
+    (key, label): (&WorkloadKey, &String),
+    node: &NodeImage,
+    replaces: Option<InstanceId>,
+) -> Result<(), Refusal> {
+    let value_of = |n: &NodeImage| n.facts.labels.get(label).cloned();
+    let Some(value) = value_of(node) else {
+        return Err(Refusal::NoLabel { name: label.clone(), value: "any".to_owned() });
+    };
+    let mut counts: BTreeMap<String, u64> =
+        state.nodes().filter_map(value_of).map(|value| (value, 0)).collect();
+    let workload = state.workload_keyed(key);
+    for id in workload.into_iter().flat_map(|w| state.of_workload(w.id)) {
+        let instance = state.instance(id).expect("the index names instances that exist");
+        if Some(id) == replaces || instance.status.phase.is_final() {
+            continue;
+        }
+        let there = instance.node.and_then(|n| state.node(n)).and_then(value_of);
+        if let Some(count) = there.and_then(|value| counts.get_mut(&value)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let least = counts.values().min().copied().unwrap_or_default();
+    let here = counts.get(&value).copied().unwrap_or_default();
+    if here > least { Err(Refusal::Spread(label.clone())) } else { Ok(()) }
+}

@@ -1,0 +1,134 @@
+//! Packing: waiting instances find nodes, and outdated ones are renewed one at a time.
+//!
+//! Critical before standard before harvest, large before small. Nodes in use come first, the one that
+//! ends fullest below the target wins (best fit); an unused node is opened when none of them fits,
+//! and the band between target and ceiling is the last resort.
+
+use std::collections::BTreeSet;
+
+use tengyun_model::{Class, NodeId, Permille, WorkloadId};
+
+use super::problem::{Guest, Problem, lives};
+use crate::image::{InstanceImage, InstanceWish};
+use crate::place::feasible::Room;
+use crate::plan::{Move, ShiftReason, StopReason};
+
+/// Starts what waits, where it fits.
+pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
+    let state = problem.state;
+    let mut waiting: Vec<&InstanceImage> =
+        state.instances().filter(|i| i.node.is_none() && lives(i)).collect();
+    waiting.sort_by_key(|i| {
+        let spec = state.spec(i);
+        let size = (spec.resources.memory, spec.resources.cpu);
+        (spec.class, std::cmp::Reverse(size), i.status.instance)
+    });
+    let mut evicted = BTreeSet::new();
+    for instance in waiting {
+        let id = instance.status.instance;
+        let guest = problem.guest(instance, false);
+        if let Some(at) = best_seat(problem, &guest) {
+            let seat = &mut problem.seats[at];
+            moves.push(Move::Start { instance: id, node: seat.node.id });
+            seat.put(guest.spec, guest.expected);
+        } else if guest.spec.class != Class::Harvest {
+            make_room(problem, &guest, &mut evicted, moves);
+        }
+    }
+}
+
+/// Returns the seat that an instance should take.
+pub(super) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
+    let band = problem.state.policy().band();
+    if guest.spec.class == Class::Harvest {
+        return choose(problem, guest, band.target, |p, at| p.takes_harvest(&p.seats[at]));
+    }
+    let in_use = |p: &Problem<'_>, at: usize| p.seats[at].others > 0;
+    choose(problem, guest, band.target, in_use)
+        .or_else(|| choose(problem, guest, band.target, |_, _| true))
+        .or_else(|| choose(problem, guest, band.ceiling, |_, _| true))
+}
+
+/// Chooses among the seats allowed the one that ends fullest below the line.
+pub(super) fn choose(
+    problem: &Problem<'_>,
+    guest: &Guest<'_>,
+    line: Permille,
+    allowed: impl Fn(&Problem<'_>, usize) -> bool,
+) -> Option<usize> {
+    let fits = |at: &usize| {
+        allowed(problem, *at) && problem.seats[*at].fits(problem.state, guest, line).is_ok()
+    };
+    (0..problem.seats.len()).filter(fits).max_by_key(|at| {
+        let seat = &problem.seats[*at];
+        let filled = seat.peak_with(guest.spec, guest.expected);
+        let share: Permille = filled.share_of(seat.node.facts.capacity.cpu);
+        (share, std::cmp::Reverse(seat.node.id))
+    })
+}
+
+/// Evicts the harvest that keeps a dearer instance out, where evicting all of it would help.
+fn make_room(
+    problem: &Problem<'_>,
+    guest: &Guest<'_>,
+    evicted: &mut BTreeSet<NodeId>,
+    moves: &mut Vec<Move>,
+) {
+    let state = problem.state;
+    let ceiling = state.policy().band().ceiling;
+    for seat in problem.seats.iter().filter(|s| s.connected && !evicted.contains(&s.node.id)) {
+        let stays = |i: &InstanceImage| {
+            i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest
+        };
+        let room = Room::taken(state, seat.node.id, stays);
+        let fits = room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
+            && super::feasible::constraints(state, guest.spec, seat.node, None).is_ok()
+            && seat.peak_with(guest.spec, guest.expected) <= seat.line(ceiling);
+        if !fits {
+            continue;
+        }
+        evicted.insert(seat.node.id);
+        // Room that is being left already is waited for, not made twice.
+        let leaving = Room::taken(state, seat.node.id, |i| i.wish == InstanceWish::Run);
+        if leaving.fits(guest.spec, &seat.node.facts.capacity).is_err() {
+            for id in state.on_node(seat.node.id) {
+                let instance = state.instance(id).expect("the index names instances that exist");
+                if lives(instance) && state.spec(instance).class == Class::Harvest {
+                    moves.push(Move::Stop { instance: id, reason: StopReason::Evicted });
+                }
+            }
+        }
+        return;
+    }
+}
+
+/// Replaces running copies of an older revision, one at a time for each workload.
+pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
+    let state = problem.state;
+    let mut busy: BTreeSet<WorkloadId> =
+        state.instances().filter(|i| i.replaces.is_some()).map(|i| i.workload).collect();
+    for instance in state.instances().filter(|i| lives(i)) {
+        let workload = state.workload(instance.workload).expect("its workload outlives it");
+        let Some(from) = instance.node else { continue };
+        if instance.revision == workload.revision || busy.contains(&workload.id) {
+            continue;
+        }
+        busy.insert(workload.id);
+        let mut guest = problem.guest(instance, true);
+        // What the old revision used says little of the new one.
+        let request = guest.spec.resources.cpu;
+        guest.expected.mean = guest.expected.mean.max(request);
+        guest.expected.peak = guest.expected.peak.max(request);
+        let here = problem.seat_of(from);
+        let whole = Permille::WHOLE;
+        // A renewal in place is short: it may pass the ceiling, never the capacity.
+        let stays = problem.seats[here].fits(state, &guest, whole).is_ok();
+        let seat = if stays { Some(here) } else { best_seat(problem, &guest) };
+        if let Some(at) = seat {
+            let to = problem.seats[at].node.id;
+            let id = instance.status.instance;
+            moves.push(Move::Shift { instance: id, from, to, reason: ShiftReason::Revision });
+            problem.seats[at].put(guest.spec, guest.expected);
+        }
+    }
+}

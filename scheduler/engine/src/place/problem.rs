@@ -1,0 +1,172 @@
+//! The problem: nodes as the planner sees them, kept up to date while it decides.
+
+use tengyun_model::{At, Class, Millicores, NodeId, Permille, WorkloadSpec};
+
+use super::feasible::{self, Room};
+use crate::command::Refusal;
+use crate::image::{InstanceImage, InstanceWish, NodeImage};
+use crate::predict::{Forecast, InstanceForecast, Load};
+use crate::state::State;
+
+/// One node while a plan is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat<'a> {
+    pub(crate) node: &'a NodeImage,
+    /// What is taken, by what leaves too.
+    pub(crate) room: Room,
+    /// Forecast of the critical and standard instances.
+    pub(crate) load: Load,
+    /// What others than us use, and what harvest asks for.
+    pub(crate) foreign: Millicores,
+    pub(crate) harvest: Millicores,
+    /// How many critical and standard instances are there.
+    pub(crate) others: usize,
+    /// Whether its agent is there.
+    pub(crate) connected: bool,
+    /// Whether its use was measured lately.
+    pub(crate) measured: bool,
+}
+
+impl<'a> Seat<'a> {
+    fn new(state: &'a State, forecast: &Forecast, node: &'a NodeImage, now: At) -> Self {
+        let expected = forecast.node(node.id);
+        let mut seat = Self {
+            node,
+            room: Room::taken(state, node.id, |_| true),
+            load: Load::default(),
+            foreign: expected.foreign,
+            harvest: Millicores::ZERO,
+            others: 0,
+            connected: state.connected(node.id),
+            measured: expected.measured,
+        };
+        if let Some(usage) = state.usage(node.id) {
+            let fresh = now.since(usage.at) <= state.policy().data_stale();
+            seat.measured &= fresh || expected.measured;
+            seat.room.memory = seat.room.memory.saturating_add(usage.memory_foreign);
+        }
+        for id in state.on_node(node.id) {
+            let instance = state.instance(id).expect("the index names instances that exist");
+            if !instance.status.phase.is_final() {
+                seat.sit(state.spec(instance), forecast.instance(id));
+            }
+        }
+        seat
+    }
+
+    /// Counts the CPU of one more instance.
+    fn sit(&mut self, spec: &WorkloadSpec, expected: InstanceForecast) {
+        match spec.class {
+            Class::Harvest => self.harvest = self.harvest.saturating_add(spec.resources.cpu),
+            Class::Critical | Class::Standard => {
+                self.load.add(expected);
+                self.others += 1;
+            }
+        }
+    }
+
+    /// Puts one more instance here.
+    pub(crate) fn put(&mut self, spec: &WorkloadSpec, expected: InstanceForecast) {
+        self.room.take(spec);
+        self.sit(spec, expected);
+    }
+
+    /// Returns the CPU that may be filled up to a share.
+    pub(crate) fn line(&self, share: Permille) -> Millicores {
+        self.node.facts.capacity.cpu.share(share)
+    }
+
+    /// Returns the forecast peak of everything but harvest.
+    pub(crate) fn peak(&self) -> Millicores {
+        self.foreign.saturating_add(self.load.peak())
+    }
+
+    /// Returns the forecast peak with one more instance.
+    pub(crate) fn peak_with(&self, spec: &WorkloadSpec, expected: InstanceForecast) -> Millicores {
+        match spec.class {
+            Class::Harvest => {
+                self.peak().saturating_add(self.harvest).saturating_add(spec.resources.cpu)
+            }
+            Class::Critical | Class::Standard => {
+                self.foreign.saturating_add(self.load.peak_with(expected))
+            }
+        }
+    }
+
+    /// Says whether an instance fits here, with the CPU filled to a share at most.
+    pub(crate) fn fits(
+        &self,
+        state: &State,
+        guest: &Guest<'_>,
+        share: Permille,
+    ) -> Result<(), Refusal> {
+        if !self.connected {
+            return Err(Refusal::NodeAway);
+        }
+        self.room.fits(guest.spec, &self.node.facts.capacity)?;
+        feasible::constraints(state, guest.spec, self.node, guest.replaces)?;
+        let left = self
+            .line(share)
+            .saturating_sub(self.peak_with(guest.spec, InstanceForecast::default()));
+        if self.peak_with(guest.spec, guest.expected) > self.line(share) {
+            return Err(Refusal::NoCpu { wanted: guest.expected.peak, left });
+        }
+        Ok(())
+    }
+}
+
+/// An instance that looks for a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guest<'a> {
+    pub(crate) spec: &'a WorkloadSpec,
+    pub(crate) expected: InstanceForecast,
+    /// The copy it would replace.
+    pub(crate) replaces: Option<tengyun_model::InstanceId>,
+}
+
+/// All nodes while a plan is made, by ascending id.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) forecast: &'a Forecast,
+    pub(crate) now: At,
+    pub(crate) seats: Vec<Seat<'a>>,
+}
+
+impl<'a> Problem<'a> {
+    /// Sees the state as a problem.
+    pub(crate) fn new(state: &'a State, forecast: &'a Forecast, now: At) -> Self {
+        let seats = state.nodes().map(|node| Seat::new(state, forecast, node, now)).collect();
+        Self { state, forecast, now, seats }
+    }
+
+    /// Returns the place of a node in `seats`.
+    pub(crate) fn seat_of(&self, node: NodeId) -> usize {
+        self.seats
+            .binary_search_by_key(&node, |seat| seat.node.id)
+            .expect("an instance is on a node that exists")
+    }
+
+    /// Returns an instance as a guest.
+    pub(crate) fn guest(&self, instance: &InstanceImage, replaces: bool) -> Guest<'a> {
+        let id = instance.status.instance;
+        let state: &'a State = self.state;
+        let workload = state.workload(instance.workload).expect("its workload outlives it");
+        let revision = if replaces { workload.revision } else { instance.revision };
+        Guest {
+            spec: &workload.revisions[&revision],
+            expected: self.forecast.instance(id),
+            replaces: replaces.then_some(id),
+        }
+    }
+
+    /// Says whether harvest may be here: where others are, or anywhere while nobody else is.
+    pub(crate) fn takes_harvest(&self, seat: &Seat<'_>) -> bool {
+        seat.others > 0 || self.seats.iter().all(|s| s.others == 0)
+    }
+}
+
+/// Says whether an instance is wanted and alive.
+pub(crate) fn lives(instance: &InstanceImage) -> bool {
+    instance.wish == InstanceWish::Run && !instance.status.phase.is_final()
+}

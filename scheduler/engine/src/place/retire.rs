@@ -1,0 +1,23 @@
+//! Retiring: old copies whose replacement is healthy, and replacements that never became so.
+
+use tengyun_model::Phase;
+
+use super::problem::{Problem, lives};
+use crate::image::InstanceWish;
+use crate::plan::{Move, StopReason};
+
+/// Stops what is to be stopped. Afterwards no instance that is replaced by a healthy one is wanted.
+pub(super) fn retire(problem: &Problem<'_>, moves: &mut Vec<Move>) {
+    let timeout = problem.state.policy().replacement_timeout();
+    for new in problem.state.instances().filter(|i| i.wish == InstanceWish::Run) {
+        let Some(old) = new.replaces.and_then(|old| problem.state.instance(old)) else { continue };
+        let (old_id, new_id) = (old.status.instance, new.status.instance);
+        if new.status.phase == Phase::Healthy {
+            if old.wish == InstanceWish::Run {
+                moves.push(Move::Stop { instance: old_id, reason: StopReason::Replaced });
+            }
+        } else if problem.now.since(new.placed) > timeout || !lives(new) {
+            moves.push(Move::Stop { instance: new_id, reason: StopReason::GivenUp });
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The durable state as an image, and back.
+
+use std::collections::BTreeMap;
+
+use super::State;
+use crate::command::Refusal;
+use crate::image::Image;
+use crate::policy::Policy;
+
+impl State {
+    /// Returns all durable state.
+    pub fn image(&self) -> Image {
+        Image {
+            sequence: self.sequence,
+            at: self.at,
+            epoch: self.epoch,
+            next_node: self.next_node,
+            next_workload: self.next_workload,
+            next_instance: self.next_instance,
+            moves_total: self.moves_total,
+            policy_version: self.policy_version,
+            policy: self.policy.values().clone(),
+            nodes: self.nodes.values().cloned().collect(),
+            workloads: self.workloads.values().cloned().collect(),
+            instances: self.instances.values().cloned().collect(),
+            operations: self.operations.values().cloned().collect(),
+            meters: self.meters.values().cloned().collect(),
+        }
+    }
+
+    /// Makes the state of an image; one that contradicts itself is refused.
+    pub fn from_image(image: Image) -> Result<Self, Refusal> {
+        let mut state = Self {
+            sequence: image.sequence,
+            at: image.at,
+            epoch: image.epoch,
+            next_node: image.next_node,
+            next_workload: image.next_workload,
+            next_instance: image.next_instance,
+            moves_total: image.moves_total,
+            policy_version: image.policy_version,
+            policy: Policy::new(image.policy)?,
+            names: image.nodes.iter().map(|n| (n.facts.name.clone(), n.id)).collect(),
+            nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),
+            meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),
+            ..Self::default()
+        };
+        for workload in image.workloads {
+            let spec = workload.revisions.get(&workload.revision);
+            let key = spec.ok_or(Refusal::Stale("a workload's revision"))?.key.clone();
+            state.keys.insert(key, workload.id);
+            state.workloads.insert(workload.id, workload);
+        }
+        for instance in image.instances {
+            let workload = state.workloads.get(&instance.workload);
+            if workload.is_none_or(|w| !w.revisions.contains_key(&instance.revision)) {
+                return Err(Refusal::Stale("an instance's workload"));
+            }
+            if instance.node.is_some_and(|n| !state.nodes.contains_key(&n)) {
+                return Err(Refusal::Stale("an instance's node"));
+            }
+            let id = instance.status.instance;
+            state.index(id, &instance);
+            state.instances.insert(id, instance);
+        }
+        if state.replacements.keys().any(|old| !state.instances.contains_key(old)) {
+            return Err(Refusal::Stale("a replaced instance"));
+        }
+        let operations: BTreeMap<_, _> = image.operations.into_iter().map(|o| (o.id, o)).collect();
+        state.operation_order = operations.values().map(|o| (o.at, o.id)).collect();
+        state.operations = operations;
+        Ok(state)
+    }
+}

@@ -1,0 +1,68 @@
+//! Volatile state: who is there and what was measured. None of it is in an image.
+
+use tengyun_model::{At, InstanceId, NodeId, NodeUsage};
+
+use super::State;
+use crate::predict::{Track, sample};
+
+/// What is known of a node in this reign.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Live {
+    connected: bool,
+    seen: Option<At>,
+    usage: Option<NodeUsage>,
+    foreign: Option<Track>,
+}
+
+impl Live {
+    pub(super) fn connect(&mut self, at: At) {
+        self.connected = true;
+        self.seen = Some(at);
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.connected = false;
+    }
+
+    pub(super) fn connected(&self) -> bool {
+        self.connected
+    }
+
+    pub(super) fn seen(&self) -> Option<At> {
+        self.seen
+    }
+
+    pub(super) fn usage(&self) -> Option<&NodeUsage> {
+        self.usage.as_ref()
+    }
+
+    pub(super) fn foreign(&self) -> Option<&Track> {
+        self.foreign.as_ref()
+    }
+}
+
+impl State {
+    /// Takes in what a node used. Instances that are not on it are passed over.
+    pub(super) fn report_usage(&mut self, node: NodeId, usage: &NodeUsage, at: At) {
+        let half_life = self.policy.half_life();
+        let live = self.live.entry(node).or_default();
+        live.seen = Some(at);
+        let foreign = sample(usage.cpu_foreign, usage.memory_foreign, usage);
+        live.foreign.get_or_insert_with(|| Track::start(at)).observe(at, foreign, half_life);
+        live.usage = Some(usage.clone());
+        for used in &usage.instances {
+            let here = self.instances.get(&used.instance).is_some_and(|i| i.node == Some(node));
+            if here {
+                let track = self.tracks.entry(used.instance).or_insert_with(|| Track::start(at));
+                track.observe(at, sample(used.cpu, used.memory, usage), half_life);
+            }
+        }
+    }
+
+    /// Lets a replacement start from what was measured of the copy it replaces.
+    pub(super) fn inherit_track(&mut self, from: InstanceId, to: InstanceId) {
+        if let Some(track) = self.tracks.get(&from).cloned() {
+            self.tracks.insert(to, track);
+        }
+    }
+}

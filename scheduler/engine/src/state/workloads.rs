@@ -1,0 +1,245 @@
+//! Wishes about workloads, and the instances that fulfil them.
+
+use std::collections::BTreeSet;
+
+use tengyun_model::{
+    At, Exit, Incarnation, InstanceId, InstanceStatus, Phase, Revision, WorkloadId, WorkloadKey,
+    WorkloadSpec,
+};
+
+use super::State;
+use crate::command::{Effect, Refusal};
+use crate::image::{InstanceImage, InstanceWish, WorkloadImage, WorkloadWish};
+use crate::plan::StopReason;
+
+impl State {
+    pub(super) fn apply_workload(
+        &mut self,
+        spec: &WorkloadSpec,
+        at: At,
+    ) -> Result<Effect, Refusal> {
+        let Some(id) = self.keys.get(&spec.key).copied() else {
+            return Ok(self.create_workload(spec, at));
+        };
+        let workload = self.workloads.get_mut(&id).expect("a keyed workload exists");
+        let held = &workload.revisions[&workload.revision];
+        if held == spec && workload.wish == WorkloadWish::Run {
+            return Ok(Effect::Unchanged(id, workload.revision));
+        }
+        let same_copies = WorkloadSpec { instances: held.instances, ..spec.clone() } == *held;
+        if !same_copies {
+            workload.revision = workload.revision.next();
+        }
+        let revision = workload.revision;
+        workload.revisions.insert(revision, spec.clone());
+        workload.wish = WorkloadWish::Run;
+        workload.applied = at;
+        self.scale(id, at);
+        Ok(Effect::Updated(id, revision))
+    }
+
+    fn create_workload(&mut self, spec: &WorkloadSpec, at: At) -> Effect {
+        self.next_workload = self.next_workload.next();
+        let id = self.next_workload;
+        let revision = Revision::new(1);
+        let workload = WorkloadImage {
+            id,
+            revisions: [(revision, spec.clone())].into(),
+            revision,
+            wish: WorkloadWish::Run,
+            applied: at,
+        };
+        self.workloads.insert(id, workload);
+        self.keys.insert(spec.key.clone(), id);
+        self.scale(id, at);
+        Effect::Created(id, revision)
+    }
+
+    pub(super) fn stop_workload(&mut self, key: &WorkloadKey) -> Result<Effect, Refusal> {
+        let id = self.known(key)?;
+        let workload = self.workloads.get_mut(&id).expect("a keyed workload exists");
+        if workload.wish == WorkloadWish::Delete {
+            return Err(Refusal::Deleting(key.clone()));
+        }
+        workload.wish = WorkloadWish::Stop;
+        self.stop_all(id);
+        Ok(Effect::Done)
+    }
+
+    pub(super) fn delete_workload(&mut self, key: &WorkloadKey) -> Result<Effect, Refusal> {
+        let id = self.known(key)?;
+        self.workloads.get_mut(&id).expect("a keyed workload exists").wish = WorkloadWish::Delete;
+        self.stop_all(id);
+        self.forget_if_done(id);
+        Ok(Effect::Done)
+    }
+
+    fn known(&self, key: &WorkloadKey) -> Result<WorkloadId, Refusal> {
+        self.keys.get(key).copied().ok_or_else(|| Refusal::UnknownWorkload(key.clone()))
+    }
+
+    fn stop_all(&mut self, id: WorkloadId) {
+        let instances: Vec<InstanceId> = self.of_workload(id).collect();
+        for instance in instances {
+            self.stop_instance(instance, StopReason::NotWanted);
+        }
+    }
+
+    /// Makes the copies match the present revision: too many stop, missing ones wait, ended ones of
+    /// an older revision make place for new ones. Running ones of an older revision are replaced by
+    /// plans, one at a time.
+    fn scale(&mut self, id: WorkloadId, at: At) {
+        let workload = &self.workloads[&id];
+        let (revision, count) =
+            (workload.revision, workload.revisions[&workload.revision].instances);
+        let copies: Vec<InstanceId> = self.of_workload(id).collect();
+        for copy in copies {
+            let instance = &self.instances[&copy];
+            let waits = instance.node.is_none();
+            let outdated =
+                instance.revision != revision && (waits || instance.status.phase.is_final());
+            if instance.ordinal >= count || outdated {
+                self.stop_instance(copy, StopReason::NotWanted);
+            }
+        }
+        self.fill(id, at);
+        // The specification of copies that stay may have changed in its number of instances.
+        let mut nodes: Vec<_> =
+            self.of_workload(id).filter_map(|i| self.instances[&i].node).collect();
+        nodes.dedup();
+        for node in nodes {
+            self.touch(node);
+        }
+    }
+
+    /// Makes a waiting instance for each copy that has none.
+    pub(super) fn fill(&mut self, id: WorkloadId, at: At) {
+        let workload = &self.workloads[&id];
+        if workload.wish != WorkloadWish::Run {
+            return;
+        }
+        let (revision, count) =
+            (workload.revision, workload.revisions[&workload.revision].instances);
+        // While a copy is being replaced, the one of the two that is not being stopped counts.
+        let old_runs =
+            |old: InstanceId| self.instances.get(&old).is_some_and(|i| i.wish == InstanceWish::Run);
+        let wanted = |i: &InstanceImage| {
+            i.wish == InstanceWish::Run && i.replaces.is_none_or(|old| !old_runs(old))
+        };
+        let present: BTreeSet<u32> = self
+            .of_workload(id)
+            .map(|i| &self.instances[&i])
+            .filter(|i| wanted(i))
+            .map(|i| i.ordinal)
+            .collect();
+        for ordinal in (0..count).filter(|o| !present.contains(o)) {
+            self.add_waiting((id, ordinal, revision), at);
+        }
+    }
+
+    fn add_waiting(&mut self, copy: (WorkloadId, u32, Revision), at: At) {
+        let (workload, ordinal, revision) = copy;
+        self.insert_instance(|id| InstanceImage {
+            workload,
+            ordinal,
+            revision,
+            node: None,
+            wish: InstanceWish::Run,
+            replaces: None,
+            status: fresh_status(id, Phase::Waiting, at),
+            created: at,
+            placed: At::default(),
+            moved: None,
+        });
+    }
+
+    pub(super) fn insert_instance(
+        &mut self,
+        make: impl FnOnce(InstanceId) -> InstanceImage,
+    ) -> InstanceId {
+        self.next_instance = self.next_instance.next();
+        let id = self.next_instance;
+        let instance = make(id);
+        self.index(id, &instance);
+        self.instances.insert(id, instance);
+        id
+    }
+
+    /// Enters an instance into the indexes.
+    pub(super) fn index(&mut self, id: InstanceId, instance: &InstanceImage) {
+        self.of_workload.entry(instance.workload).or_default().insert(id);
+        if let Some(node) = instance.node {
+            self.on_node.entry(node).or_default().insert(id);
+        }
+        if let Some(old) = instance.replaces {
+            self.replacements.insert(old, id);
+        }
+    }
+
+    /// Wants an instance to stop; one of which nothing can run is gone at once.
+    pub(super) fn stop_instance(&mut self, id: InstanceId, reason: StopReason) {
+        let instance = self.instances.get_mut(&id).expect("only existing instances are stopped");
+        if instance.wish != InstanceWish::Run {
+            return;
+        }
+        instance.wish = InstanceWish::Stop(reason);
+        match instance.node {
+            Some(node) if !instance.status.phase.is_final() => self.touch(node),
+            Some(_) | None => self.remove_instance(id),
+        }
+    }
+
+    /// Forgets an instance of which nothing runs any more.
+    pub(super) fn remove_instance(&mut self, id: InstanceId) {
+        let instance = self.instances.remove(&id).expect("only existing instances are removed");
+        self.tracks.remove(&id);
+        if let Some(node) = instance.node {
+            self.on_node.entry(node).or_default().remove(&id);
+            self.touch(node);
+        }
+        if let Some(new) = self.replacements.remove(&id)
+            && let Some(new) = self.instances.get_mut(&new)
+        {
+            new.replaces = None;
+        }
+        if let Some(old) = instance.replaces {
+            self.replacements.remove(&old);
+        }
+        let copies = self.of_workload.entry(instance.workload).or_default();
+        copies.remove(&id);
+        if copies.is_empty() {
+            self.of_workload.remove(&instance.workload);
+        }
+        self.drop_unused_revisions(instance.workload);
+        self.forget_if_done(instance.workload);
+    }
+
+    fn drop_unused_revisions(&mut self, id: WorkloadId) {
+        let used: BTreeSet<Revision> =
+            self.of_workload(id).map(|i| self.instances[&i].revision).collect();
+        let workload = self.workloads.get_mut(&id).expect("an instance's workload exists");
+        let present = workload.revision;
+        workload.revisions.retain(|revision, _| *revision == present || used.contains(revision));
+    }
+
+    fn forget_if_done(&mut self, id: WorkloadId) {
+        let deleted = self.workloads.get(&id).is_some_and(|w| w.wish == WorkloadWish::Delete);
+        if deleted && !self.of_workload.contains_key(&id) {
+            let workload = self.workloads.remove(&id).expect("it was there a line ago");
+            self.keys.remove(&workload.revisions[&workload.revision].key);
+        }
+    }
+}
+
+/// Makes the status of an instance that its node has not spoken of yet.
+pub(super) fn fresh_status(instance: InstanceId, phase: Phase, at: At) -> InstanceStatus {
+    InstanceStatus {
+        instance,
+        incarnation: Incarnation::default(),
+        phase,
+        since: at,
+        pid: None,
+        exit: None::<Exit>,
+        message: String::new(),
+    }
+}
