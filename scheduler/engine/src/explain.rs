@@ -75,7 +75,7 @@ fn verdict(
     } else if harvest && !problem.takes_harvest(seat) {
         Some(Refusal::Stale("its use by others, beside whom harvest runs,"))
     } else {
-        seat.fits(problem.state, guest, line).err()
+        problem.fits(at, guest, line).err()
     };
     let filled = if here { seat.peak() } else { seat.peak_with(guest.spec, guest.expected) };
     let score = i64::from(filled.share_of(seat.node.facts.capacity.cpu).get());

@@ -60,27 +60,27 @@ knobs! {
         "above it a node counts as overloaded and is relieved"
     raw_percentile "peak_percentile" "permille of time" 950 500..999
         "the share of time that an instance's forecast peak covers; VPA and Autopilot use 90 to 98 %"
-    raw_deviations "peak_deviations" "thousandths of a mean deviation" 2000 0..10000
+    raw_deviations "peak_deviations" "thousandths of a mean deviation" 2000 0..10_000
         "deviations above the mean that a forecast covers at least; N-sigma uses 2 to 5"
     raw_margin "peak_margin" "permille of the peak" 100 0..2000
         "added to every measured peak; Koordinator, VPA and Autopilot add 10 to 15 %"
-    raw_history "history_min_seconds" "seconds" 300 1..604800
+    raw_history "history_min_seconds" "seconds" 300 1..604_800
         "until it was measured so long an instance counts its request; Borg waits 300 s"
-    raw_half_life "half_life_seconds" "seconds" 43200 10..2592000
+    raw_half_life "half_life_seconds" "seconds" 43_200 10..2_592_000
         "measured use counts half after this time; Autopilot and Koordinator use 12 h"
     raw_stale "data_stale_seconds" "seconds" 60 2..3600
         "measurements older than this never overcommit a node and never move an instance"
     raw_consolidate "consolidate" "0 no, 1 yes" 1 0..1
         "whether lightly filled nodes are emptied"
-    raw_interval "consolidate_interval_seconds" "seconds" 60 0..86400
+    raw_interval "consolidate_interval_seconds" "seconds" 60 0..86_400
         "at least so long between two decisions to empty a node"
     raw_moves "moves_per_pass" "moves" 8 1..1000
         "the most instances moved by one plan; a wrong forecast then harms few"
-    raw_cooldown "moves_per_workload_interval_seconds" "seconds" 600 0..604800
+    raw_cooldown "moves_per_workload_interval_seconds" "seconds" 600 0..604_800
         "an instance is not moved again for so long; a move has to pay back first"
-    raw_replacement "replacement_timeout_seconds" "seconds" 120 5..86400
+    raw_replacement "replacement_timeout_seconds" "seconds" 120 5..86_400
         "a replacement that is not healthy by then is given up and the old copy stays"
-    raw_requeue "requeue_seconds" "seconds" 30 1..86400
+    raw_requeue "requeue_seconds" "seconds" 30 1..86_400
         "an instance that its node could not run waits so long before it is placed again"
     raw_reports "reports_before_rebalance" "permille of nodes" 900 0..1000
         "nothing is rebalanced until so many nodes have reported lately"

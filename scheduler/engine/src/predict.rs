@@ -1,7 +1,7 @@
 //! Forecasts: what an instance and a node are expected to use at most, from what was measured.
 //!
 //! First form: the peak of an instance is the larger of a decaying percentile and the mean plus some
-//! mean deviations, with a margin (N-sigma and percentile predictors of Bashir et al., EuroSys'21).
+//! mean deviations, with a margin (N-sigma and percentile predictors of Bashir et al., `EuroSys`'21).
 //! The peak of a node is the sum of the means plus the root of the sum of squared spreads, which
 //! holds for uses that move independently, and never less than the largest single spread.
 

@@ -89,7 +89,7 @@ impl State {
             }
             Command::RegisterNode(facts) => Ok(self.register_node(facts, at)),
             Command::ApplyWorkload { operation, spec } => {
-                self.once(*operation, at, |state| state.apply_workload(spec, at))
+                self.once(*operation, at, |state| Ok(state.apply_workload(spec, at)))
             }
             Command::StopWorkload { operation, key } => {
                 self.once(*operation, at, |state| state.stop_workload(key))
@@ -157,7 +157,7 @@ impl State {
                 // A cumulative reading never falls: an older one says nothing new.
                 let newer = record.cpu >= known.record.cpu
                     && record.memory >= known.record.memory
-                    && !(known.record.last && !record.last);
+                    && (record.last || !known.record.last);
                 if newer {
                     known.record = *record;
                 }

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{
-    Capacity, Class, InstanceId, Mebibytes, Millicores, NodeId, WorkloadKey, WorkloadSpec,
-};
+use tengyun_model::{Capacity, Class, InstanceId, Mebibytes, Millicores, NodeId, WorkloadSpec};
 
 use crate::command::Refusal;
 use crate::image::{InstanceImage, NodeImage};
@@ -99,15 +97,19 @@ pub(crate) fn hard(
 ) -> Result<(), Refusal> {
     let image = state.node(node).ok_or(Refusal::UnknownNode(node))?;
     Room::taken(state, node, |_| true).fits(spec, &image.facts.capacity)?;
-    constraints(state, spec, image, replaces)
+    constraints(state, (spec, replaces), image, &[])?;
+    match &spec.constraints.spread {
+        Some(label) => spread(state, (spec, replaces, label), image, &[]),
+        None => Ok(()),
+    }
 }
 
-/// Checks labels, anti-affinity and spread.
+/// Checks labels and anti-affinity, also against guests that the plan in the making put there.
 pub(crate) fn constraints(
     state: &State,
-    spec: &WorkloadSpec,
+    (spec, replaces): (&WorkloadSpec, Option<InstanceId>),
     node: &NodeImage,
-    replaces: Option<InstanceId>,
+    guests: &[&WorkloadSpec],
 ) -> Result<(), Refusal> {
     for (name, value) in &spec.constraints.labels {
         if node.facts.labels.get(name) != Some(value) {
@@ -121,8 +123,8 @@ pub(crate) fn constraints(
             return Err(Refusal::AntiAffinity(other.key.clone()));
         }
     }
-    match &spec.constraints.spread {
-        Some(label) => spread(state, (&spec.key, label), node, replaces),
+    match guests.iter().find(|guest| must_be_apart(spec, guest)) {
+        Some(guest) => Err(Refusal::AntiAffinity(guest.key.clone())),
         None => Ok(()),
     }
 }
@@ -132,11 +134,12 @@ fn must_be_apart(one: &WorkloadSpec, other: &WorkloadSpec) -> bool {
         || other.constraints.anti_affinity.contains(&one.key)
 }
 
-fn spread(
+/// Checks that the values of a label stay even, with the guests that a plan put on nodes so far.
+pub(crate) fn spread(
     state: &State,
-    (key, label): (&WorkloadKey, &String),
+    (spec, replaces, label): (&WorkloadSpec, Option<InstanceId>, &String),
     node: &NodeImage,
-    replaces: Option<InstanceId>,
+    guests: &[(&NodeImage, &WorkloadSpec)],
 ) -> Result<(), Refusal> {
     let value_of = |n: &NodeImage| n.facts.labels.get(label).cloned();
     let Some(value) = value_of(node) else {
@@ -144,14 +147,18 @@ fn spread(
     };
     let mut counts: BTreeMap<String, u64> =
         state.nodes().filter_map(value_of).map(|value| (value, 0)).collect();
-    let workload = state.workload_keyed(key);
+    let workload = state.workload_keyed(&spec.key);
+    let same = guests.iter().filter(|(_, guest)| guest.key == spec.key);
+    let mut places: Vec<&NodeImage> = same.map(|(node, _)| *node).collect();
     for id in workload.into_iter().flat_map(|w| state.of_workload(w.id)) {
         let instance = state.instance(id).expect("the index names instances that exist");
         if Some(id) == replaces || instance.status.phase.is_final() {
             continue;
         }
-        let there = instance.node.and_then(|n| state.node(n)).and_then(value_of);
-        if let Some(count) = there.and_then(|value| counts.get_mut(&value)) {
+        places.extend(instance.node.and_then(|n| state.node(n)));
+    }
+    for value in places.into_iter().filter_map(value_of) {
+        if let Some(count) = counts.get_mut(&value) {
             *count = count.saturating_add(1);
         }
     }

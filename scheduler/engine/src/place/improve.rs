@@ -122,7 +122,7 @@ fn shift<'a>(
         to: problem.seats[to].node.id,
         reason,
     });
-    problem.seats[to].put(guest.spec, guest.expected);
+    problem.seats[to].put(&guest);
     true
 }
 
@@ -143,7 +143,7 @@ fn gather_harvest(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
             let elsewhere = |p: &Problem<'_>, to: usize| to != at && p.takes_harvest(&p.seats[to]);
             if let Some(to) = choose(problem, &guest, target, elsewhere) {
                 moves.push(Move::Stop { instance: id, reason: StopReason::Evicted });
-                problem.seats[to].put(guest.spec, guest.expected);
+                problem.seats[to].put(&guest);
             }
         }
     }

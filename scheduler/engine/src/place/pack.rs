@@ -30,7 +30,7 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         if let Some(at) = best_seat(problem, &guest) {
             let seat = &mut problem.seats[at];
             moves.push(Move::Start { instance: id, node: seat.node.id });
-            seat.put(guest.spec, guest.expected);
+            seat.put(&guest);
         } else if guest.spec.class != Class::Harvest {
             make_room(problem, &guest, &mut evicted, moves);
         }
@@ -56,9 +56,7 @@ pub(super) fn choose(
     line: Permille,
     allowed: impl Fn(&Problem<'_>, usize) -> bool,
 ) -> Option<usize> {
-    let fits = |at: &usize| {
-        allowed(problem, *at) && problem.seats[*at].fits(problem.state, guest, line).is_ok()
-    };
+    let fits = |at: &usize| allowed(problem, *at) && problem.fits(*at, guest, line).is_ok();
     (0..problem.seats.len()).filter(fits).max_by_key(|at| {
         let seat = &problem.seats[*at];
         let filled = seat.peak_with(guest.spec, guest.expected);
@@ -82,7 +80,8 @@ fn make_room(
         };
         let room = Room::taken(state, seat.node.id, stays);
         let fits = room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
-            && super::feasible::constraints(state, guest.spec, seat.node, None).is_ok()
+            && super::feasible::constraints(state, (guest.spec, None), seat.node, &seat.guests)
+                .is_ok()
             && seat.peak_with(guest.spec, guest.expected) <= seat.line(ceiling);
         if !fits {
             continue;
@@ -122,13 +121,13 @@ pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         let here = problem.seat_of(from);
         let whole = Permille::WHOLE;
         // A renewal in place is short: it may pass the ceiling, never the capacity.
-        let stays = problem.seats[here].fits(state, &guest, whole).is_ok();
+        let stays = problem.fits(here, &guest, whole).is_ok();
         let seat = if stays { Some(here) } else { best_seat(problem, &guest) };
         if let Some(at) = seat {
             let to = problem.seats[at].node.id;
             let id = instance.status.instance;
             moves.push(Move::Shift { instance: id, from, to, reason: ShiftReason::Revision });
-            problem.seats[at].put(guest.spec, guest.expected);
+            problem.seats[at].put(&guest);
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Seat<'a> {
     pub(crate) harvest: Millicores,
     /// How many critical and standard instances are there.
     pub(crate) others: usize,
+    /// What the plan in the making put here.
+    pub(crate) guests: Vec<&'a WorkloadSpec>,
     /// Whether its agent is there.
     pub(crate) connected: bool,
     /// Whether its use was measured lately.
@@ -37,6 +39,7 @@ impl<'a> Seat<'a> {
             foreign: expected.foreign,
             harvest: Millicores::ZERO,
             others: 0,
+            guests: Vec::new(),
             connected: state.connected(node.id),
             measured: expected.measured,
         };
@@ -66,9 +69,10 @@ impl<'a> Seat<'a> {
     }
 
     /// Puts one more instance here.
-    pub(crate) fn put(&mut self, spec: &WorkloadSpec, expected: InstanceForecast) {
-        self.room.take(spec);
-        self.sit(spec, expected);
+    pub(crate) fn put(&mut self, guest: &Guest<'a>) {
+        self.room.take(guest.spec);
+        self.sit(guest.spec, guest.expected);
+        self.guests.push(guest.spec);
     }
 
     /// Returns the CPU that may be filled up to a share.
@@ -81,37 +85,22 @@ impl<'a> Seat<'a> {
         self.foreign.saturating_add(self.load.peak())
     }
 
+    /// Returns the CPU that is spoken for, as one of this class sees it.
+    fn filled(&self, class: Class) -> Millicores {
+        match class {
+            Class::Harvest => self.peak().saturating_add(self.harvest),
+            Class::Critical | Class::Standard => self.peak(),
+        }
+    }
+
     /// Returns the forecast peak with one more instance.
     pub(crate) fn peak_with(&self, spec: &WorkloadSpec, expected: InstanceForecast) -> Millicores {
         match spec.class {
-            Class::Harvest => {
-                self.peak().saturating_add(self.harvest).saturating_add(spec.resources.cpu)
-            }
+            Class::Harvest => self.filled(spec.class).saturating_add(spec.resources.cpu),
             Class::Critical | Class::Standard => {
                 self.foreign.saturating_add(self.load.peak_with(expected))
             }
         }
-    }
-
-    /// Says whether an instance fits here, with the CPU filled to a share at most.
-    pub(crate) fn fits(
-        &self,
-        state: &State,
-        guest: &Guest<'_>,
-        share: Permille,
-    ) -> Result<(), Refusal> {
-        if !self.connected {
-            return Err(Refusal::NodeAway);
-        }
-        self.room.fits(guest.spec, &self.node.facts.capacity)?;
-        feasible::constraints(state, guest.spec, self.node, guest.replaces)?;
-        let left = self
-            .line(share)
-            .saturating_sub(self.peak_with(guest.spec, InstanceForecast::default()));
-        if self.peak_with(guest.spec, guest.expected) > self.line(share) {
-            return Err(Refusal::NoCpu { wanted: guest.expected.peak, left });
-        }
-        Ok(())
     }
 }
 
@@ -122,6 +111,16 @@ pub(crate) struct Guest<'a> {
     pub(crate) expected: InstanceForecast,
     /// The copy it would replace.
     pub(crate) replaces: Option<tengyun_model::InstanceId>,
+}
+
+impl Guest<'_> {
+    /// Returns the CPU that it is counted with.
+    fn wanted(&self) -> Millicores {
+        match self.spec.class {
+            Class::Harvest => self.spec.resources.cpu,
+            Class::Critical | Class::Standard => self.expected.peak,
+        }
+    }
 }
 
 /// All nodes while a plan is made, by ascending id.
@@ -158,6 +157,32 @@ impl<'a> Problem<'a> {
             expected: self.forecast.instance(id),
             replaces: replaces.then_some(id),
         }
+    }
+
+    /// Says whether an instance fits on a seat, with the CPU filled to a share at most.
+    pub(crate) fn fits(
+        &self,
+        at: usize,
+        guest: &Guest<'_>,
+        share: Permille,
+    ) -> Result<(), Refusal> {
+        let seat = &self.seats[at];
+        if !seat.connected {
+            return Err(Refusal::NodeAway);
+        }
+        seat.room.fits(guest.spec, &seat.node.facts.capacity)?;
+        let whom = (guest.spec, guest.replaces);
+        feasible::constraints(self.state, whom, seat.node, &seat.guests)?;
+        if let Some(label) = &guest.spec.constraints.spread {
+            let put = |s: &Seat<'a>| s.guests.iter().map(|g| (s.node, *g)).collect::<Vec<_>>();
+            let guests: Vec<_> = self.seats.iter().flat_map(put).collect();
+            feasible::spread(self.state, (guest.spec, guest.replaces, label), seat.node, &guests)?;
+        }
+        if seat.peak_with(guest.spec, guest.expected) > seat.line(share) {
+            let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
+            return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
+        }
+        Ok(())
     }
 
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.

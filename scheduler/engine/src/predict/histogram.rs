@@ -2,7 +2,7 @@
 //!
 //! Buckets are exact below 8 and grow by an eighth of an octave above, so a percentile is at most
 //! 12.5 % too high and never too low. Weights halve with each half-life that passes (as in Autopilot,
-//! EuroSys'20, and the Kubernetes VPA, which grow the weights of new samples instead).
+//! `EuroSys`'20, and the Kubernetes VPA, which grow the weights of new samples instead).
 
 use tengyun_model::{Millicores, Millis, Permille};
 

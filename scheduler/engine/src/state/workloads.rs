@@ -13,18 +13,14 @@ use crate::image::{InstanceImage, InstanceWish, WorkloadImage, WorkloadWish};
 use crate::plan::StopReason;
 
 impl State {
-    pub(super) fn apply_workload(
-        &mut self,
-        spec: &WorkloadSpec,
-        at: At,
-    ) -> Result<Effect, Refusal> {
+    pub(super) fn apply_workload(&mut self, spec: &WorkloadSpec, at: At) -> Effect {
         let Some(id) = self.keys.get(&spec.key).copied() else {
-            return Ok(self.create_workload(spec, at));
+            return self.create_workload(spec, at);
         };
         let workload = self.workloads.get_mut(&id).expect("a keyed workload exists");
         let held = &workload.revisions[&workload.revision];
         if held == spec && workload.wish == WorkloadWish::Run {
-            return Ok(Effect::Unchanged(id, workload.revision));
+            return Effect::Unchanged(id, workload.revision);
         }
         let same_copies = WorkloadSpec { instances: held.instances, ..spec.clone() } == *held;
         if !same_copies {
@@ -35,7 +31,7 @@ impl State {
         workload.wish = WorkloadWish::Run;
         workload.applied = at;
         self.scale(id, at);
-        Ok(Effect::Updated(id, revision))
+        Effect::Updated(id, revision)
     }
 
     fn create_workload(&mut self, spec: &WorkloadSpec, at: At) -> Effect {

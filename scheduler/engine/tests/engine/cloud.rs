@@ -1,0 +1,219 @@
+//! A small cloud for the engine's tests: entries in, outcomes out, agents that obey at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tengyun_engine::{
+    Command, Effect, Entry, Outcome, Plan, Refusal, State, check, place, predict,
+};
+use tengyun_model::{
+    At, Capacity, Class, Constraints, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
+    Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeUsage,
+    OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+};
+
+/// How often the agents of the tests report.
+pub(crate) const REPORT: Millis = Millis::from_secs(5);
+
+/// A state, the entries that made it, and what each workload uses.
+pub(crate) struct Cloud {
+    pub(crate) state: State,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) now: At,
+    pub(crate) uses: BTreeMap<String, u64>,
+    operations: u128,
+}
+
+impl Cloud {
+    /// Makes a cloud of nodes `n1`, `n2`, … of one core and 4 GiB each.
+    pub(crate) fn of(nodes: u32) -> Self {
+        let now = At::from_millis(1_800_000_000_000);
+        let (state, entries) = (State::new(), Vec::new());
+        let mut cloud = Self { state, entries, now, uses: BTreeMap::new(), operations: 0 };
+        cloud.must(Command::BeginEpoch);
+        for number in 1..=nodes {
+            let Effect::Node(id) = cloud.must(Command::RegisterNode(facts(number))) else {
+                panic!("a registered node has an id");
+            };
+            cloud.must(Command::ConnectNode(id));
+        }
+        cloud
+    }
+
+    pub(crate) fn try_to(&mut self, command: Command) -> Outcome {
+        let entry = Entry { at: self.now, command };
+        self.entries.push(entry.clone());
+        self.state.apply(&entry)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "it reads better where commands are made")]
+    pub(crate) fn must(&mut self, command: Command) -> Effect {
+        match self.try_to(command.clone()) {
+            Outcome::Applied(effect) => effect,
+            Outcome::Refused(refusal) => panic!("{command:?} was refused: {refusal}"),
+        }
+    }
+
+    pub(crate) fn operation(&mut self) -> OperationId {
+        self.operations += 1;
+        OperationId::new(self.operations)
+    }
+
+    pub(crate) fn apply(&mut self, spec: WorkloadSpec) -> Effect {
+        let operation = self.operation();
+        self.must(Command::ApplyWorkload { operation, spec })
+    }
+
+    pub(crate) fn refused(&mut self, spec: WorkloadSpec) -> Refusal {
+        let operation = self.operation();
+        match self.try_to(Command::ApplyWorkload { operation, spec }) {
+            Outcome::Refused(refusal) => refusal,
+            Outcome::Applied(effect) => panic!("applied: {effect:?}"),
+        }
+    }
+
+    pub(crate) fn set(&mut self, knobs: &[(&str, u64)]) {
+        let values = knobs.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
+        let operation = self.operation();
+        self.must(Command::SetPolicy { operation, values });
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        let forecast = predict::forecast(&self.state, self.now);
+        let plan = place::plan(&self.state, &forecast, self.now);
+        assert_eq!(check::check(&self.state, &plan), [], "the second opinion differs");
+        plan
+    }
+
+    /// Plans, commits, and asserts that planning again moves nothing.
+    pub(crate) fn settle(&mut self) -> Plan {
+        let plan = self.plan();
+        if !plan.moves.is_empty() {
+            let effect = self.must(Command::CommitPlan(plan.clone()));
+            assert!(matches!(effect, Effect::Planned { stale: 0, .. }), "{effect:?} of {plan:?}");
+            assert_eq!(self.plan().moves, [], "planning again moved something");
+        }
+        assert_eq!(check::check_state(&self.state), [], "the state is not sound");
+        plan
+    }
+
+    /// Lets time pass in reports: agents run what is assigned, stop what is not, and report use.
+    pub(crate) fn pass(&mut self, time: Millis) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = self.now.after(REPORT);
+            let nodes: Vec<NodeId> = self.state.nodes().map(|n| n.id).collect();
+            for node in nodes {
+                self.obey(node);
+                self.report(node);
+            }
+            self.settle();
+        }
+    }
+
+    fn obey(&mut self, node: NodeId) {
+        let assignment = self.state.assignment(node).expect("the node exists");
+        let wanted: BTreeSet<InstanceId> =
+            assignment.instances.iter().map(|i| i.instance).collect();
+        let here: Vec<InstanceId> = self.state.on_node(node).collect();
+        let gone = here.iter().copied().filter(|i| !wanted.contains(i)).collect();
+        let fresh = |id: &&InstanceId| {
+            let phase = self.state.instance(**id).expect("it is on the node").status.phase;
+            phase != Phase::Healthy && !phase.is_final()
+        };
+        let started = wanted.iter().filter(fresh).map(|id| healthy(*id, self.now)).collect();
+        let generation = assignment.generation;
+        self.must(Command::ObserveInstances { node, generation, instances: started, gone });
+    }
+
+    fn report(&mut self, node: NodeId) {
+        let used = |id| {
+            let instance = self.state.instance(id)?;
+            let name = self.state.spec(instance).key.name.to_string();
+            let cpu = Millicores::new(self.uses.get(&name).copied().unwrap_or_default());
+            Some(InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64) })
+        };
+        let instances: Vec<InstanceUsage> = self.state.on_node(node).filter_map(used).collect();
+        let cpu = instances.iter().map(|i| i.cpu).sum();
+        let usage =
+            NodeUsage { at: self.now, interval: REPORT, cpu, instances, ..NodeUsage::default() };
+        self.must(Command::ReportUsage { node, usage });
+    }
+
+    /// The names of the workloads on each node that runs any.
+    pub(crate) fn layout(&self) -> BTreeMap<u32, Vec<String>> {
+        let mut layout: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for instance in self.state.instances() {
+            if let Some(node) = instance.node {
+                let name = self.state.spec(instance).key.name.to_string();
+                layout.entry(node.get()).or_default().push(name);
+            }
+        }
+        for names in layout.values_mut() {
+            names.sort();
+        }
+        layout
+    }
+}
+
+pub(crate) fn healthy(instance: InstanceId, since: At) -> InstanceStatus {
+    InstanceStatus {
+        instance,
+        incarnation: Incarnation::new(1),
+        phase: Phase::Healthy,
+        since,
+        pid: Some(1),
+        exit: None,
+        message: String::new(),
+    }
+}
+
+pub(crate) fn facts(number: u32) -> NodeFacts {
+    NodeFacts {
+        name: format!("n{number}").parse().expect("a name"),
+        labels: BTreeMap::from([
+            ("node".to_owned(), format!("n{number}")),
+            ("rack".to_owned(), format!("r{}", number % 2)),
+        ]),
+        capacity: Capacity {
+            cpu: Millicores::new(1000),
+            memory: Mebibytes::new(4096),
+            disk: Mebibytes::new(10_000),
+            pids: 10_000,
+            counted: BTreeMap::from([("licence".parse().expect("a name"), 2)]),
+        },
+        inventory: Inventory::default(),
+        enforcement: Vec::new(),
+    }
+}
+
+/// A standard service of one instance, 100 m and 512 MiB.
+pub(crate) fn spec(name: &str) -> WorkloadSpec {
+    WorkloadSpec {
+        key: format!("city/test/app/{name}").parse().expect("a key"),
+        kind: Kind::Service,
+        class: Class::Standard,
+        command: vec!["/bin/true".to_owned()],
+        files: Vec::new(),
+        env: BTreeMap::new(),
+        user: None,
+        ports: Vec::new(),
+        resources: Resources {
+            cpu: Millicores::new(100),
+            cpu_limit: None,
+            memory: Mebibytes::new(512),
+            disk: Mebibytes::new(10),
+            pids: 100,
+        },
+        counted: BTreeMap::new(),
+        constraints: Constraints::default(),
+        instances: 1,
+        restart: Restart {
+            mode: RestartMode::Always,
+            backoff: Millis::from_secs(1),
+            backoff_max: Millis::from_secs(60),
+        },
+        stop: Stop { signal: 15, grace: Millis::from_secs(5) },
+        move_policy: MovePolicy::Any,
+        startup: Millis::from_secs(1),
+    }
+}

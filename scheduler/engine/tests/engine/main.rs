@@ -1,0 +1,4 @@
+//! Tests of the engine as a whole: scenarios over time, and properties of any history.
+
+mod cloud;
+mod scenario;
