@@ -1,6 +1,6 @@
 //! The journal: every durable entry in order, kept before it is acted on.
 //!
-//! [`Journal`] is the seam: one node of control plane keeps it in SQLite, several will keep it in
+//! [`Journal`] is the seam: one node of control plane keeps it in `SQLite`, several will keep it in
 //! etcd. Whoever keeps it passes the tests in [`conformance`].
 
 pub(crate) mod codec;
@@ -29,6 +29,9 @@ pub(crate) trait Journal: Send + 'static {
 
     /// Returns the newest usable snapshot, if there is one.
     fn load_snapshot(&mut self) -> Result<Option<Image>, JournalError>;
+
+    /// Checks every row from the first one on, those that a snapshot covers as well.
+    fn verify(&mut self) -> Result<(), JournalError>;
 
     /// Calls `visit` for every entry after `after`, in order, until it returns false.
     fn replay(

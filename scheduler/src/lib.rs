@@ -1,1 +1,34 @@
 //! The scheduler daemon: one writer, a durable journal, and the operator and agent services.
+//!
+//! ```text
+//! agents, operators -> attach, operator -> desk -> writer: ingest -> commit -> journal
+//!                                                  |                   `-> State::apply
+//!                                                  `-> planning -> commit, dispatch -> agents
+//! ```
+
+mod config;
+
+mod attach;
+mod operator;
+mod route;
+mod server;
+mod tasks;
+
+mod desk;
+mod writer;
+
+mod clock;
+mod commit;
+mod dispatch;
+mod ingest;
+mod journal;
+mod planning;
+mod replay;
+mod run;
+mod view;
+
+pub use config::Config;
+pub use journal::JournalError;
+pub use replay::ReplayError;
+pub use run::{RunError, run};
+pub use server::ServerError;

@@ -5,7 +5,7 @@
 use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
-    Effect, Image, InstanceImage, MeterImage, NodeImage, OperationImage, StopReason, WorkloadImage,
+    Effect, Image, InstanceImage, MeterImage, NodeImage, OperationImage, WorkloadImage,
 };
 use tengyun_model::{At, Epoch, Generation, InstanceId, NodeId, Revision, Sequence, WorkloadId};
 use tengyun_proto::v1;
@@ -56,7 +56,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         nodes: all(wire.nodes, node_from_wire)?,
         workloads: all(wire.workloads, workload_from_wire)?,
         instances: all(wire.instances, instance_from_wire)?,
-        operations: all(wire.operations, operation_from_wire)?,
+        operations: all(wire.operations, |operation| operation_from_wire(&operation))?,
         meters: all(wire.meters, meter_from_wire)?,
     })
 }
@@ -185,7 +185,7 @@ fn operation_to_wire(operation: &OperationImage) -> v1::SnapshotOperation {
     }
 }
 
-fn operation_from_wire(wire: v1::SnapshotOperation) -> Result<OperationImage, CodecError> {
+fn operation_from_wire(wire: &v1::SnapshotOperation) -> Result<OperationImage, CodecError> {
     let (workload, revision) = (WorkloadId::new(wire.workload), Revision::new(wire.revision));
     let effect = match wire.effect.as_str() {
         "done" => Effect::Done,
@@ -221,6 +221,8 @@ fn meter_from_wire(wire: v1::SnapshotMeter) -> Result<MeterImage, CodecError> {
 
 #[cfg(test)]
 mod tests {
+    use tengyun_engine::StopReason;
+
     use super::*;
 
     #[test]

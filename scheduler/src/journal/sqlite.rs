@@ -1,4 +1,4 @@
-//! The journal in SQLite: an append-only table, one row for one group commit.
+//! The journal in `SQLite`: an append-only table, one row for one group commit.
 //!
 //! Rows are never rewritten or removed. Each carries SHA-256 over the checksum of the row before it,
 //! its own numbers and its bytes, so an edited, missing or torn row is found. WAL with
@@ -291,7 +291,7 @@ fn lock(path: &Path) -> Result<Flock<File>, JournalError> {
         .map_err(|_| JournalError::InUse { path: path.display().to_string() })
 }
 
-/// Makes the names of new files durable: SQLite syncs their bytes only.
+/// Makes the names of new files durable: `SQLite` syncs their bytes only.
 fn sync_directory(path: &Path) -> Result<(), JournalError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     File::open(directory)

@@ -1,0 +1,194 @@
+//! One attached stream: its greeting, its life and its end. It owns no state of the cloud.
+
+use std::time::Duration;
+
+use tengyun_model::{Millis, NodeFacts, NodeId};
+use tengyun_proto::convert::ConvertError;
+use tengyun_proto::v1::agent_message::Message as Up;
+use tengyun_proto::v1::scheduler_message::Message as Out;
+use tengyun_proto::{WIRE_VERSION, v1};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tonic::{Status, Streaming};
+use tracing::{debug, warn};
+
+use super::logs::Logs;
+use super::{check_version, spoken};
+use crate::desk::{AttachRefusal, Attached, Desk, Request};
+use crate::dispatch::{DOWN_MAX, Down, Link, LinkId};
+use crate::tasks::stopped;
+
+/// How long an agent may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for the end of an agent's earlier stream: one that was killed and started again
+/// is often faster than the end of its old connection.
+const DISPLACE_PAUSE: Duration = Duration::from_millis(100);
+/// How often to look whether the earlier stream ended before the new one is refused.
+const DISPLACE_TRIES: u32 = 20;
+/// How often to look for readers of logs who went away.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub desk: Desk,
+    pub stop: watch::Receiver<bool>,
+    pub report_interval: Millis,
+    pub id: LinkId,
+    pub out: mpsc::Sender<Result<v1::SchedulerMessage, Status>>,
+}
+
+/// The session's ends of its link.
+struct Ends {
+    node: NodeId,
+    assignment: watch::Receiver<Option<v1::Assignment>>,
+    down: mpsc::Receiver<Down>,
+    logs: Logs,
+}
+
+/// Why a stream ends without an error: the other side is gone or asked for it.
+struct Ended;
+
+impl Session {
+    /// Lives the stream's life; its last message says why it ended, if the agent did not end it.
+    pub(super) async fn run(self, mut inbound: Streaming<v1::AgentMessage>) {
+        let greeted = tokio::select! {
+            greeted = self.greet(&mut inbound) => greeted,
+            () = stopped(self.stop.clone()) => Err(stopping()),
+        };
+        let status = match greeted {
+            Ok(mut ends) => {
+                let status = self.live(&mut inbound, &mut ends).await.err();
+                ends.logs.close("the agent went away");
+                self.desk.tell(Request::Detach { node: ends.node, link: self.id }).await;
+                status
+            }
+            Err(status) => Some(status),
+        };
+        if let Some(status) = status {
+            warn!(code = ?status.code(), message = status.message(), "stream of an agent ended");
+            // When the agent is gone there is nobody to tell.
+            self.out.try_send(Err(status)).unwrap_or_else(|e| debug!(error = %e, "agent is gone"));
+        }
+    }
+
+    async fn greet(&self, inbound: &mut Streaming<v1::AgentMessage>) -> Result<Ends, Status> {
+        let first = timeout(HELLO_TIMEOUT, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("the agent did not say hello"))??;
+        let Some(Up::Hello(hello)) = first.and_then(|m| m.message) else {
+            return Err(Status::invalid_argument("the first message must be hello"));
+        };
+        check_version(WIRE_VERSION, hello.wire_version)?;
+        let facts = facts(hello.facts).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let (assignment_sender, assignment) = watch::channel(None);
+        let (down_sender, down) = mpsc::channel(DOWN_MAX);
+        let link = Link { id: self.id, assignment: assignment_sender, down: down_sender };
+        let attached = self.attach(facts, link).await?;
+        let welcome = v1::Welcome {
+            wire_version: spoken(hello.wire_version),
+            node: attached.node.get(),
+            epoch: attached.epoch.get(),
+            report_interval_millis: self.report_interval.get(),
+        };
+        let ends = Ends { node: attached.node, assignment, down, logs: Logs::default() };
+        if self.send(Out::Welcome(welcome)).await.is_err() {
+            self.desk.tell(Request::Detach { node: ends.node, link: self.id }).await;
+            return Err(Status::cancelled("the agent went away before it was welcomed"));
+        }
+        Ok(ends)
+    }
+
+    /// Asks to be the stream of the node; an earlier stream is given time to end.
+    async fn attach(&self, facts: NodeFacts, link: Link) -> Result<Attached, Status> {
+        let name = facts.name.clone();
+        let mut asked = (facts, link);
+        for _ in 0..DISPLACE_TRIES {
+            let (facts, link) = asked;
+            let answer = self
+                .desk
+                .ask(|answer| Request::Attach { facts: Box::new(facts), link, answer })
+                .await?;
+            match answer {
+                Ok(attached) => return Ok(attached),
+                Err(AttachRefusal::Busy(facts, link)) => asked = (*facts, link),
+                Err(AttachRefusal::Refused(refusal)) => {
+                    return Err(Status::invalid_argument(refusal.to_string()));
+                }
+            }
+            sleep(DISPLACE_PAUSE).await;
+        }
+        Err(Status::already_exists(format!(
+            "another agent is attached as {name}: give each agent its own --name"
+        )))
+    }
+
+    async fn live(
+        &self,
+        inbound: &mut Streaming<v1::AgentMessage>,
+        ends: &mut Ends,
+    ) -> Result<(), Status> {
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = tokio::select! {
+                message = inbound.message() => match message? {
+                    Some(message) => self.take(message, ends).await?,
+                    None => return Ok(()),
+                },
+                changed = ends.assignment.changed() => {
+                    changed.map_err(|_| displaced())?;
+                    let newest = ends.assignment.borrow_and_update().clone();
+                    newest.map(Out::Assignment).into_iter().collect()
+                }
+                down = ends.down.recv() => match down.ok_or_else(displaced)? {
+                    Down::Meters(meters) => vec![Out::MeterAcknowledgement(meters)],
+                    Down::Log { request, sink } => ends.logs.open(request, sink),
+                },
+                _ = sweep.tick() => ends.logs.sweep(),
+                () = stopped(self.stop.clone()) => return Err(stopping()),
+            };
+            for message in next {
+                if self.send(message).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn take(&self, message: v1::AgentMessage, ends: &mut Ends) -> Result<Vec<Out>, Status> {
+        match message.message {
+            Some(Up::Report(report)) => {
+                let report = report.try_into().map_err(|e: ConvertError| {
+                    Status::invalid_argument(e.within("report").to_string())
+                })?;
+                let request =
+                    Request::Report { node: ends.node, link: self.id, report: Box::new(report) };
+                self.desk.tell(request).await;
+                Ok(Vec::new())
+            }
+            Some(Up::LogChunk(chunk)) => Ok(ends.logs.pass(chunk).await),
+            Some(Up::Hello(_)) => Err(Status::invalid_argument("hello may come once only")),
+            // A message of a newer agent: what it says is not needed by this version.
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn send(&self, message: Out) -> Result<(), Ended> {
+        let message = v1::SchedulerMessage { message: Some(message) };
+        self.out.send(Ok(message)).await.map_err(|_| Ended)
+    }
+}
+
+fn facts(wire: Option<v1::NodeFacts>) -> Result<NodeFacts, ConvertError> {
+    let wire = wire.ok_or_else(|| ConvertError::new("facts", "is missing"))?;
+    NodeFacts::try_from(wire).map_err(|e| e.within("facts"))
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the scheduler is stopping")
+}
+
+fn displaced() -> Status {
+    Status::aborted("the scheduler no longer counts this stream as the node's: attach again")
+}

@@ -1,0 +1,200 @@
+//! What goes down to the agents: the newest assignment of each node, and answers to its reports.
+//!
+//! An assignment waits in a slot that holds one: a newer one takes the place of an older one that was
+//! not sent yet. Nothing here decides what an assignment holds.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+use tengyun_engine::State;
+use tengyun_model::{At, Epoch, Generation, MeterRecord, Millis, NodeId};
+use tengyun_proto::limits::SENT_BYTES_MAX;
+use tengyun_proto::v1;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+use tracing::{error, info, warn};
+
+/// How many answers may wait for one agent; all but log requests can be lost without harm, because
+/// the next report brings them again.
+pub(crate) const DOWN_MAX: usize = 64;
+/// After how many report intervals without a report an agent counts as gone though its connection
+/// stands: enough that a busy node is not mistaken.
+const SILENT_INTERVALS: u64 = 5;
+/// The shortest time without a report after which an agent counts as gone.
+const SILENT_MIN: Millis = Millis::from_secs(30);
+
+/// Where log lines go to; closed when nobody reads any more.
+pub(crate) type LogSink = mpsc::Sender<Result<v1::LogsResponse, Status>>;
+
+/// What goes down to one agent besides assignments.
+#[derive(Debug)]
+pub(crate) enum Down {
+    /// These readings are durable.
+    Meters(v1::MeterAcknowledgement),
+    /// Send the output of an instance to this sink.
+    Log {
+        /// What is asked for; its number is given by the stream that sends it.
+        request: v1::LogRequest,
+        /// Where the lines go.
+        sink: LogSink,
+    },
+}
+
+/// Tells one attached stream of a node from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId(pub u64);
+
+/// The scheduler's end of one attached stream.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Which stream.
+    pub id: LinkId,
+    /// The newest assignment.
+    pub assignment: watch::Sender<Option<v1::Assignment>>,
+    /// Everything else.
+    pub down: mpsc::Sender<Down>,
+}
+
+/// What a node's agent said last; kept when it goes away.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// When.
+    pub at: At,
+    /// The generation it worked by.
+    pub generation: Generation,
+}
+
+#[derive(Debug)]
+struct Attached {
+    link: Link,
+    since: At,
+    sent: Option<(Epoch, Generation)>,
+}
+
+/// All attached agents.
+#[derive(Debug)]
+pub(crate) struct Links {
+    attached: BTreeMap<NodeId, Attached>,
+    seen: BTreeMap<NodeId, Seen>,
+    silent_max: Millis,
+}
+
+impl Links {
+    /// Makes an empty set for agents that report this often.
+    pub(crate) fn new(report_interval: Millis) -> Self {
+        let silent_max = SILENT_MIN.max(report_interval.saturating_mul(SILENT_INTERVALS));
+        Self { attached: BTreeMap::new(), seen: BTreeMap::new(), silent_max }
+    }
+
+    /// Returns true while an agent of the node is attached.
+    pub(crate) fn is_attached(&self, node: NodeId) -> bool {
+        self.attached.get(&node).is_some_and(|a| !a.link.down.is_closed())
+    }
+
+    /// Returns what the node's agent said last since this scheduler started.
+    pub(crate) fn seen(&self, node: NodeId) -> Option<Seen> {
+        self.seen.get(&node).copied()
+    }
+
+    /// Returns how many agents are attached.
+    pub(crate) fn len(&self) -> usize {
+        self.attached.len()
+    }
+
+    /// Adds a stream; the one before it of the same node ends.
+    pub(crate) fn attach(&mut self, node: NodeId, link: Link, now: At) {
+        info!(%node, "agent attached");
+        self.attached.insert(node, Attached { link, since: now, sent: None });
+    }
+
+    /// Removes a stream; returns false when it was displaced or removed before.
+    pub(crate) fn detach(&mut self, node: NodeId, link: LinkId) -> bool {
+        let own = self.attached.get(&node).is_some_and(|a| a.link.id == link);
+        if own {
+            self.attached.remove(&node);
+            warn!(%node, "agent went away");
+        }
+        own
+    }
+
+    /// Returns true when this stream is the node's present one.
+    pub(crate) fn is_present(&self, node: NodeId, link: LinkId) -> bool {
+        self.attached.get(&node).is_some_and(|a| a.link.id == link)
+    }
+
+    /// Remembers that a node reported, and by which generation it works.
+    pub(crate) fn report(&mut self, node: NodeId, generation: Generation, now: At) {
+        self.seen.insert(node, Seen { at: now, generation });
+    }
+
+    /// Removes the streams of agents that have been silent for too long, and returns their nodes.
+    pub(crate) fn drop_silent(&mut self, now: At) -> Vec<NodeId> {
+        let heard = |node: &NodeId, a: &Attached| {
+            self.seen.get(node).map_or(a.since, |seen| seen.at.max(a.since))
+        };
+        let silent: Vec<NodeId> = self
+            .attached
+            .iter()
+            .filter(|(node, a)| now.since(heard(node, a)) > self.silent_max)
+            .map(|(node, _)| *node)
+            .collect();
+        for node in &silent {
+            warn!(%node, "agent is silent and counts as gone");
+            self.attached.remove(node);
+        }
+        silent
+    }
+
+    /// Gives every agent whose assignment changed the new one.
+    pub(crate) fn refresh(&mut self, state: &State) {
+        for (node, attached) in &mut self.attached {
+            let version = state.node(*node).map(|n| (state.epoch(), n.generation));
+            if version.is_none() || version == attached.sent {
+                continue;
+            }
+            if let Some(assignment) = state.assignment(*node) {
+                attached.send(&(&assignment).into());
+                attached.sent = version;
+            }
+        }
+    }
+
+    /// Tells an agent that these readings are durable.
+    pub(crate) fn acknowledge(&self, node: NodeId, marks: &[MeterRecord]) {
+        if marks.is_empty() {
+            return;
+        }
+        let meters = marks.iter().map(Into::into).collect();
+        if let Some(attached) = self.attached.get(&node) {
+            let acknowledgement = Down::Meters(v1::MeterAcknowledgement { meters });
+            if attached.link.down.try_send(acknowledgement).is_err() {
+                warn!(%node, "acknowledgement of meters not sent; the next report brings another");
+            }
+        }
+    }
+
+    /// Asks an agent for the output of an instance.
+    pub(crate) fn ask_log(
+        &self,
+        node: NodeId,
+        request: v1::LogRequest,
+        sink: LogSink,
+    ) -> Result<(), Status> {
+        let away = || Status::unavailable(format!("the agent of node {node} is away; try again"));
+        let attached = self.attached.get(&node).ok_or_else(away)?;
+        attached.link.down.try_send(Down::Log { request, sink }).map_err(|_| away())
+    }
+}
+
+impl Attached {
+    fn send(&self, assignment: &v1::Assignment) {
+        let bytes = assignment.encoded_len();
+        let (node, generation) = (assignment.node, assignment.generation);
+        if bytes > SENT_BYTES_MAX {
+            error!(node, generation, bytes, "assignment is too large to be sent: stop a workload");
+            return;
+        }
+        info!(node, generation, instances = assignment.instances.len(), "assignment sent");
+        self.link.assignment.send_replace(Some(assignment.clone()));
+    }
+}

@@ -1,0 +1,94 @@
+//! The scheduler's program: reads its options, starts its log, runs the daemon.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use tengyun_model::Millis;
+use tengyun_scheduler::Config;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The variable that says what is logged, such as `info` or `tengyun_scheduler=debug`.
+const LOG_VARIABLE: &str = "TENGYUN_LOG";
+
+/// Runs the scheduler of tengyun.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Directory of the journal; made with mode 0700
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// Unix socket to serve [default: scheduler.sock in the state directory]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Serve what the journal holds and change nothing
+    #[arg(long)]
+    read_only: bool,
+    /// How often agents report, in milliseconds
+    #[arg(long, value_name = "MILLIS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    report_interval_millis: Option<u64>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    start_log(options.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = shutdown()?;
+        tengyun_scheduler::run(config(options), shutdown).await.context("the scheduler stopped")
+    })
+}
+
+fn config(options: Options) -> Config {
+    let mut config = Config::new(options.state_dir);
+    config.read_only = options.read_only;
+    if let Some(socket) = options.socket {
+        config.socket = socket;
+    }
+    if let Some(millis) = options.report_interval_millis {
+        config.report_interval = Millis::new(millis);
+    }
+    config
+}
+
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let text = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+    let levels: Targets =
+        text.parse().with_context(|| format!("{LOG_VARIABLE}={text:?} says no levels"))?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(levels);
+    match format {
+        LogFormat::Text => registry.with(layer.with_ansi(false)).init(),
+        LogFormat::Json => registry.with(layer.json()).init(),
+    }
+    Ok(())
+}
+
+/// Returns what ends when the process is asked to: by Ctrl-C or by systemd.
+fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,298 @@
+//! The operators' service: wishes go to the writer, looks are taken there.
+
+use tengyun_engine::{Command, Outcome};
+use tengyun_model::{InstanceId, WorkloadKey, WorkloadSpec};
+use tengyun_proto::convert::{ConvertError, operation_id};
+use tengyun_proto::v1;
+use tengyun_proto::v1::operator_service_server::OperatorService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::desk::{self, Answer, Desk};
+use crate::view::{View, effect_revision, effect_word, refusal};
+
+/// The most workloads of one call; a call's answer should come within its time.
+const ITEMS_MAX: usize = 1000;
+/// The most knobs of one call; there are fewer.
+const KNOBS_MAX: usize = 1000;
+/// How many chunks of output may wait for one reader.
+const LOG_CHUNKS_MAX: usize = 256;
+
+/// Serves operators.
+#[derive(Debug)]
+pub(crate) struct Operators {
+    pub desk: Desk,
+}
+
+/// What became of one item, or the answer that will say it.
+enum Item {
+    Refused(v1::Refusal),
+    Asked(Answer<Outcome>),
+}
+
+impl Operators {
+    fn read_only(&self) -> Option<v1::Refusal> {
+        self.desk.read_only().map(|reason| v1::Refusal {
+            code: "read-only".to_owned(),
+            message: format!("the scheduler is read-only: {reason}"),
+            remedy: "stop it and start it without --read-only".to_owned(),
+        })
+    }
+
+    async fn apply_item(&self, item: v1::ApplyItem, dry_run: bool) -> Result<Item, Status> {
+        if let Some(refused) = self.read_only() {
+            return Ok(Item::Refused(refused));
+        }
+        let operation = operation_id("operation_id", &item.operation_id).map_err(invalid)?;
+        let spec = match spec(item.spec) {
+            Ok(spec) => spec,
+            Err(error) => return Ok(Item::Refused(bad_field(&error))),
+        };
+        let command = Command::ApplyWorkload { operation, spec };
+        self.submit(command, dry_run).await.map(Item::Asked)
+    }
+
+    async fn submit(&self, command: Command, dry_run: bool) -> Result<Answer<Outcome>, Status> {
+        let command = Box::new(command);
+        self.desk.submit(|answer| desk::Request::Wish { command, dry_run, answer }).await
+    }
+
+    async fn operate(
+        &self,
+        operation: &str,
+        key: Option<v1::WorkloadKey>,
+        make: impl FnOnce(tengyun_model::OperationId, WorkloadKey) -> Command,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        if let refusal @ Some(_) = self.read_only() {
+            return Ok(Response::new(v1::OperationResponse { effect: String::new(), refusal }));
+        }
+        let operation = operation_id("operation_id", operation).map_err(invalid)?;
+        let key = workload_key(key)?;
+        let outcome = self.submit(make(operation, key), false).await?.wait().await?;
+        let response = match outcome {
+            Outcome::Applied(effect) => {
+                v1::OperationResponse { effect: effect_word(&effect).to_owned(), refusal: None }
+            }
+            Outcome::Refused(refused) => {
+                let refusal = Some(refusal(&refused));
+                v1::OperationResponse { effect: String::new(), refusal }
+            }
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn policy(
+        &self,
+        refusal: Option<v1::Refusal>,
+    ) -> Result<Response<v1::PolicyResponse>, Status> {
+        let shown = self.desk.read(View::policy).await?;
+        Ok(Response::new(v1::PolicyResponse { refusal, ..shown }))
+    }
+}
+
+#[tonic::async_trait]
+impl OperatorService for Operators {
+    type LogsStream = ReceiverStream<Result<v1::LogsResponse, Status>>;
+
+    async fn apply(
+        &self,
+        request: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        let request = request.into_inner();
+        if request.items.len() > ITEMS_MAX {
+            let problem = format!("items: {} are more than {ITEMS_MAX}", request.items.len());
+            return Err(Status::invalid_argument(problem));
+        }
+        let mut asked = Vec::with_capacity(request.items.len());
+        for (i, item) in request.items.into_iter().enumerate() {
+            let key = item.spec.as_ref().and_then(|spec| spec.key.clone());
+            let item = self.apply_item(item, request.dry_run).await;
+            asked.push((key, item.map_err(|status| in_item(i, &status))?));
+        }
+        let mut results = Vec::with_capacity(asked.len());
+        for (key, item) in asked {
+            results.push(match item {
+                Item::Refused(refused) => refused_item(key, refused),
+                Item::Asked(answer) => applied_item(key, answer.wait().await?),
+            });
+        }
+        Ok(Response::new(v1::ApplyResponse { results }))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<v1::StopRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let request = request.into_inner();
+        let make = |operation, key| Command::StopWorkload { operation, key };
+        self.operate(&request.operation_id, request.key, make).await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let request = request.into_inner();
+        let make = |operation, key| Command::DeleteWorkload { operation, key };
+        self.operate(&request.operation_id, request.key, make).await
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        self.desk.read(View::nodes).await.map(Response::new)
+    }
+
+    async fn list_departments(
+        &self,
+        _: Request<v1::ListDepartmentsRequest>,
+    ) -> Result<Response<v1::ListDepartmentsResponse>, Status> {
+        let departments = self.desk.read(View::departments).await?;
+        Ok(Response::new(v1::ListDepartmentsResponse { departments }))
+    }
+
+    async fn list_workloads(
+        &self,
+        request: Request<v1::ListWorkloadsRequest>,
+    ) -> Result<Response<v1::ListWorkloadsResponse>, Status> {
+        let department = request.into_inner().department;
+        let workloads = self.desk.read(move |view| view.workloads(&department)).await?;
+        Ok(Response::new(v1::ListWorkloadsResponse { workloads }))
+    }
+
+    async fn list_instances(
+        &self,
+        request: Request<v1::ListInstancesRequest>,
+    ) -> Result<Response<v1::ListInstancesResponse>, Status> {
+        let request = request.into_inner();
+        let key = request.key.map(|key| workload_key(Some(key))).transpose()?;
+        let list = self.desk.read(move |view| view.instances(key.as_ref(), request.all)).await?;
+        Ok(Response::new(list))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let explained = if let Some(id) = request.instance {
+            self.desk.read(move |view| view.explain(InstanceId::new(id))).await?
+        } else {
+            let key = workload_key(request.key)?;
+            self.desk.read(move |view| view.explain_workload(&key)).await?
+        };
+        Ok(Response::new(explained))
+    }
+
+    async fn logs(
+        &self,
+        request: Request<v1::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let request = request.into_inner();
+        let (sink, lines) = mpsc::channel(LOG_CHUNKS_MAX);
+        let wanted = v1::LogRequest {
+            request: 0,
+            instance: request.instance,
+            tail_lines: request.tail_lines,
+            follow: request.follow,
+        };
+        let instance = InstanceId::new(request.instance);
+        self.desk
+            .ask(|answer| desk::Request::Log { instance, request: wanted, sink, answer })
+            .await??;
+        Ok(Response::new(ReceiverStream::new(lines)))
+    }
+
+    async fn get_policy(
+        &self,
+        _: Request<v1::GetPolicyRequest>,
+    ) -> Result<Response<v1::PolicyResponse>, Status> {
+        self.policy(None).await
+    }
+
+    async fn set_policy(
+        &self,
+        request: Request<v1::SetPolicyRequest>,
+    ) -> Result<Response<v1::PolicyResponse>, Status> {
+        let request = request.into_inner();
+        if let refusal @ Some(_) = self.read_only() {
+            return self.policy(refusal).await;
+        }
+        if request.values.len() > KNOBS_MAX {
+            let problem = format!("values: {} are more than {KNOBS_MAX}", request.values.len());
+            return Err(Status::invalid_argument(problem));
+        }
+        let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
+        let values = request.values.into_iter().map(|knob| (knob.name, knob.value)).collect();
+        let replace = request.replace;
+        let outcome = self
+            .desk
+            .ask(|answer| desk::Request::SetPolicy { operation, values, replace, answer })
+            .await?;
+        match outcome {
+            Outcome::Applied(_) => self.policy(None).await,
+            Outcome::Refused(refused) => self.policy(Some(refusal(&refused))).await,
+        }
+    }
+
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        self.desk.read(View::status).await.map(Response::new)
+    }
+
+    async fn list_meters(
+        &self,
+        request: Request<v1::ListMetersRequest>,
+    ) -> Result<Response<v1::ListMetersResponse>, Status> {
+        let instance = request.into_inner().instance.map(InstanceId::new);
+        let meters = self.desk.read(move |view| view.meters(instance)).await?;
+        Ok(Response::new(v1::ListMetersResponse { meters }))
+    }
+}
+
+fn applied_item(key: Option<v1::WorkloadKey>, outcome: Outcome) -> v1::ApplyResult {
+    match outcome {
+        Outcome::Applied(effect) => v1::ApplyResult {
+            key,
+            effect: effect_word(&effect).to_owned(),
+            revision: effect_revision(&effect),
+            refusal: None,
+        },
+        Outcome::Refused(refused) => refused_item(key, refusal(&refused)),
+    }
+}
+
+fn refused_item(key: Option<v1::WorkloadKey>, refused: v1::Refusal) -> v1::ApplyResult {
+    v1::ApplyResult { key, effect: String::new(), revision: 0, refusal: Some(refused) }
+}
+
+fn spec(wire: Option<v1::WorkloadSpec>) -> Result<WorkloadSpec, ConvertError> {
+    let wire = wire.ok_or_else(|| ConvertError::new("spec", "is missing"))?;
+    WorkloadSpec::try_from(wire).map_err(|e| e.within("spec"))
+}
+
+fn workload_key(wire: Option<v1::WorkloadKey>) -> Result<WorkloadKey, Status> {
+    let wire = wire.ok_or_else(|| invalid(ConvertError::new("key", "is missing")))?;
+    WorkloadKey::try_from(wire).map_err(|e| invalid(e.within("key")))
+}
+
+fn bad_field(error: &ConvertError) -> v1::Refusal {
+    v1::Refusal {
+        code: "bad-field".to_owned(),
+        message: error.to_string(),
+        remedy: "correct the field and apply again".to_owned(),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
+fn invalid(error: ConvertError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn in_item(index: usize, status: &Status) -> Status {
+    Status::new(status.code(), format!("items[{index}].{}", status.message()))
+}

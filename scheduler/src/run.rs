@@ -1,0 +1,150 @@
+//! The daemon's life: recover, serve, stop. It holds no logic of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tengyun_engine::{Command, State};
+use tengyun_model::At;
+use tengyun_proto::uds::{self, UdsError};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::commit::{self, Log};
+use crate::config::Config;
+use crate::desk::{Desk, QUEUE_MAX, Request};
+use crate::journal::{Journal, JournalError, SqliteJournal};
+use crate::replay::{self, ReplayError};
+use crate::server::{ServerError, Services};
+use crate::tasks::Tasks;
+use crate::writer::{Writer, announce};
+
+/// How long connections may take to end at a stop; whoever is still there then is cut off.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// Tells why the daemon ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The socket or its directory cannot be used.
+    #[error(transparent)]
+    Socket(#[from] UdsError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The state cannot be made again.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The server cannot serve.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// The writer met a bug.
+    #[error("the writer panicked")]
+    Panicked,
+}
+
+/// A scheduler's log, and why it must not be written, if so.
+type Opened = (Log, Option<Arc<str>>);
+
+/// Runs a scheduler until `shutdown`, and leaves a snapshot.
+///
+/// It is ready when the socket answers. Needs a tokio runtime.
+///
+/// # Errors
+/// See [`RunError`]. When the journal cannot be written the daemon stops at once; agents go on
+/// with what they have.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    uds::private_directory(&config.state_dir)?;
+    let opening = config.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
+    let (log, read_only) = opened.map_err(|_| RunError::Panicked)??;
+    let incoming = uds::listen(&config.socket)?;
+    let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+    let writer = Writer::new(log, waiting, config.report_interval, read_only.clone());
+    let (ended, mut end) = oneshot::channel();
+    let writer = start(writer, ended)?;
+    let (stop, stopped) = watch::channel(false);
+    let tasks = Arc::new(Tasks::default());
+    let desk = Desk::new(queue, read_only);
+    let services = Services {
+        desk: desk.clone(),
+        tasks: Arc::clone(&tasks),
+        stop: stopped,
+        report_interval: config.report_interval,
+    };
+    let mut server = tokio::spawn(services.serve(incoming));
+    info!(socket = %config.socket.display(), "scheduler serves");
+    let served = tokio::select! {
+        () = shutdown => None,
+        // The writer ends early only with an error, which joining it gives.
+        _ = &mut end => None,
+        served = &mut server => Some(served),
+    };
+    stop.send_replace(true);
+    let served = match served {
+        Some(served) => Some(served),
+        None => timeout(DRAIN_MAX, &mut server).await.ok(),
+    };
+    if served.is_none() {
+        warn!("connections did not end and are cut off");
+        server.abort();
+    }
+    tasks.join().await;
+    desk.tell(Request::Stop).await;
+    let written = tokio::task::spawn_blocking(move || writer.join()).await;
+    let written = written.map_err(|_| RunError::Panicked)?;
+    written.map_err(|_| RunError::Panicked)??;
+    match served {
+        Some(served) => Ok(served.map_err(|_| RunError::Panicked)??),
+        None => Ok(()),
+    }
+}
+
+fn start(
+    writer: Writer,
+    ended: oneshot::Sender<()>,
+) -> Result<JoinHandle<Result<(), JournalError>>, RunError> {
+    let runtime = Handle::current();
+    std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || {
+            // Dropped when the thread ends, however it ends.
+            let _ended = ended;
+            writer.run(&runtime)
+        })
+        .map_err(RunError::Thread)
+}
+
+fn open(config: &Config) -> Result<Opened, RunError> {
+    let mut journal = SqliteJournal::open(&config.journal())?;
+    if config.read_only {
+        return Ok(open_read_only(&mut journal, config)?);
+    }
+    let recovered = replay::recover(&mut journal, &config.marker(), commit::apply)?;
+    let mut log = begin(recovered.state, recovered.at, Box::new(journal), config.snapshot_every);
+    log.commit(vec![Command::BeginEpoch])?;
+    announce(log.state());
+    Ok((log, None))
+}
+
+fn begin(state: State, at: At, journal: Box<dyn Journal>, snapshot_every: u64) -> Log {
+    Log::new(state, Clock::start(at), Some(journal), snapshot_every)
+}
+
+fn open_read_only(journal: &mut SqliteJournal, config: &Config) -> Result<Opened, ReplayError> {
+    let recovered = replay::recover_prefix(journal, &config.marker(), commit::apply)?;
+    let reason = match recovered.fault {
+        Some(fault) => format!("it serves what stands before a fault: {fault}"),
+        None => "it was started with --read-only".to_owned(),
+    };
+    warn!(%reason, sequence = %recovered.state.sequence(), "scheduler only reads");
+    let clock = Clock::start(recovered.at);
+    let log = Log::new(recovered.state, clock, None, config.snapshot_every);
+    Ok((log, Some(reason.into())))
+}

@@ -1,0 +1,74 @@
+//! Views: what operators see of the state. Looking changes nothing.
+
+mod instance;
+mod node;
+mod refusal;
+mod workload;
+
+use tengyun_engine::{Effect, State, predict};
+use tengyun_model::{At, Revision, WorkloadId, WorkloadSpec};
+use tengyun_proto::{WIRE_VERSION, v1};
+
+use crate::dispatch::Links;
+
+pub(crate) use instance::{effect_revision, effect_word};
+pub(crate) use refusal::refusal;
+
+/// One look at the state.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    state: &'a State,
+    links: &'a Links,
+    now: At,
+    read_only: Option<&'a str>,
+}
+
+impl<'a> View<'a> {
+    /// Looks at a state and at who is attached.
+    pub(crate) fn new(
+        state: &'a State,
+        links: &'a Links,
+        now: At,
+        read_only: Option<&'a str>,
+    ) -> Self {
+        Self { state, links, now, read_only }
+    }
+
+    /// Returns the state of the scheduler itself.
+    pub(crate) fn status(&self) -> v1::StatusResponse {
+        v1::StatusResponse {
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            wire_version: WIRE_VERSION,
+            epoch: self.state.epoch().get(),
+            sequence: self.state.sequence().get(),
+            at_millis: self.now.millis(),
+            read_only: self.read_only.is_some(),
+            moves_total: self.state.moves_total(),
+            nodes: small(self.state.nodes().count()),
+            nodes_connected: small(self.links.len()),
+            nodes_in_use: small(self.nodes_in_use()),
+            read_only_reason: self.read_only.unwrap_or_default().to_owned(),
+            rebalancing: self.rebalancing(),
+        }
+    }
+
+    fn forecast(&self) -> predict::Forecast {
+        predict::forecast(self.state, self.now)
+    }
+}
+
+/// Says what applying a valid specification would do.
+pub(crate) fn foreseen(state: &State, spec: &WorkloadSpec) -> Effect {
+    match state.workload_keyed(&spec.key) {
+        None => Effect::Created(WorkloadId::default(), Revision::new(1)),
+        Some(known) if known.revisions.get(&known.revision) == Some(spec) => {
+            Effect::Unchanged(known.id, known.revision)
+        }
+        Some(known) => Effect::Updated(known.id, known.revision.next()),
+    }
+}
+
+/// Counts for the wire, where no count of ours comes near the largest number.
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

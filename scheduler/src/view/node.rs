@@ -1,0 +1,92 @@
+//! Nodes as operators see them.
+
+use tengyun_engine::image::InstanceWish;
+use tengyun_engine::predict::Forecast;
+use tengyun_engine::{InstanceImage, NodeImage};
+use tengyun_model::{Class, Mebibytes, Millicores, NodeId, Permille};
+use tengyun_proto::v1;
+
+use super::{View, small};
+
+impl View<'_> {
+    /// Returns every node.
+    pub(crate) fn nodes(&self) -> v1::ListNodesResponse {
+        let forecast = self.forecast();
+        let nodes = self.state.nodes().map(|node| self.node(node, &forecast)).collect();
+        v1::ListNodesResponse { nodes, at_millis: self.now.millis() }
+    }
+
+    /// Counts the nodes that run or are to run something.
+    pub(super) fn nodes_in_use(&self) -> usize {
+        self.state.nodes().filter(|node| self.holds(node.id).next().is_some()).count()
+    }
+
+    /// Says whether rebalancing waits for reports, and of how many nodes.
+    pub(super) fn rebalancing(&self) -> String {
+        let nodes = self.state.nodes().count();
+        let reported = self.state.nodes().filter(|n| self.state.usage(n.id).is_some()).count();
+        let share = Millicores::new(u64::from(small(reported)))
+            .share_of(Millicores::new(u64::from(small(nodes))));
+        let needed = self.state.policy().reports_before_rebalance();
+        if nodes > 0 && share < needed {
+            return format!("waits for reports: {reported} of {nodes} nodes reported");
+        }
+        if self.state.policy().consolidates() { "on".to_owned() } else { "off".to_owned() }
+    }
+
+    /// Returns the instances that take room on a node.
+    fn holds(&self, node: NodeId) -> impl Iterator<Item = &InstanceImage> {
+        let living = |instance: &&InstanceImage| !instance.status.phase.is_final();
+        self.state.on_node(node).filter_map(|id| self.state.instance(id)).filter(living)
+    }
+
+    fn node(&self, node: &NodeImage, forecast: &Forecast) -> v1::NodeView {
+        let seen = self.links.seen(node.id).unwrap_or_default();
+        let (cpu, memory) = self.reserved(node.id);
+        let wanted = self.holds(node.id).filter(|i| i.wish == InstanceWish::Run).count();
+        let expected = forecast.node(node.id).peak;
+        v1::NodeView {
+            node: node.id.get(),
+            facts: Some((&node.facts).into()),
+            connected: self.state.connected(node.id),
+            seen_millis: self.state.seen(node.id).map_or(0, tengyun_model::At::millis),
+            generation: node.generation.get(),
+            applied_generation: seen.generation.get(),
+            usage: self.state.usage(node.id).map(Into::into),
+            forecast_cpu_millicores: expected.get(),
+            reserved_cpu_millicores: cpu.get(),
+            reserved_memory_mib: memory.get(),
+            instances: small(wanted),
+            binding: self.binding(node, expected, memory).to_owned(),
+        }
+    }
+
+    /// Returns the CPU reserved by critical instances and the memory reserved by all.
+    fn reserved(&self, node: NodeId) -> (Millicores, Mebibytes) {
+        let critical = |i: &&InstanceImage| self.state.spec(i).class == Class::Critical;
+        let cpu = self.holds(node).filter(critical).map(|i| self.state.spec(i).resources.cpu).sum();
+        let memory = self.holds(node).map(|i| self.state.spec(i).resources.memory).sum();
+        (cpu, memory)
+    }
+
+    /// Names the resource of which the largest share is taken.
+    fn binding(&self, node: &NodeImage, cpu: Millicores, memory: Mebibytes) -> &'static str {
+        let capacity = &node.facts.capacity;
+        let foreign = self.state.usage(node.id).map(|u| u.memory_foreign).unwrap_or_default();
+        let disk: Mebibytes = self.holds(node.id).map(|i| self.state.spec(i).resources.disk).sum();
+        let counter = capacity.counted.iter().map(|(name, all)| {
+            let taken = |i: &InstanceImage| {
+                self.state.spec(i).counted.get(name).copied().unwrap_or_default()
+            };
+            let taken = self.holds(node.id).map(taken).fold(0, u64::saturating_add);
+            Mebibytes::new(taken).share_of(Mebibytes::new(*all))
+        });
+        let shares: [(Permille, &str); 4] = [
+            (counter.max().unwrap_or_default(), "counter"),
+            (disk.share_of(capacity.disk), "disk"),
+            (memory.saturating_add(foreign).share_of(capacity.memory), "memory"),
+            (cpu.share_of(capacity.cpu), "cpu"),
+        ];
+        shares.into_iter().max_by_key(|(share, _)| *share).map_or("cpu", |(_, name)| name)
+    }
+}

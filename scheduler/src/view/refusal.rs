@@ -1,0 +1,40 @@
+//! Refusals for operators: the stable word, the sentence, and what would help.
+
+use tengyun_engine::Refusal;
+use tengyun_proto::v1;
+
+/// Says a refusal on the wire.
+pub(crate) fn refusal(refusal: &Refusal) -> v1::Refusal {
+    v1::Refusal {
+        code: refusal.code().to_owned(),
+        message: refusal.to_string(),
+        remedy: remedy(refusal).to_owned(),
+    }
+}
+
+const fn remedy(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::UnknownWorkload(_) => "list them with `tengyun get workloads`",
+        Refusal::UnknownNode(_) => "list them with `tengyun get nodes`",
+        Refusal::UnknownInstance(_) => "list them with `tengyun get instances`",
+        Refusal::OperationReused(_) => "use a new operation id for a new wish",
+        Refusal::Deleting(_) => "wait until it is gone and apply it again",
+        Refusal::BadField { .. } => "correct the field and apply again",
+        Refusal::NotSupportedYet(_) => "leave it out",
+        Refusal::Immutable(_) => "delete the workload and apply it again",
+        Refusal::UnknownKnob(_) => "list them with `tengyun policy show`",
+        Refusal::BadKnob { .. } => "see its range with `tengyun policy show`",
+        Refusal::TooMany { .. } => "delete what is not needed",
+        Refusal::NoCpu { .. }
+        | Refusal::NoMemory { .. }
+        | Refusal::NoDisk { .. }
+        | Refusal::NoPids { .. }
+        | Refusal::NoCounter { .. } => "ask for less, or add a node",
+        Refusal::PortTaken(_) => "choose another port, or add a node",
+        Refusal::NoLabel { .. } => "label a node so, or drop the constraint",
+        Refusal::AntiAffinity(_) | Refusal::Spread(_) => "add a node, or relax the constraint",
+        Refusal::NodeAway => "start its agent",
+        Refusal::NoData => "wait for its first reports",
+        Refusal::Stale(_) => "nothing: the next plan takes it into account",
+    }
+}

@@ -1,0 +1,141 @@
+//! Departments, workloads and their meters as operators see them.
+
+use std::collections::BTreeMap;
+
+use tengyun_engine::image::WorkloadWish;
+use tengyun_engine::{InstanceImage, WorkloadImage};
+use tengyun_model::{DepartmentPath, InstanceId, Phase};
+use tengyun_proto::v1;
+
+use super::instance::Used;
+use super::{View, small};
+
+impl View<'_> {
+    /// Returns every department that has or had workloads.
+    pub(crate) fn departments(&self) -> Vec<v1::DepartmentView> {
+        let used = self.used();
+        let mut all: BTreeMap<&DepartmentPath, v1::DepartmentView> = BTreeMap::new();
+        for workload in self.state.workloads() {
+            let Some(spec) = workload.revisions.get(&workload.revision) else { continue };
+            let view = all.entry(&spec.key.department).or_default();
+            view.workloads = view.workloads.saturating_add(1);
+            for instance in self.living(workload) {
+                self.add_to_department(view, instance, &used);
+            }
+        }
+        for meter in self.state.meters() {
+            let view = all.entry(&meter.key.department).or_default();
+            let record = &meter.record;
+            view.metered_core_millis = view.metered_core_millis.saturating_add(record.cpu.get());
+            view.metered_mib_seconds = view.metered_mib_seconds.saturating_add(record.memory.get());
+        }
+        let named = |(path, view): (&DepartmentPath, v1::DepartmentView)| v1::DepartmentView {
+            department: path.to_string(),
+            ..view
+        };
+        all.into_iter().map(named).collect()
+    }
+
+    /// Returns the workloads of a department and those below it; of all when it is empty.
+    pub(crate) fn workloads(&self, department: &str) -> Vec<v1::WorkloadView> {
+        let used = self.used();
+        self.state
+            .workloads()
+            .filter_map(|workload| self.workload(workload, department, &used))
+            .collect()
+    }
+
+    /// Returns the journaled meters of one instance or of all.
+    pub(crate) fn meters(&self, instance: Option<InstanceId>) -> Vec<v1::MeterView> {
+        self.state
+            .meters()
+            .filter(|meter| instance.is_none_or(|id| meter.record.key.instance == id))
+            .map(|meter| v1::MeterView {
+                node: meter.node.get(),
+                key: Some((&meter.key).into()),
+                record: Some((&meter.record).into()),
+            })
+            .collect()
+    }
+
+    fn living(&self, workload: &WorkloadImage) -> impl Iterator<Item = &InstanceImage> {
+        self.state
+            .of_workload(workload.id)
+            .filter_map(|id| self.state.instance(id))
+            .filter(|instance| !instance.status.phase.is_final())
+    }
+
+    fn add_to_department(
+        &self,
+        view: &mut v1::DepartmentView,
+        instance: &InstanceImage,
+        used: &Used,
+    ) {
+        let (cpu, memory) = used.of(instance.status.instance);
+        let asked = self.state.spec(instance).resources.cpu;
+        view.instances = view.instances.saturating_add(1);
+        view.cpu_requested_millicores = view.cpu_requested_millicores.saturating_add(asked.get());
+        view.cpu_used_millicores = view.cpu_used_millicores.saturating_add(cpu.get());
+        view.memory_used_mib = view.memory_used_mib.saturating_add(memory.get());
+    }
+
+    fn workload(
+        &self,
+        workload: &WorkloadImage,
+        department: &str,
+        used: &Used,
+    ) -> Option<v1::WorkloadView> {
+        let spec = workload.revisions.get(&workload.revision)?;
+        if !is_within(spec.key.department.as_str(), department) {
+            return None;
+        }
+        let all: Vec<&InstanceImage> =
+            self.state.of_workload(workload.id).filter_map(|id| self.state.instance(id)).collect();
+        let count = |phases: &[Phase]| {
+            small(all.iter().filter(|i| phases.contains(&i.status.phase)).count())
+        };
+        let (cpu, memory) = used.sum(all.iter().map(|i| i.status.instance));
+        Some(v1::WorkloadView {
+            workload: workload.id.get(),
+            spec: Some(spec.into()),
+            revision: workload.revision.get(),
+            wish: wish(workload.wish).to_owned(),
+            waiting: count(&[Phase::Waiting]),
+            running: count(&[Phase::Starting, Phase::Running, Phase::BackingOff, Phase::Stopping]),
+            healthy: count(&[Phase::Healthy]),
+            succeeded: count(&[Phase::Succeeded]),
+            failed: count(&[Phase::Failed]),
+            cpu_used_millicores: cpu.get(),
+            memory_used_mib: memory.get(),
+            applied_millis: workload.applied.millis(),
+        })
+    }
+}
+
+/// Returns true when a department is the other or below it; everything is below the empty one.
+fn is_within(department: &str, above: &str) -> bool {
+    above.is_empty()
+        || department.strip_prefix(above).is_some_and(|r| r.is_empty() || r.starts_with('/'))
+}
+
+const fn wish(wish: WorkloadWish) -> &'static str {
+    match wish {
+        WorkloadWish::Run => "running",
+        WorkloadWish::Stop => "stopped",
+        WorkloadWish::Delete => "deleting",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_within;
+
+    #[test]
+    fn a_department_holds_what_is_below_it_and_no_namesake() {
+        assert!(is_within("city/finance", ""));
+        assert!(is_within("city/finance", "city"));
+        assert!(is_within("city/finance", "city/finance"));
+        assert!(!is_within("city/finance", "city/fin"));
+        assert!(!is_within("city", "city/finance"));
+    }
+}

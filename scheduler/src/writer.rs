@@ -1,0 +1,333 @@
+//! The writer: the one thread that owns the state. It takes what waits at the desk, commits it as one
+//! batch, answers, plans, and hands new assignments to dispatch.
+//!
+//! It is a thread and not a task because a commit waits for the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tengyun_engine::{Command, Effect, Outcome, Refusal, State};
+use tengyun_model::{InstanceId, MeterKey, Millis, NodeFacts, NodeId, Report};
+use tengyun_proto::v1;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tracing::{debug, error, info, warn};
+
+use crate::commit::Log;
+use crate::desk::{AttachRefusal, Attached, Request};
+use crate::dispatch::{Link, LinkId, Links, LogSink};
+use crate::ingest::Ingest;
+use crate::journal::JournalError;
+use crate::planning::Planning;
+use crate::view::View;
+
+/// The most requests of one commit: enough to share an fsync well, few enough that the first one
+/// does not wait long for the last.
+const BATCH_MAX: usize = 256;
+/// How long a plan waits after a change, so that changes that come together are planned together.
+const PLAN_DELAY: Duration = Duration::from_millis(3);
+/// How often to plan, and to look for silent agents, when nothing else happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Who waits for the outcome of a command.
+enum Waiter {
+    Nobody,
+    Wish(oneshot::Sender<Outcome>),
+    Attach(Box<NodeFacts>, Link, oneshot::Sender<Result<Attached, AttachRefusal>>),
+    Meters(NodeId, Vec<MeterKey>),
+}
+
+/// The owner of the state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    log: Log,
+    queue: mpsc::Receiver<Request>,
+    links: Links,
+    ingest: Ingest,
+    planning: Planning,
+    read_only: Option<Arc<str>>,
+    pending: Pending,
+    plan_due: Option<Instant>,
+    tick_due: Instant,
+    stopped: bool,
+}
+
+/// Commands that become one commit.
+#[derive(Default)]
+struct Pending(Vec<(Command, Waiter)>);
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pending({})", self.0.len())
+    }
+}
+
+impl Writer {
+    /// Makes a writer that takes from `queue`.
+    pub(crate) fn new(
+        log: Log,
+        queue: mpsc::Receiver<Request>,
+        report_interval: Millis,
+        read_only: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            log,
+            queue,
+            links: Links::new(report_interval),
+            ingest: Ingest::default(),
+            planning: Planning::default(),
+            read_only,
+            pending: Pending::default(),
+            plan_due: None,
+            tick_due: Instant::now(),
+            stopped: false,
+        }
+    }
+
+    /// Works until it is told to stop, then keeps a snapshot.
+    ///
+    /// # Errors
+    /// The journal cannot be written: nothing that was not answered was acted on, and this process
+    /// must not write again.
+    pub(crate) fn run(mut self, runtime: &Handle) -> Result<(), JournalError> {
+        while !self.stopped {
+            let due = self.plan_due.map_or(self.tick_due, |plan| plan.min(self.tick_due));
+            match runtime.block_on(async { timeout_at(due, self.queue.recv()).await }) {
+                Ok(Some(request)) => self.batch(request)?,
+                Ok(None) => break,
+                Err(_) => {}
+            }
+            self.tick();
+            self.plan()?;
+            self.links.refresh(self.log.state());
+        }
+        self.log.snapshot()
+    }
+
+    fn batch(&mut self, first: Request) -> Result<(), JournalError> {
+        self.take(first)?;
+        for _ in 1..BATCH_MAX {
+            match self.queue.try_recv() {
+                Ok(request) => self.take(request)?,
+                Err(_) => break,
+            }
+        }
+        self.flush()
+    }
+
+    fn take(&mut self, request: Request) -> Result<(), JournalError> {
+        match request {
+            Request::Wish { command, dry_run, answer } => self.wish(*command, dry_run, answer),
+            Request::SetPolicy { operation, mut values, replace, answer } => {
+                if !replace {
+                    // What is set already must be known before the others can stay.
+                    self.flush()?;
+                    let mut merged = self.log.state().policy().values().clone();
+                    merged.append(&mut values);
+                    values = merged;
+                }
+                self.wish(Command::SetPolicy { operation, values }, false, answer);
+            }
+            Request::Attach { facts, link, answer } => self.attach(facts, link, answer),
+            Request::Detach { node, link } => {
+                if self.links.detach(node, link) {
+                    self.log.note(Command::DisconnectNode(node));
+                    self.plan_soon();
+                }
+            }
+            Request::Report { node, link, report } => self.report(node, link, &report),
+            Request::Log { instance, request, sink, answer } => {
+                let asked = self.ask_log(instance, request, sink);
+                deliver(answer, asked);
+            }
+            Request::Read(look) => {
+                let now = self.log.now();
+                look(&View::new(self.log.state(), &self.links, now, self.read_only.as_deref()));
+            }
+            Request::Stop => self.stopped = true,
+        }
+        Ok(())
+    }
+
+    fn wish(&mut self, command: Command, dry_run: bool, answer: oneshot::Sender<Outcome>) {
+        match self.log.state().validate(&command) {
+            Err(refusal) => deliver(answer, Outcome::Refused(refusal)),
+            Ok(()) if dry_run => {
+                deliver(answer, Outcome::Applied(foreseen(self.log.state(), &command)));
+            }
+            Ok(()) => self.pending.0.push((command, Waiter::Wish(answer))),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        facts: Box<NodeFacts>,
+        link: Link,
+        answer: oneshot::Sender<Result<Attached, AttachRefusal>>,
+    ) {
+        let known = self.log.state().node_named(&facts.name);
+        let known = known.map(|node| (node.id, crate::ingest::facts_differ(&node.facts, &facts)));
+        if known.is_some_and(|(node, _)| self.links.is_attached(node)) || self.is_joining(&facts) {
+            deliver(answer, Err(AttachRefusal::Busy(facts, link)));
+            return;
+        }
+        if let Some((node, false)) = known {
+            self.connect(node, link, answer);
+            return;
+        }
+        let command = Command::RegisterNode((*facts).clone());
+        match self.log.state().validate(&command) {
+            Err(refusal) => deliver(answer, Err(AttachRefusal::Refused(refusal))),
+            Ok(()) => self.pending.0.push((command, Waiter::Attach(facts, link, answer))),
+        }
+    }
+
+    /// Returns true when a stream of the same name waits for this very commit.
+    fn is_joining(&self, facts: &NodeFacts) -> bool {
+        let joins = |waiter: &Waiter| matches!(waiter, Waiter::Attach(other, _, _) if other.name == facts.name);
+        self.pending.0.iter().any(|(_, waiter)| joins(waiter))
+    }
+
+    fn connect(
+        &mut self,
+        node: NodeId,
+        link: Link,
+        answer: oneshot::Sender<Result<Attached, AttachRefusal>>,
+    ) {
+        let now = self.log.now();
+        let attached = Attached { node, epoch: self.log.state().epoch() };
+        if answer.send(Ok(attached)).is_err() {
+            return;
+        }
+        self.links.attach(node, link, now);
+        self.log.note(Command::ConnectNode(node));
+        self.plan_soon();
+    }
+
+    fn report(&mut self, node: NodeId, link: LinkId, report: &Report) {
+        if !self.links.is_present(node, link) {
+            debug!(%node, "report of a displaced stream passed over");
+            return;
+        }
+        let now = self.log.now();
+        let intake = self.ingest.report(self.log.state(), node, report, now);
+        self.links.report(node, report.generation, now);
+        self.log.note(intake.usage);
+        self.links.acknowledge(node, &intake.kept);
+        let keys = report.meters.iter().map(|record| record.key).collect();
+        self.fact(intake.meters, Waiter::Meters(node, keys));
+        self.fact(intake.observed, Waiter::Nobody);
+    }
+
+    fn fact(&mut self, command: Option<Command>, waiter: Waiter) {
+        let Some(command) = command else { return };
+        match self.log.state().validate(&command) {
+            Ok(()) => self.pending.0.push((command, waiter)),
+            Err(refusal) => warn!(%refusal, "part of a report refused"),
+        }
+    }
+
+    fn ask_log(
+        &self,
+        instance: InstanceId,
+        request: v1::LogRequest,
+        sink: LogSink,
+    ) -> Result<(), Status> {
+        let unknown = || Status::not_found(Refusal::UnknownInstance(instance).to_string());
+        let found = self.log.state().instance(instance).ok_or_else(unknown)?;
+        let node = found.node.ok_or_else(|| {
+            Status::failed_precondition(format!("instance {instance} waits and has no output yet"))
+        })?;
+        self.links.ask_log(node, request, sink)
+    }
+
+    /// Commits what is pending and answers.
+    fn flush(&mut self) -> Result<(), JournalError> {
+        let (commands, waiters): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending.0).into_iter().unzip();
+        if commands.iter().any(|c| !matches!(c, Command::AcknowledgeMeters { .. })) {
+            self.plan_soon();
+        }
+        let outcomes = self.log.commit(commands)?;
+        for (outcome, waiter) in outcomes.into_iter().zip(waiters) {
+            self.settle(outcome, waiter);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, outcome: Outcome, waiter: Waiter) {
+        match (waiter, outcome) {
+            (Waiter::Wish(answer), outcome) => deliver(answer, outcome),
+            (Waiter::Attach(_, link, answer), Outcome::Applied(Effect::Node(node))) => {
+                self.connect(node, link, answer);
+            }
+            (Waiter::Attach(_, _, answer), Outcome::Refused(refusal)) => {
+                deliver(answer, Err(AttachRefusal::Refused(refusal)));
+            }
+            (Waiter::Attach(..), Outcome::Applied(effect)) => {
+                error!(?effect, "registering a node had another effect");
+            }
+            (Waiter::Meters(node, keys), Outcome::Applied(_)) => {
+                let mark = |key: MeterKey| self.log.state().meter(node, key).map(|m| m.record);
+                let marks: Vec<_> = keys.into_iter().filter_map(mark).collect();
+                self.links.acknowledge(node, &marks);
+            }
+            (Waiter::Meters(..) | Waiter::Nobody, Outcome::Refused(refusal)) => {
+                warn!(%refusal, "part of a report refused");
+            }
+            (Waiter::Nobody, Outcome::Applied(_)) => {}
+        }
+    }
+
+    fn plan_soon(&mut self) {
+        if self.plan_due.is_none() {
+            self.plan_due = Some(Instant::now() + PLAN_DELAY);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if now < self.tick_due {
+            return;
+        }
+        self.tick_due = now + TICK;
+        self.plan_due = Some(now);
+        let at = self.log.now();
+        for node in self.links.drop_silent(at) {
+            self.log.note(Command::DisconnectNode(node));
+        }
+    }
+
+    fn plan(&mut self) -> Result<(), JournalError> {
+        if self.plan_due.is_none_or(|due| due > Instant::now()) {
+            return Ok(());
+        }
+        self.plan_due = None;
+        if self.read_only.is_some() {
+            return Ok(());
+        }
+        self.planning.run(&mut self.log)
+    }
+}
+
+/// Says what a command would do that was found valid.
+fn foreseen(state: &State, command: &Command) -> Effect {
+    let Command::ApplyWorkload { spec, .. } = command else {
+        return Effect::Done;
+    };
+    crate::view::foreseen(state, spec)
+}
+
+/// Answers; whoever asked may have gone away, and then nobody misses it.
+fn deliver<T>(answer: oneshot::Sender<T>, value: T) {
+    if answer.send(value).is_err() {
+        debug!("whoever asked went away");
+    }
+}
+
+/// Logs that the writer began.
+pub(crate) fn announce(state: &State) {
+    info!(epoch = %state.epoch(), sequence = %state.sequence(), "scheduler writes");
+}
