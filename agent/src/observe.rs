@@ -1,1 +1,15 @@
-//! Placeholder until its owner commits it.
+//! Observation: what the server is made of, and what is used on it now.
+//!
+//! Readers take root paths, so tests bring their own `/proc` and `/sys`. A [`Sample`] holds raw
+//! cumulative counters; rates are derived from two of them by a pure function. Nothing here decides.
+
+mod enforcement;
+mod inventory;
+mod proc;
+mod rates;
+mod sampler;
+
+pub(crate) use enforcement::{Probe, enforcement};
+pub(crate) use inventory::{Roots, boot_id, inventory};
+pub(crate) use rates::{NodeScope, usage};
+pub(crate) use sampler::{Key, Reading, Sample, Sampler, Source};

@@ -1,0 +1,249 @@
+//! The inventory: sockets, cores, SMT, NUMA, memory, disks, kernel, identity.
+//!
+//! Every source may be missing (containers hide `/sys`, ARM has no socket ids); what cannot be read
+//! is counted from the next best source, and never invented.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use procfs::FromBufRead as _;
+use sysinfo::Disks;
+use tengyun_model::{BootId, CgroupVersion, Disk, Inventory, MachineId, Mebibytes};
+
+/// The most disks named; a server with more is described by its first ones.
+const DISKS_MAX: usize = 64;
+/// The most characters kept of a text that the machine chose.
+const TEXT_MAX: usize = 128;
+
+/// Where the kernel and the system show themselves.
+#[derive(Clone, Debug)]
+pub(crate) struct Roots {
+    /// `/proc`.
+    pub(crate) proc: PathBuf,
+    /// `/sys`.
+    pub(crate) sys: PathBuf,
+    /// `/etc`.
+    pub(crate) etc: PathBuf,
+}
+
+/// Finds out what the server is made of.
+pub(crate) fn inventory(roots: &Roots, cgroup: CgroupVersion) -> Inventory {
+    let topology = Topology::read(roots);
+    let uname = nix::sys::utsname::uname().ok();
+    let word = |text: Option<&std::ffi::OsStr>| clean(&text.unwrap_or_default().to_string_lossy());
+    Inventory {
+        machine_id: text(&roots.etc.join("machine-id"))
+            .and_then(|t| MachineId::parse(&t))
+            .unwrap_or_default(),
+        boot_id: boot_id(&roots.proc),
+        kernel: word(uname.as_ref().map(nix::sys::utsname::UtsName::release)),
+        architecture: word(uname.as_ref().map(nix::sys::utsname::UtsName::machine)),
+        cpu_model: topology.model,
+        sockets: topology.sockets,
+        cores: topology.cores,
+        threads: topology.threads,
+        numa_nodes: numa_nodes(&roots.sys),
+        memory: memory(&roots.proc),
+        disks: disks(),
+        cgroup,
+        psi: roots.proc.join("pressure/cpu").exists(),
+        root: nix::unistd::Uid::effective().is_root(),
+    }
+}
+
+/// Reads the id of the running boot; zero where the kernel does not tell.
+pub(crate) fn boot_id(proc_root: &Path) -> BootId {
+    let id = text(&proc_root.join("sys/kernel/random/boot_id"));
+    id.and_then(|t| BootId::parse(&t)).unwrap_or_default()
+}
+
+/// How the hardware threads hang together.
+#[derive(Debug, PartialEq, Eq)]
+struct Topology {
+    model: String,
+    sockets: u32,
+    cores: u32,
+    threads: u32,
+}
+
+impl Topology {
+    fn read(roots: &Roots) -> Self {
+        let info = fs::File::open(roots.proc.join("cpuinfo"))
+            .ok()
+            .and_then(|f| procfs::CpuInfo::from_buf_read(BufReader::new(f)).ok());
+        let model = info.as_ref().and_then(|i| i.model_name(0)).map(clean).unwrap_or_default();
+        let listed = info.as_ref().map_or(0, procfs::CpuInfo::num_cores);
+        Self::of_sys(&roots.sys, &model)
+            .unwrap_or_else(|| Self::of_threads(model, count(listed).max(1)))
+    }
+
+    /// Every online thread names its core and its socket; a core is named within its socket.
+    fn of_sys(sys: &Path, model: &str) -> Option<Self> {
+        let cpus = sys.join("devices/system/cpu");
+        let mut threads = 0_u32;
+        let (mut cores, mut sockets) = (BTreeSet::new(), BTreeSet::new());
+        for entry in fs::read_dir(&cpus).ok()?.flatten() {
+            let name = entry.file_name();
+            let Some(cpu) = name.to_str().and_then(|n| n.strip_prefix("cpu")?.parse::<u32>().ok())
+            else {
+                continue;
+            };
+            let online = text(&entry.path().join("online")).is_none_or(|t| t.trim() != "0");
+            let topology = entry.path().join("topology");
+            if !online || !topology.exists() {
+                continue;
+            }
+            let number = |name: &str| text(&topology.join(name))?.trim().parse::<i64>().ok();
+            // ARM says -1 where it does not know: then all threads are in one socket.
+            let socket = number("physical_package_id").unwrap_or(0).max(0);
+            let core = number("core_id").unwrap_or_else(|| i64::from(cpu));
+            sockets.insert(socket);
+            cores.insert((socket, cluster(&topology), core));
+            threads = threads.saturating_add(1);
+        }
+        let model = model.to_owned();
+        let (sockets, cores) = (count(sockets.len()), count(cores.len()));
+        (threads > 0).then_some(Self { model, sockets, cores, threads })
+    }
+
+    /// Without topology every thread counts as a core of one socket.
+    const fn of_threads(model: String, threads: u32) -> Self {
+        Self { model, sockets: 1, cores: threads, threads }
+    }
+}
+
+/// Cores are numbered within a cluster on some ARM servers.
+fn cluster(topology: &Path) -> i64 {
+    let id = text(&topology.join("cluster_id")).and_then(|t| t.trim().parse().ok());
+    // Kernels name clusters on x86 too, where core ids are unique in the socket already.
+    if cfg!(target_arch = "aarch64") { id.unwrap_or(0) } else { 0 }
+}
+
+fn numa_nodes(sys: &Path) -> u32 {
+    let entries = fs::read_dir(sys.join("devices/system/node")).into_iter().flatten().flatten();
+    let is_node = |name: &str| name.strip_prefix("node").is_some_and(|n| n.parse::<u32>().is_ok());
+    let nodes = entries.filter(|e| e.file_name().to_str().is_some_and(is_node)).count();
+    count(nodes).max(1)
+}
+
+fn memory(proc_root: &Path) -> Mebibytes {
+    let file = fs::File::open(proc_root.join("meminfo")).ok();
+    let info = file.and_then(|f| procfs::Meminfo::from_buf_read(BufReader::new(f)).ok());
+    Mebibytes::new(info.map_or(0, |i| i.mem_total / (1024 * 1024)))
+}
+
+/// The mounted file systems on devices.
+fn disks() -> Vec<Disk> {
+    let mebibytes = |bytes: u64| Mebibytes::new(bytes / (1024 * 1024));
+    let Ok(listed) = Disks::new_with_refreshed_list() else { return Vec::new() };
+    let mut disks: Vec<Disk> = listed
+        .iter()
+        .filter(|disk| disk.name().to_string_lossy().starts_with('/'))
+        .map(|disk| Disk {
+            device: clean(&disk.name().to_string_lossy()),
+            mount: clean(&disk.mount_point().to_string_lossy()),
+            total: mebibytes(disk.total_space()),
+            free: mebibytes(disk.available_space()),
+        })
+        .collect();
+    disks.sort_by(|a, b| a.mount.cmp(&b.mount));
+    disks.truncate(DISKS_MAX);
+    disks
+}
+
+fn text(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// Keeps what can be printed of a text, up to a limit.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect()
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(files: &[(String, &str)]) -> (tempfile::TempDir, Roots) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let root = |name: &str| dir.path().join(name);
+        let roots = Roots { proc: root("proc"), sys: root("sys"), etc: root("etc") };
+        (dir, roots)
+    }
+
+    fn cpu(number: u32, socket: &'static str, core: &'static str) -> Vec<(String, &'static str)> {
+        let folder = format!("sys/devices/system/cpu/cpu{number}/topology");
+        vec![(format!("{folder}/physical_package_id"), socket), (format!("{folder}/core_id"), core)]
+    }
+
+    fn shape(roots: &Roots) -> (u32, u32, u32, u32) {
+        let found = inventory(roots, CgroupVersion::V1);
+        (found.sockets, found.cores, found.threads, found.numa_nodes)
+    }
+
+    #[test]
+    fn two_sockets_with_two_threads_a_core_are_counted() {
+        let mut files =
+            [cpu(0, "0", "0"), cpu(1, "0", "0"), cpu(2, "1", "0"), cpu(3, "1", "0")].concat();
+        files.push(("sys/devices/system/node/node0/cpulist".to_owned(), "0-1"));
+        files.push(("sys/devices/system/node/node1/cpulist".to_owned(), "2-3"));
+        files.push(("sys/devices/system/cpu/cpufreq/x".to_owned(), ""));
+        let (_dir, roots) = machine(&files);
+        assert_eq!(shape(&roots), (2, 2, 4, 2));
+    }
+
+    #[test]
+    fn arm_without_socket_ids_is_one_socket() {
+        let (_dir, roots) = machine(&[cpu(0, "-1", "0"), cpu(1, "-1", "1")].concat());
+        assert_eq!(shape(&roots), (1, 2, 2, 1));
+    }
+
+    #[test]
+    fn an_offline_thread_does_not_count() {
+        let mut files = [cpu(0, "0", "0"), cpu(1, "0", "1")].concat();
+        files.push(("sys/devices/system/cpu/cpu1/online".to_owned(), "0\n"));
+        let (_dir, roots) = machine(&files);
+        assert_eq!(shape(&roots), (1, 1, 1, 1));
+    }
+
+    #[test]
+    fn a_container_without_sys_counts_the_threads_it_is_told() {
+        let text = "processor\t: 0\nmodel name\t: Some \u{1b}CPU\n\nprocessor\t: 1\nmodel name\t: Some CPU\n";
+        let (_dir, roots) = machine(&[("proc/cpuinfo".to_owned(), text)]);
+        assert_eq!(shape(&roots), (1, 2, 2, 1));
+        assert_eq!(inventory(&roots, CgroupVersion::None).cpu_model, "Some CPU");
+    }
+
+    #[test]
+    fn nothing_at_all_is_one_core_and_no_identity() {
+        let (_dir, roots) = machine(&[]);
+        let found = inventory(&roots, CgroupVersion::None);
+        assert_eq!((found.cores, found.memory, found.psi), (1, Mebibytes::ZERO, false));
+        assert_eq!((found.boot_id.get(), found.machine_id.get()), (0, 0));
+    }
+
+    #[test]
+    fn identity_and_pressure_are_read() {
+        let id = "0f1e2d3c4b5a69788796a5b4c3d2e1f0\n";
+        let (_dir, roots) = machine(&[
+            ("etc/machine-id".to_owned(), id),
+            ("proc/sys/kernel/random/boot_id".to_owned(), id),
+            ("proc/pressure/cpu".to_owned(), "some avg10=0.00\n"),
+        ]);
+        let found = inventory(&roots, CgroupVersion::V2);
+        assert_eq!(found.machine_id.to_string(), id.trim());
+        assert_eq!(found.boot_id.to_string(), id.trim());
+        assert!(found.psi);
+    }
+}
