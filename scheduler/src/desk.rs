@@ -76,7 +76,7 @@ pub(crate) enum Request {
         answer: oneshot::Sender<Result<(), Status>>,
     },
     /// Somebody wants to look at the state.
-    Read(Box<dyn FnOnce(&View<'_>) + Send>),
+    Read(Box<dyn FnOnce(View<'_>) + Send>),
     /// Nothing more will be asked.
     Stop,
 }
@@ -140,7 +140,7 @@ impl Desk {
     /// Looks at the state.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&View<'_>) -> T + Send + 'static,
+        look: impl FnOnce(View<'_>) -> T + Send + 'static,
     ) -> Result<T, Status> {
         self.ask(|answer| {
             Request::Read(Box::new(move |view| {

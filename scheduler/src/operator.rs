@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::desk::{self, Answer, Desk};
-use crate::view::{View, effect_revision, effect_word, refusal};
+use crate::view::{effect_revision, effect_word, refusal};
 
 /// The most workloads of one call; a call's answer should come within its time.
 const ITEMS_MAX: usize = 1000;
@@ -86,7 +86,7 @@ impl Operators {
         &self,
         refusal: Option<v1::Refusal>,
     ) -> Result<Response<v1::PolicyResponse>, Status> {
-        let shown = self.desk.read(View::policy).await?;
+        let shown = self.desk.read(|view| view.policy()).await?;
         Ok(Response::new(v1::PolicyResponse { refusal, ..shown }))
     }
 }
@@ -142,14 +142,14 @@ impl OperatorService for Operators {
         &self,
         _: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        self.desk.read(View::nodes).await.map(Response::new)
+        self.desk.read(|view| view.nodes()).await.map(Response::new)
     }
 
     async fn list_departments(
         &self,
         _: Request<v1::ListDepartmentsRequest>,
     ) -> Result<Response<v1::ListDepartmentsResponse>, Status> {
-        let departments = self.desk.read(View::departments).await?;
+        let departments = self.desk.read(|view| view.departments()).await?;
         Ok(Response::new(v1::ListDepartmentsResponse { departments }))
     }
 
@@ -241,7 +241,7 @@ impl OperatorService for Operators {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        self.desk.read(View::status).await.map(Response::new)
+        self.desk.read(|view| view.status()).await.map(Response::new)
     }
 
     async fn list_meters(

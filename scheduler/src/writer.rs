@@ -144,7 +144,7 @@ impl Writer {
             }
             Request::Read(look) => {
                 let now = self.log.now();
-                look(&View::new(self.log.state(), &self.links, now, self.read_only.as_deref()));
+                look(View::new(self.log.state(), &self.links, now, self.read_only.as_deref()));
             }
             Request::Stop => self.stopped = true,
         }
