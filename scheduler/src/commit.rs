@@ -95,3 +95,104 @@ impl std::fmt::Debug for Log {
         f.debug_struct("Log").field("sequence", &self.state.sequence()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{apply as wish, facts, spec};
+    use crate::journal::{SqliteJournal, snapshot};
+    use crate::replay::recover;
+
+    fn place() -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        (dir, path)
+    }
+
+    fn log(path: &std::path::Path, snapshot_every: u64) -> Log {
+        let mut journal = SqliteJournal::open(path).unwrap();
+        let recovered = recover(&mut journal, &path.with_extension("marker"), apply).unwrap();
+        let clock = Clock::start(recovered.at);
+        Log::new(recovered.state, clock, Some(Box::new(journal)), snapshot_every)
+    }
+
+    /// A journal that keeps what it is given and then says that it could not, as when the process
+    /// is killed between the append and the answer.
+    struct Dying(SqliteJournal);
+
+    impl Journal for Dying {
+        fn append(&mut self, first: Sequence, entries: &[Entry]) -> Result<(), JournalError> {
+            self.0.append(first, entries)?;
+            Err(JournalError::InUse { path: "killed".to_owned() })
+        }
+
+        fn save_snapshot(&mut self, image: &tengyun_engine::Image) -> Result<(), JournalError> {
+            self.0.save_snapshot(image)
+        }
+
+        fn load_snapshot(&mut self) -> Result<Option<tengyun_engine::Image>, JournalError> {
+            self.0.load_snapshot()
+        }
+
+        fn verify(&mut self) -> Result<(), JournalError> {
+            self.0.verify()
+        }
+
+        fn replay(
+            &mut self,
+            after: Sequence,
+            visit: &mut dyn FnMut(Sequence, Entry) -> bool,
+        ) -> Result<(), JournalError> {
+            self.0.replay(after, visit)
+        }
+    }
+
+    #[test]
+    fn a_kill_between_append_and_answer_loses_nothing_and_a_retry_changes_nothing() {
+        let (_dir, path) = place();
+        let journal = Dying(SqliteJournal::open(&path).unwrap());
+        let clock = Clock::start(At::default());
+        let mut dying = Log::new(State::new(), clock, Some(Box::new(journal)), 100);
+        assert!(dying.commit(vec![wish(1, spec("web", 3))]).is_err());
+        assert_eq!(dying.state().instances().count(), 0, "what failed was applied");
+        drop(dying);
+        let mut again = log(&path, 100);
+        assert_eq!(again.state().instances().count(), 3);
+        let outcomes = again.commit(vec![wish(1, spec("web", 3))]).unwrap();
+        assert!(matches!(outcomes[..], [Outcome::Applied(_)]), "{outcomes:?}");
+        assert_eq!(again.state().instances().count(), 3, "the wish was applied twice");
+    }
+
+    #[test]
+    fn the_state_after_a_restart_is_the_live_state_with_and_without_snapshots() {
+        for snapshot_every in [1, 2, 1000] {
+            let (_dir, path) = place();
+            let mut live = log(&path, snapshot_every);
+            live.commit(vec![Command::BeginEpoch, Command::RegisterNode(facts("n1"))]).unwrap();
+            live.commit(vec![wish(1, spec("web", 2))]).unwrap();
+            live.commit(vec![wish(2, spec("web", 5)), wish(3, spec("api", 1))]).unwrap();
+            let bytes = snapshot::encode(&live.state().image());
+            drop(live);
+            let again = log(&path, snapshot_every);
+            assert_eq!(snapshot::encode(&again.state().image()), bytes);
+        }
+    }
+
+    #[test]
+    fn volatile_commands_leave_the_durable_state_alone() {
+        let (_dir, path) = place();
+        let mut log = log(&path, 100);
+        log.commit(vec![Command::RegisterNode(facts("n1"))]).unwrap();
+        let bytes = snapshot::encode(&log.state().image());
+        log.note(Command::ConnectNode(tengyun_model::NodeId::new(1)));
+        assert_eq!(snapshot::encode(&log.state().image()), bytes);
+    }
+
+    #[test]
+    #[should_panic(expected = "volatile commands are not journaled")]
+    fn a_volatile_command_cannot_be_committed() {
+        let (_dir, path) = place();
+        let node = tengyun_model::NodeId::new(1);
+        log(&path, 100).commit(vec![Command::ConnectNode(node)]).unwrap();
+    }
+}

@@ -164,3 +164,164 @@ pub(crate) fn facts_differ(known: &NodeFacts, said: &NodeFacts) -> bool {
     };
     lasting(known) != lasting(said)
 }
+
+#[cfg(test)]
+mod tests {
+    use tengyun_engine::{Entry, Move, Plan};
+
+    use super::*;
+    use crate::commit;
+    use crate::fixture::{apply, facts, meter, report, spec, status};
+
+    const NODE: NodeId = NodeId::new(1);
+
+    fn enter(state: &mut State, command: Command) {
+        let at = At::from_millis(1);
+        commit::apply(state, &Entry { at, command });
+    }
+
+    /// Two instances started on one node.
+    fn started() -> State {
+        let mut state = State::new();
+        enter(&mut state, Command::BeginEpoch);
+        enter(&mut state, Command::RegisterNode(facts("n1")));
+        enter(&mut state, apply(1, spec("web", 2)));
+        let start = |id| Move::Start { instance: InstanceId::new(id), node: NODE };
+        plan(&mut state, vec![start(1), start(2)]);
+        state
+    }
+
+    fn plan(state: &mut State, moves: Vec<Move>) {
+        let base = state.sequence();
+        enter(state, Command::CommitPlan(Plan { base, moves }));
+    }
+
+    fn at(secs: u64) -> At {
+        At::default().after(Millis::from_secs(secs))
+    }
+
+    fn both() -> Vec<InstanceStatus> {
+        vec![status(1, Phase::Running), status(2, Phase::Running)]
+    }
+
+    #[test]
+    fn only_what_changed_is_journaled() {
+        let mut state = started();
+        let mut ingest = Ingest::default();
+        let first = ingest.report(&state, NODE, &report(&state, 1, both()), at(100));
+        enter(&mut state, first.observed.expect("both are news"));
+        let again = ingest.report(&state, NODE, &report(&state, 1, both()), at(102));
+        assert_eq!(again.observed, None);
+        let changed = vec![status(1, Phase::Healthy), status(2, Phase::Running)];
+        let third = ingest.report(&state, NODE, &report(&state, 1, changed), at(104));
+        let Some(Command::ObserveInstances { instances, gone, .. }) = third.observed else {
+            panic!("a change is news")
+        };
+        assert_eq!((instances.len(), gone.len()), (1, 0));
+    }
+
+    #[test]
+    fn an_agent_cannot_speak_of_what_is_not_on_its_node() {
+        let state = started();
+        let stranger = vec![status(99, Phase::Failed)];
+        let intake = Ingest::default().report(&state, NODE, &report(&state, 1, stranger), at(100));
+        assert_eq!(intake.observed, None);
+    }
+
+    #[test]
+    fn a_stopped_instance_is_gone_only_for_an_agent_that_knows_it_is_to_stop() {
+        let mut state = started();
+        let mut stale = report(&state, 1, both());
+        let seen = Ingest::default().report(&state, NODE, &stale, at(100));
+        enter(&mut state, seen.observed.unwrap());
+        let key = spec("web", 2).key;
+        let operation = tengyun_model::OperationId::new(2);
+        enter(&mut state, Command::StopWorkload { operation, key });
+        stale.instances.pop();
+        let intake = Ingest::default().report(&state, NODE, &stale, at(100));
+        assert_eq!(intake.observed, None, "an older generation says nothing of it");
+        let current = report(&state, 1, vec![status(1, Phase::Running)]);
+        let mut other_reign = current.clone();
+        other_reign.epoch = tengyun_model::Epoch::new(99);
+        let intake = Ingest::default().report(&state, NODE, &other_reign, at(100));
+        assert_eq!(intake.observed, None, "another reign says nothing of it");
+        let intake = Ingest::default().report(&state, NODE, &current, at(100));
+        let Some(Command::ObserveInstances { gone, .. }) = intake.observed else {
+            panic!("it is gone")
+        };
+        assert_eq!(gone, [InstanceId::new(2)]);
+    }
+
+    #[test]
+    fn a_wanted_instance_that_is_not_listed_is_not_gone() {
+        let state = started();
+        let intake = Ingest::default().report(&state, NODE, &report(&state, 1, vec![]), at(100));
+        assert_eq!(intake.observed, None);
+    }
+
+    #[test]
+    fn growing_meters_are_journaled_now_and_then_and_last_ones_at_once() {
+        let state = started();
+        let mut ingest = Ingest::default();
+        let mut said = report(&state, 1, vec![]);
+        said.meters = vec![meter(1, 10)];
+        assert!(ingest.report(&state, NODE, &said, at(100)).meters.is_some());
+        said.meters = vec![meter(1, 20)];
+        assert!(ingest.report(&state, NODE, &said, at(105)).meters.is_none(), "too soon");
+        assert!(ingest.report(&state, NODE, &said, at(110)).meters.is_some());
+        said.meters[0].last = true;
+        assert!(ingest.report(&state, NODE, &said, at(111)).meters.is_some());
+    }
+
+    #[test]
+    fn meters_are_journaled_with_the_end_of_an_instance() {
+        let state = started();
+        let mut ingest = Ingest::default();
+        let mut said = report(&state, 1, both());
+        said.meters = vec![meter(1, 10)];
+        ingest.report(&state, NODE, &said, at(100));
+        said.instances[1].phase = Phase::Failed;
+        said.meters = vec![meter(1, 20)];
+        let intake = ingest.report(&state, NODE, &said, at(101));
+        assert!(intake.meters.is_some() && intake.observed.is_some());
+    }
+
+    #[test]
+    fn a_journaled_mark_is_acknowledged_again_and_not_journaled_again() {
+        let mut state = started();
+        let kept = meter(1, 30);
+        enter(&mut state, Command::AcknowledgeMeters { node: NODE, meters: vec![kept] });
+        let mut said = report(&state, 1, vec![]);
+        said.meters = vec![meter(1, 30)];
+        let intake = Ingest::default().report(&state, NODE, &said, at(100));
+        assert_eq!((intake.kept, intake.meters), (vec![kept], None));
+        said.meters = vec![meter(1, 29)];
+        let intake = Ingest::default().report(&state, NODE, &said, at(100));
+        assert_eq!(intake.kept, [kept], "an older reading is covered by the mark");
+    }
+
+    #[test]
+    fn the_meter_of_a_stranger_is_neither_journaled_nor_acknowledged() {
+        let state = started();
+        let mut said = report(&state, 1, vec![]);
+        said.meters = vec![meter(99, 10)];
+        let intake = Ingest::default().report(&state, NODE, &said, at(100));
+        assert_eq!((intake.kept.len(), intake.meters), (0, None));
+    }
+
+    #[test]
+    fn free_disk_space_is_no_news_and_capacity_is() {
+        let disk = |free| tengyun_model::Disk {
+            device: "sda".to_owned(),
+            mount: "/".to_owned(),
+            total: tengyun_model::Mebibytes::new(100),
+            free: tengyun_model::Mebibytes::new(free),
+        };
+        let (mut known, mut said) = (facts("n1"), facts("n1"));
+        known.inventory.disks = vec![disk(10)];
+        said.inventory.disks = vec![disk(20)];
+        assert!(!facts_differ(&known, &said));
+        said.capacity.cpu = tengyun_model::Millicores::new(1);
+        assert!(facts_differ(&known, &said));
+    }
+}

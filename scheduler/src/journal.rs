@@ -7,6 +7,11 @@ pub(crate) mod codec;
 pub(crate) mod snapshot;
 pub(crate) mod sqlite;
 
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod torture;
+
 use tengyun_engine::{Entry, Image};
 use tengyun_model::Sequence;
 

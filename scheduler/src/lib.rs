@@ -27,6 +27,9 @@ mod replay;
 mod run;
 mod view;
 
+#[cfg(test)]
+mod fixture;
+
 pub use config::Config;
 pub use journal::JournalError;
 pub use replay::ReplayError;

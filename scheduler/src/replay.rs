@@ -69,7 +69,10 @@ pub(crate) fn recover(
     let recovered = Replay { marker, apply, end: None }.run(journal)?;
     match recovered.fault {
         Some(fault) => Err(fault),
-        None => Ok(recovered),
+        None => {
+            remove_marker(marker);
+            Ok(recovered)
+        }
     }
 }
 
@@ -161,9 +164,130 @@ fn leave_marker(marker: &Path, sequence: u64) {
     }
 }
 
+/// Removes a marker that is no longer true.
+fn remove_marker(marker: &Path) {
+    match std::fs::remove_file(marker) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %marker.display(), %error, "cannot remove the replay marker");
+        }
+        Err(_) | Ok(()) => {}
+    }
+}
+
 /// Returns the entry that this version could not replay, if a marker says so.
 fn read_marker(marker: &Path) -> Option<Sequence> {
     let text = std::fs::read_to_string(marker).ok()?;
     let (sequence, version) = text.trim().split_once(' ')?;
     sequence.parse().ok().filter(|_| version == VERSION).map(Sequence::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use tengyun_engine::Command;
+
+    use super::*;
+    use crate::commit;
+    use crate::fixture::story;
+    use crate::journal::{SqliteJournal, snapshot};
+
+    fn panics_at_stop(state: &mut State, entry: &Entry) -> Outcome {
+        assert!(!matches!(entry.command, Command::StopWorkload { .. }), "a bug of this version");
+        commit::apply(state, entry)
+    }
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        marker: std::path::PathBuf,
+        journal: SqliteJournal,
+        live: State,
+    }
+
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = SqliteJournal::open(&dir.path().join("journal.db")).unwrap();
+        let mut live = State::new();
+        for entry in story() {
+            journal.append(live.sequence().next(), std::slice::from_ref(&entry)).unwrap();
+            commit::apply(&mut live, &entry);
+        }
+        Place { marker: dir.path().join("replay-at"), _dir: dir, journal, live }
+    }
+
+    fn bytes(state: &State) -> Vec<u8> {
+        snapshot::encode(&state.image())
+    }
+
+    /// The entry of the story that the bug is about, and the state before it.
+    fn before_stop() -> (Sequence, State) {
+        let mut state = State::new();
+        for entry in story() {
+            if matches!(entry.command, Command::StopWorkload { .. }) {
+                break;
+            }
+            commit::apply(&mut state, &entry);
+        }
+        (state.sequence().next(), state)
+    }
+
+    #[test]
+    fn replay_gives_the_live_state_byte_for_byte() {
+        let mut place = place();
+        let recovered = recover(&mut place.journal, &place.marker, commit::apply).unwrap();
+        assert_eq!(bytes(&recovered.state), bytes(&place.live));
+        assert!(!place.marker.exists());
+        place.journal.save_snapshot(&place.live.image()).unwrap();
+        let recovered = recover(&mut place.journal, &place.marker, commit::apply).unwrap();
+        assert_eq!(bytes(&recovered.state), bytes(&place.live));
+        assert_eq!(recovered.at, story().last().unwrap().at);
+    }
+
+    #[test]
+    fn an_entry_that_panics_stops_the_daemon_with_its_number() {
+        let mut place = place();
+        let (sequence, _) = before_stop();
+        let error = recover(&mut place.journal, &place.marker, panics_at_stop).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("entry {sequence} cannot")), "{error}");
+        let marker = std::fs::read_to_string(&place.marker).unwrap();
+        assert_eq!(marker, format!("{sequence} {VERSION}\n"));
+    }
+
+    #[test]
+    fn what_stands_before_the_panic_is_still_served() {
+        let mut place = place();
+        let (sequence, before) = before_stop();
+        let recovered = recover_prefix(&mut place.journal, &place.marker, panics_at_stop).unwrap();
+        assert_eq!(bytes(&recovered.state), bytes(&before));
+        let fault = recovered.fault.unwrap().to_string();
+        assert!(fault.contains(&format!("entry {sequence} ")), "{fault}");
+    }
+
+    #[test]
+    fn a_marker_of_this_version_is_enough_where_a_panic_aborts() {
+        let mut place = place();
+        let (sequence, before) = before_stop();
+        leave_marker(&place.marker, sequence.get());
+        // This apply would not panic: only the marker says where to stop.
+        let recovered = recover_prefix(&mut place.journal, &place.marker, commit::apply).unwrap();
+        assert_eq!(bytes(&recovered.state), bytes(&before));
+        assert!(recovered.fault.is_some());
+    }
+
+    #[test]
+    fn a_marker_of_another_version_is_passed_over() {
+        let mut place = place();
+        std::fs::write(&place.marker, "3 0.0.0-other\n").unwrap();
+        let recovered = recover_prefix(&mut place.journal, &place.marker, commit::apply).unwrap();
+        assert_eq!(bytes(&recovered.state), bytes(&place.live));
+        std::fs::write(&place.marker, "garbage").unwrap();
+        let recovered = recover_prefix(&mut place.journal, &place.marker, commit::apply).unwrap();
+        assert!(recovered.fault.is_none());
+    }
+
+    #[test]
+    fn a_version_that_can_replay_removes_the_marker() {
+        let mut place = place();
+        leave_marker(&place.marker, 3);
+        recover(&mut place.journal, &place.marker, commit::apply).unwrap();
+        assert!(!place.marker.exists());
+    }
 }

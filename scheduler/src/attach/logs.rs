@@ -14,16 +14,22 @@ use crate::dispatch::LogSink;
 /// The most log requests on one node at a time: some people looking, and no more load than that.
 const REQUESTS_MAX: usize = 32;
 /// How long a reader may hold up its node's stream, with its queue full, before it is cut off.
-const READER_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const READER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The open log requests of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Logs {
     open: BTreeMap<u64, LogSink>,
     last: u64,
+    patience: Duration,
 }
 
 impl Logs {
+    /// Makes an empty set whose readers may hold up the stream for this long.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { open: BTreeMap::new(), last: 0, patience }
+    }
+
     /// Opens a request and returns what to send to the agent.
     pub(super) fn open(&mut self, request: v1::LogRequest, sink: LogSink) -> Vec<Out> {
         if self.open.len() >= REQUESTS_MAX {
@@ -44,7 +50,7 @@ impl Logs {
         };
         if !chunk.data.is_empty() {
             let data = v1::LogsResponse { data: chunk.data };
-            match timeout(READER_PATIENCE, sink.send(Ok(data))).await {
+            match timeout(self.patience, sink.send(Ok(data))).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return self.cancel(chunk.request),
                 Err(_) => {
@@ -105,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_reach_the_one_who_asked_and_end() {
-        let mut logs = Logs::default();
+        let mut logs = Logs::new(READER_PATIENCE);
         let (mut first, mut second) = (ask(&mut logs, 4), ask(&mut logs, 4));
         assert!(logs.pass(chunk(2, "b", true)).await.is_empty());
         assert!(logs.pass(chunk(1, "a", false)).await.is_empty());
@@ -116,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_went_away_is_cancelled_at_the_agent() {
-        let mut logs = Logs::default();
+        let mut logs = Logs::new(READER_PATIENCE);
         drop(ask(&mut logs, 4));
         assert_eq!(logs.sweep(), vec![Out::LogCancel(v1::LogCancel { request: 1 })]);
         assert!(logs.sweep().is_empty());
@@ -125,9 +131,9 @@ mod tests {
         assert_eq!(sent, vec![Out::LogCancel(v1::LogCancel { request: 2 })]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_reader_that_does_not_read_is_cut_off() {
-        let mut logs = Logs::default();
+        let mut logs = Logs::new(Duration::from_millis(10));
         let _lines = ask(&mut logs, 1);
         assert!(logs.pass(chunk(1, "a", false)).await.is_empty());
         let sent = logs.pass(chunk(1, "b", false)).await;
@@ -136,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_agents_error_and_its_end_reach_the_reader() {
-        let mut logs = Logs::default();
+        let mut logs = Logs::new(READER_PATIENCE);
         let mut lines = ask(&mut logs, 4);
         let mut failed = chunk(1, "", true);
         failed.error = "no such instance".to_owned();
@@ -149,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_many_requests_on_one_node_are_refused() {
-        let mut logs = Logs::default();
+        let mut logs = Logs::new(READER_PATIENCE);
         let _open: Vec<_> = (0..REQUESTS_MAX).map(|_| ask(&mut logs, 1)).collect();
         let mut lines = ask(&mut logs, 1);
         let refused = lines.recv().await.unwrap().unwrap_err();

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tonic::{Status, Streaming};
 use tracing::{debug, warn};
 
-use super::logs::Logs;
+use super::logs::{Logs, READER_PATIENCE};
 use super::{check_version, spoken};
 use crate::desk::{AttachRefusal, Attached, Desk, Request};
 use crate::dispatch::{DOWN_MAX, Down, Link, LinkId};
@@ -91,7 +91,7 @@ impl Session {
             epoch: attached.epoch.get(),
             report_interval_millis: self.report_interval.get(),
         };
-        let ends = Ends { node: attached.node, assignment, down, logs: Logs::default() };
+        let ends = Ends { node: attached.node, assignment, down, logs: Logs::new(READER_PATIENCE) };
         if self.send(Out::Welcome(welcome)).await.is_err() {
             self.desk.tell(Request::Detach { node: ends.node, link: self.id }).await;
             return Err(Status::cancelled("the agent went away before it was welcomed"));

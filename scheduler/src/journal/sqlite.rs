@@ -135,6 +135,25 @@ impl SqliteJournal {
         Ok(entries)
     }
 
+    /// Keeps one row.
+    pub(crate) fn append_bytes(
+        &mut self,
+        first: Sequence,
+        last: Sequence,
+        batch: &[u8],
+    ) -> Result<(), JournalError> {
+        self.chain = self
+            .insert(first, last, batch)
+            .map_err(|source| store("append to", &self.path, source))?;
+        self.last = last;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, pages: u32) {
+        self.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    }
+
     fn insert(&self, first: Sequence, last: Sequence, batch: &[u8]) -> rusqlite::Result<Checksum> {
         let checksum = checksum(&self.chain, SCHEMA_VERSION, (first.get(), last.get()), batch);
         let sql = "INSERT INTO batches (first, last, schema, batch, checksum) \
@@ -156,11 +175,7 @@ impl Journal for SqliteJournal {
         let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
         assert!(count > 0, "a batch holds entries");
         let last = Sequence::new(self.last.get().saturating_add(count));
-        self.chain = self
-            .insert(first, last, &codec::encode(entries))
-            .map_err(|source| store("append to", &self.path, source))?;
-        self.last = last;
-        Ok(())
+        self.append_bytes(first, last, &codec::encode(entries))
     }
 
     fn save_snapshot(&mut self, image: &Image) -> Result<(), JournalError> {

@@ -1,0 +1,150 @@
+//! Small values for the tests of this package.
+
+use tengyun_engine::{Command, Entry, Move, Plan, ShiftReason, State, StopReason};
+use tengyun_model::{
+    At, BootId, Capacity, Class, Constraints, CoreMillis, Generation, Incarnation, InstanceId,
+    InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millicores,
+    Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Phase, Report,
+    Resources, Restart, RestartMode, Sequence, Stop, WorkloadSpec,
+};
+
+/// The boot that fixture nodes run.
+pub(crate) const BOOT: BootId = BootId::new(7);
+
+/// A node of 4 cores and 4 GiB.
+pub(crate) fn facts(name: &str) -> NodeFacts {
+    NodeFacts {
+        name: NodeName::new(name).unwrap(),
+        labels: [("rack".to_owned(), "r1".to_owned())].into(),
+        capacity: Capacity {
+            cpu: Millicores::new(4000),
+            memory: Mebibytes::new(4096),
+            disk: Mebibytes::new(10_000),
+            pids: 10_000,
+            counted: std::collections::BTreeMap::default(),
+        },
+        inventory: Inventory { boot_id: BOOT, ..Inventory::default() },
+        enforcement: Vec::new(),
+    }
+}
+
+/// A small service with this many instances.
+pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
+    WorkloadSpec {
+        key: format!("city/finance/ledger/{name}").parse().unwrap(),
+        kind: Kind::Service,
+        class: Class::Standard,
+        command: vec!["/bin/sleep".to_owned(), "1000".to_owned()],
+        files: Vec::new(),
+        env: std::collections::BTreeMap::default(),
+        user: None,
+        ports: Vec::new(),
+        resources: Resources {
+            cpu: Millicores::new(10),
+            cpu_limit: None,
+            memory: Mebibytes::new(8),
+            disk: Mebibytes::ZERO,
+            pids: 16,
+        },
+        counted: std::collections::BTreeMap::default(),
+        constraints: Constraints::default(),
+        instances,
+        restart: Restart {
+            mode: RestartMode::Always,
+            backoff: Millis::new(100),
+            backoff_max: Millis::new(1000),
+        },
+        stop: Stop { signal: 15, grace: Millis::new(1000) },
+        move_policy: MovePolicy::Any,
+        startup: Millis::ZERO,
+    }
+}
+
+/// The wish to run a workload.
+pub(crate) fn apply(operation: u128, spec: WorkloadSpec) -> Command {
+    Command::ApplyWorkload { operation: OperationId::new(operation), spec }
+}
+
+/// What an agent says of an instance.
+pub(crate) fn status(instance: u64, phase: Phase) -> InstanceStatus {
+    InstanceStatus {
+        instance: InstanceId::new(instance),
+        incarnation: Incarnation::new(1),
+        phase,
+        since: At::from_millis(1),
+        pid: Some(100),
+        exit: None,
+        message: String::new(),
+    }
+}
+
+/// A cumulative reading.
+pub(crate) fn meter(instance: u64, cpu: u64) -> MeterRecord {
+    MeterRecord {
+        key: MeterKey {
+            boot: BOOT,
+            instance: InstanceId::new(instance),
+            incarnation: Incarnation::new(1),
+        },
+        cpu: CoreMillis::new(cpu),
+        memory: MebibyteSeconds::new(cpu),
+        covered: Millis::new(cpu),
+        from: At::from_millis(1),
+        to: At::from_millis(1 + cpu),
+        last: false,
+    }
+}
+
+/// A report of a node that works by the present assignment.
+pub(crate) fn report(state: &State, node: u32, instances: Vec<InstanceStatus>) -> Report {
+    let generation = state.node(NodeId::new(node)).map(|n| n.generation).unwrap_or_default();
+    Report {
+        boot: BOOT,
+        epoch: state.epoch(),
+        generation,
+        usage: NodeUsage { interval: Millis::new(1000), ..NodeUsage::default() },
+        instances,
+        meters: Vec::new(),
+    }
+}
+
+/// One entry of every durable kind, as a scheduler would write them.
+pub(crate) fn story() -> Vec<Entry> {
+    let one = NodeId::new(1);
+    let start = |instance| Move::Start { instance: InstanceId::new(instance), node: one };
+    let plan = |moves| Command::CommitPlan(Plan { base: Sequence::new(3), moves });
+    let observe = |instances, gone| Command::ObserveInstances {
+        node: one,
+        generation: Generation::new(2),
+        instances,
+        gone,
+    };
+    let key = spec("web", 2).key;
+    let commands = vec![
+        Command::BeginEpoch,
+        Command::RegisterNode(facts("n1")),
+        Command::RegisterNode(facts("n2")),
+        apply(1, spec("web", 2)),
+        plan(vec![start(1), start(2)]),
+        observe(vec![status(1, Phase::Healthy), status(2, Phase::Running)], vec![]),
+        Command::AcknowledgeMeters { node: one, meters: vec![meter(1, 500)] },
+        Command::SetPolicy {
+            operation: OperationId::new(2),
+            values: [("moves_per_pass".to_owned(), 2)].into(),
+        },
+        plan(vec![
+            Move::Shift {
+                instance: InstanceId::new(1),
+                from: one,
+                to: NodeId::new(2),
+                reason: ShiftReason::Consolidate,
+            },
+            Move::Stop { instance: InstanceId::new(2), reason: StopReason::Evicted },
+        ]),
+        observe(vec![], vec![InstanceId::new(2)]),
+        Command::StopWorkload { operation: OperationId::new(3), key: key.clone() },
+        Command::DeleteWorkload { operation: OperationId::new(4), key },
+    ];
+    let at = |i: usize| At::from_millis(1000 + 10 * u64::try_from(i).unwrap());
+    commands.into_iter().enumerate().map(|(i, command)| Entry { at: at(i), command }).collect()
+}
