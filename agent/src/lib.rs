@@ -3,13 +3,31 @@
 //! It holds no truth of its own: what should run comes from the ledger of the last assignment, what
 //! does run is read from the disk and the kernel. It never decides what should run where.
 
+mod act;
+mod agent;
+mod capacity;
+mod clock;
+mod config;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod instances;
 mod ledger;
 mod link;
+mod logs;
+mod measure;
 mod meter;
 mod observe;
 mod reconcile;
 mod run;
 pub mod shim;
+mod start;
+mod watch;
+
+pub use agent::{AgentError, run};
+pub use config::{CapacityOverrides, Config, OutputLimits};
+pub use start::StartError;
+
+/// The threads that an agent's runtime needs for work that blocks: one for each request for output
+/// (16), one for each start at the same time (4), and some for clearing away.
+pub const BLOCKING_THREADS: usize = 24;

@@ -11,6 +11,12 @@ use tengyun_model::{
 
 /// A process that ran this long was well: its earlier failures no longer lengthen the pause.
 pub(crate) const STABLE_AFTER: Millis = Millis::from_secs(60);
+/// A group that a kill did not end is killed again after this long: a process stuck in the kernel
+/// dies when it comes out, what it forked meanwhile does not.
+const KILL_AGAIN: Millis = Millis::from_secs(5);
+/// The shortest pause before a restart: whatever is asked for, a program that ends at once must not
+/// occupy the server with being started.
+const PAUSE_MIN: Millis = Millis::new(100);
 /// The pause stops doubling after this many failures in a row; the shift stays far from overflow.
 const DOUBLINGS_MAX: u32 = 20;
 
@@ -19,7 +25,7 @@ const DOUBLINGS_MAX: u32 = 20;
 pub(crate) struct Observed {
     /// What it was assigned as.
     pub(crate) assigned: AssignedInstance,
-    /// Its last start; 0 before the first.
+    /// Its last start.
     pub(crate) incarnation: Incarnation,
     /// Where that start is in its life.
     pub(crate) life: Life,
@@ -30,8 +36,6 @@ pub(crate) struct Observed {
 /// Where one start of an instance is in its life. Moments are on the monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// Was never started.
-    New,
     /// Its shim was asked to start it.
     Starting,
     /// Its process runs.
@@ -43,8 +47,8 @@ pub(crate) enum Life {
     Stopping {
         /// When.
         asked: Millis,
-        /// Whether its whole group was killed.
-        killed: bool,
+        /// When its whole group was last killed, if it had to be.
+        killed: Option<Millis>,
     },
     /// It ended.
     Ended {
@@ -83,8 +87,10 @@ pub(crate) fn reconcile(
     let mut steps = Vec::new();
     let mut wake = None;
     for (id, known) in observed {
-        let decided =
-            if desired.contains_key(id) { keep(*id, known, now) } else { retire(*id, known, now) };
+        let decided = match desired.get(id) {
+            Some(wanted) => keep(wanted, known, now),
+            None => retire(*id, known, now),
+        };
         match decided {
             Decided::Step(step) => steps.push(step),
             Decided::WaitUntil(moment) => {
@@ -103,7 +109,7 @@ pub(crate) fn reconcile(
 /// Returns the phase to report.
 pub(crate) fn phase(known: &Observed, now: Millis) -> Phase {
     match known.life {
-        Life::New | Life::Starting => Phase::Starting,
+        Life::Starting => Phase::Starting,
         Life::Running { since } => {
             let healthy = now.saturating_sub(since) >= known.assigned.spec.startup;
             if healthy { Phase::Healthy } else { Phase::Running }
@@ -136,10 +142,12 @@ enum Decided {
 }
 
 /// Decides about a wanted instance.
-fn keep(id: InstanceId, known: &Observed, now: Millis) -> Decided {
+fn keep(wanted: &AssignedInstance, known: &Observed, now: Millis) -> Decided {
+    let id = wanted.instance;
+    let outdated = wanted.revision != known.assigned.revision;
     match known.life {
-        Life::New => Decided::Step(Step::Start(id, known.incarnation.next())),
         Life::Starting => Decided::Nothing,
+        Life::Running { .. } if outdated => Decided::Step(Step::Ask(id)),
         Life::Running { since } => {
             let healthy_at = since.saturating_add(known.assigned.spec.startup);
             if healthy_at > now { Decided::WaitUntil(healthy_at) } else { Decided::Nothing }
@@ -148,9 +156,10 @@ fn keep(id: InstanceId, known: &Observed, now: Millis) -> Decided {
         Life::Stopping { .. } => retire(id, known, now),
         Life::Ended { cleared: false, .. } => Decided::Step(Step::Clear(id)),
         Life::Ended { exit, at, stopped, cleared: true } => {
-            let again = stopped || after_end(&known.assigned.spec, exit) == AfterEnd::Again;
+            let at_once = stopped || outdated;
+            let again = at_once || after_end(&known.assigned.spec, exit) == AfterEnd::Again;
             let pause =
-                if stopped { Millis::ZERO } else { pause(&known.assigned.spec, known.failures) };
+                if at_once { Millis::ZERO } else { pause(&known.assigned.spec, known.failures) };
             let start_at = at.saturating_add(pause);
             match (again, start_at > now) {
                 (true, true) => Decided::WaitUntil(start_at),
@@ -164,15 +173,16 @@ fn keep(id: InstanceId, known: &Observed, now: Millis) -> Decided {
 /// Decides about an instance that is no longer wanted.
 fn retire(id: InstanceId, known: &Observed, now: Millis) -> Decided {
     match known.life {
-        Life::New => Decided::Step(Step::Forget(id)),
         // Its shim answers soon; then it can be asked.
         Life::Starting => Decided::Nothing,
         Life::Running { .. } => Decided::Step(Step::Ask(id)),
-        Life::Stopping { asked, killed: false } => {
-            let kill_at = asked.saturating_add(known.assigned.spec.stop.grace);
+        Life::Stopping { asked, killed } => {
+            let kill_at = killed.map_or_else(
+                || asked.saturating_add(known.assigned.spec.stop.grace),
+                |killed| killed.saturating_add(KILL_AGAIN),
+            );
             if kill_at > now { Decided::WaitUntil(kill_at) } else { Decided::Step(Step::Kill(id)) }
         }
-        Life::Stopping { killed: true, .. } => Decided::Nothing,
         Life::Ended { cleared: false, .. } => Decided::Step(Step::Clear(id)),
         Life::Ended { cleared: true, .. } => Decided::Step(Step::Forget(id)),
     }
@@ -207,7 +217,8 @@ fn after_end(spec: &WorkloadSpec, exit: Exit) -> AfterEnd {
 /// Returns the pause before the next start: it doubles with each failure up to the longest one.
 fn pause(spec: &WorkloadSpec, failures: u32) -> Millis {
     let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
-    spec.restart.backoff.saturating_mul(1 << doublings).min(spec.restart.backoff_max)
+    let pause = spec.restart.backoff.saturating_mul(1 << doublings);
+    pause.min(spec.restart.backoff_max).max(PAUSE_MIN)
 }
 
 #[cfg(test)]
@@ -260,22 +271,24 @@ mod tests {
 
     #[test]
     fn an_unwanted_instance_is_asked_then_killed_then_cleared_then_forgotten() {
-        let id = known(Life::New).0;
+        let id = known(Life::Starting).0;
         assert_eq!(steps(false, Life::Running { since: NOW }).0, [Step::Ask(id)]);
-        let asked = Life::Stopping { asked: NOW, killed: false };
+        let asked = Life::Stopping { asked: NOW, killed: None };
         let grace = Millis::from_secs(2);
         assert_eq!(steps(false, asked), (vec![], Some(NOW.saturating_add(grace))));
-        let late = Life::Stopping { asked: NOW.saturating_sub(grace), killed: false };
+        let late = Life::Stopping { asked: NOW.saturating_sub(grace), killed: None };
         assert_eq!(steps(false, late).0, [Step::Kill(id)]);
-        assert_eq!(steps(false, Life::Stopping { asked: NOW, killed: true }).0, []);
+        let killed = Life::Stopping { asked: NOW, killed: Some(NOW) };
+        assert_eq!(steps(false, killed), (vec![], Some(NOW.saturating_add(KILL_AGAIN))));
+        let stuck = Life::Stopping { asked: NOW, killed: Some(NOW.saturating_sub(KILL_AGAIN)) };
+        assert_eq!(steps(false, stuck).0, [Step::Kill(id)]);
         assert_eq!(steps(false, ended(Exit::Signal(9), NOW, false)).0, [Step::Clear(id)]);
         assert_eq!(steps(false, ended(Exit::Signal(9), NOW, true)).0, [Step::Forget(id)]);
-        assert_eq!(steps(false, Life::New).0, [Step::Forget(id)]);
     }
 
     #[test]
     fn a_failed_service_starts_again_after_a_pause_that_doubled() {
-        let id = known(Life::New).0;
+        let id = known(Life::Starting).0;
         let life = ended(Exit::Code(1), NOW, true);
         // The fixture pauses 100 ms at first and has failed twice.
         assert_eq!(steps(true, life), (vec![], Some(NOW.saturating_add(Millis::new(200)))));
@@ -288,13 +301,32 @@ mod tests {
         let spec = assigned(7).spec;
         assert_eq!(pause(&spec, 0), Millis::new(100));
         assert_eq!(pause(&spec, u32::MAX), spec.restart.backoff_max);
+        let mut hasty = spec;
+        hasty.restart.backoff = Millis::ZERO;
+        hasty.restart.backoff_max = Millis::ZERO;
+        assert_eq!(pause(&hasty, 9), PAUSE_MIN);
     }
 
     #[test]
     fn an_instance_that_is_wanted_again_ends_and_starts_without_a_pause() {
-        let id = known(Life::New).0;
+        let id = known(Life::Starting).0;
         let life = Life::Ended { exit: Exit::Signal(15), at: NOW, stopped: true, cleared: true };
         assert_eq!(steps(true, life).0, [Step::Start(id, Incarnation::new(4))]);
+    }
+
+    #[test]
+    fn a_new_revision_ends_the_old_process_and_starts_at_once() {
+        let revise = |life| {
+            let (id, known) = known(life);
+            let mut wanted = known.assigned.clone();
+            wanted.revision = wanted.revision.next();
+            wanted.spec.restart.mode = RestartMode::Never;
+            reconcile(&BTreeMap::from([(id, wanted)]), &BTreeMap::from([(id, known)]), NOW).0
+        };
+        let id = known(Life::Starting).0;
+        assert_eq!(revise(Life::Running { since: NOW }), [Step::Ask(id)]);
+        let start = Step::Start(id, Incarnation::new(4));
+        assert_eq!(revise(ended(Exit::Code(1), NOW, true)), [start]);
     }
 
     #[test]

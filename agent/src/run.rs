@@ -113,6 +113,11 @@ pub(crate) enum RunReply {
     Prepared(Option<Group>),
     /// The shim was started.
     Started(ShimHandle),
+    /// What it left is gone; the last reading of its group's CPU counter, where there was one.
+    Cleared {
+        /// In microseconds since its start.
+        cpu_micros: Option<u64>,
+    },
     /// There is no shim to take the signal: the start has ended.
     NoShim,
     /// What is there, in the order of keys.
@@ -203,8 +208,6 @@ impl Default for OutputLimits {
 pub(crate) struct RunnerConfig {
     /// The node it runs on.
     pub(crate) node: NodeName,
-    /// The directory of all instances.
-    pub(crate) instances: PathBuf,
     /// The program that is the shim.
     pub(crate) shim: PathBuf,
     /// The first user id given to instances.
@@ -224,10 +227,9 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// Makes a runner; the directory of all instances is made if it is not there.
-    pub(crate) fn new(config: RunnerConfig, cgroups: Arc<Cgroups>) -> io::Result<Self> {
-        let dirs = InstanceDirs::open(&config.instances)?;
-        Ok(Self { config: Arc::new(config), cgroups, dirs })
+    /// Makes a runner.
+    pub(crate) fn new(config: RunnerConfig, cgroups: Arc<Cgroups>, dirs: InstanceDirs) -> Self {
+        Self { config: Arc::new(config), cgroups, dirs }
     }
 
     /// Carries out one request.

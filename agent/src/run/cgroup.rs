@@ -295,6 +295,7 @@ impl Group {
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     node: Option<Group>,
+    home: Option<Group>,
     reason: String,
     idle: bool,
     weights: Mutex<BTreeMap<(Class, String), BTreeMap<RunKey, Millicores>>>,
@@ -303,7 +304,13 @@ pub(crate) struct Cgroups {
 impl Cgroups {
     /// Works without control groups, for this reason.
     pub(crate) fn none(reason: impl Into<String>) -> Self {
-        Self { node: None, reason: reason.into(), idle: false, weights: Mutex::default() }
+        Self {
+            node: None,
+            home: None,
+            reason: reason.into(),
+            idle: false,
+            weights: Mutex::default(),
+        }
     }
 
     /// Looks for a hierarchy below `root` and makes the group `<name>/<node>` and its classes there.
@@ -347,7 +354,8 @@ impl Cgroups {
                 }
             }
         }
-        Ok(Self { node: Some(node), reason: String::new(), idle, weights: Mutex::default() })
+        let (node, home, reason) = (Some(node), Some(home), String::new());
+        Ok(Self { node, home, reason, idle, weights: Mutex::default() })
     }
 
     /// Returns which kind of control groups is in use.
@@ -501,6 +509,10 @@ impl Cgroups {
             if let Err(error) = group.remove() {
                 tracing::warn!(reason = error.reason(), "control group stays");
             }
+        }
+        if let Some(home) = &self.home {
+            // Other nodes of this machine may still be in it: the last one removes it.
+            drop(home.remove());
         }
     }
 }

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use nix::unistd::{Gid, Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid, User};
 use prost::Message;
 use tengyun_model::{AssignedInstance, Class};
 use tengyun_proto::v1;
@@ -24,6 +25,8 @@ use crate::shim::{child, control, reap};
 
 /// The file with what was assigned, for an agent that adopts the instance.
 pub(super) const ASSIGNED: &str = "assigned.pb";
+/// The most directories looked at; a bound against a directory that others fill.
+const ENTRIES_MAX: usize = 100_000;
 /// How many user ids instances have; an id is used again after this many instances.
 const UIDS: u64 = 100_000;
 /// How long the processes of a start may take to die.
@@ -58,6 +61,15 @@ impl InstanceDirs {
     /// Returns the directory.
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Lists every start that has a directory, in the order of keys.
+    pub(crate) fn keys(&self) -> io::Result<Vec<RunKey>> {
+        let entries = fs::read_dir(&self.root)?.take(ENTRIES_MAX);
+        let mut keys: Vec<RunKey> =
+            entries.filter_map(|entry| RunKey::parse(entry.ok()?.file_name().to_str()?)).collect();
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     /// Returns the directory of one start.
@@ -189,13 +201,16 @@ impl Runner {
 
     pub(super) fn clear(&self, target: &RunTarget) -> Result<RunReply, RunError> {
         let key = target.key;
-        match self.group(target) {
+        let cpu_micros = match self.group(target) {
             Some(group) => self.clear_group(target, &group)?,
-            None => self.kill_session(key),
-        }
+            None => {
+                self.kill_session(key);
+                None
+            }
+        };
         let work = self.dirs.dir(key).join(child::WORK);
         remove_tree(&work).at(key, "remove the working directory")?;
-        Ok(RunReply::Done)
+        Ok(RunReply::Cleared { cpu_micros })
     }
 
     pub(super) fn remove(&self, key: RunKey) -> Result<RunReply, RunError> {
@@ -203,14 +218,17 @@ impl Runner {
         Ok(RunReply::Done)
     }
 
-    fn clear_group(&self, target: &RunTarget, group: &Group) -> Result<(), RunError> {
+    fn clear_group(&self, target: &RunTarget, group: &Group) -> Result<Option<u64>, RunError> {
         kill_all(target.key, group)?;
+        // Nothing runs in it any more: this is the last reading.
+        let cpu_micros = group.cpu_micros();
         let start = Instant::now();
         loop {
             match self.cgroups.remove(target.key, target.class, &target.department) {
                 // The kernel still takes leave of the last process.
                 Err(_) if start.elapsed() < KILL_PATIENCE => std::thread::sleep(KILL_PAUSE),
-                other => return Ok(other?),
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Ok(cpu_micros),
             }
         }
     }
@@ -230,8 +248,7 @@ impl Runner {
             processes.get(&session).is_some_and(|stat| stat.start_ticks != started.start_ticks);
         for (pid, stat) in processes {
             if stat.session == session && !is_other && stat.start_ticks >= started.start_ticks {
-                let pid = nix::unistd::Pid::from_raw(pid);
-                drop(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL));
+                kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default();
             }
         }
     }

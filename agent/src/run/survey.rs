@@ -13,9 +13,6 @@ use super::process::{ASSIGNED, Kept, kill_all, pidfd_open};
 use super::{RunError, RunKey, RunReply, Runner, ShimHandle};
 use crate::shim::record::{self, Ended, How, ShimPid, Started};
 
-/// The most directories looked at; a bound against a directory that others fill.
-const ENTRIES_MAX: usize = 100_000;
-
 /// One start that was found.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -42,14 +39,8 @@ pub(crate) enum FoundState {
 
 impl Runner {
     pub(super) fn survey(&self) -> Result<RunReply, RunError> {
-        let path = self.dirs.root();
-        let failed = |source| RunError::Survey { path: path.to_owned(), source };
-        let entries = fs::read_dir(path).map_err(failed)?;
-        let mut keys: Vec<RunKey> = entries
-            .take(ENTRIES_MAX)
-            .filter_map(|entry| RunKey::parse(entry.ok()?.file_name().to_str()?))
-            .collect();
-        keys.sort_unstable();
+        let failed = |source| RunError::Survey { path: self.dirs.root().to_owned(), source };
+        let keys = self.dirs.keys().map_err(failed)?;
         self.clear_strangers(&keys);
         Ok(RunReply::Found(keys.into_iter().map(|key| self.look_at(key)).collect()))
     }

@@ -85,7 +85,7 @@ impl Family {
             return;
         }
         if killpg(self.main, signal).is_err() {
-            drop(kill(self.main, signal));
+            kill(self.main, signal).unwrap_or_default();
         }
     }
 
@@ -93,7 +93,7 @@ impl Family {
     pub(super) fn kill_once(&self) {
         for pid in self.descendants() {
             // Ours until we reap it, so the id is not another's.
-            drop(kill(Pid::from_raw(pid), Signal::SIGKILL));
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default();
         }
     }
 

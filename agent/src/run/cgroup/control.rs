@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tengyun_model::Millicores;
 
 use super::CgroupError;
@@ -64,11 +66,7 @@ pub(super) fn counter(path: &Path, word: &str) -> Option<u64> {
 /// Sends SIGKILL to each process; one that ended meanwhile is no error.
 pub(super) fn kill_each(ids: &[i32]) {
     for id in ids {
-        let killed = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(*id),
-            nix::sys::signal::Signal::SIGKILL,
-        );
-        drop(killed);
+        kill(Pid::from_raw(*id), Signal::SIGKILL).unwrap_or_default();
     }
 }
 

@@ -1,0 +1,489 @@
+//! The agent's loop: takes in facts and messages, decides, acts, measures and reports.
+//!
+//! One task owns all state. It waits for nothing but the next thing to happen, so neither a slow
+//! scheduler nor a workload can hold it up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::Flock;
+use tengyun_model::{
+    AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, Phase, Report,
+};
+use tengyun_proto::WIRE_VERSION;
+use tengyun_proto::v1::{self, scheduler_message};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::act::{Fact, Hands, chain};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::instances::Instances;
+use crate::ledger::{Ledger, Taken};
+use crate::link::{Incoming, Link};
+use crate::logs::Logs;
+use crate::measure::{Measure, ShimProcess};
+use crate::reconcile::{Life, Step, reconcile};
+use crate::run::cgroup::Cgroups;
+use crate::run::{Found, FoundState, Preparation, RunError, RunKey, RunTarget};
+use crate::shim::record::{self, Ended};
+use crate::start::{Ready, StartError};
+
+/// How long the agent works without a scheduler's word on how often to report.
+const REPORT_INTERVAL: Millis = Millis::from_secs(3);
+/// The shortest and the longest interval that a scheduler may ask for.
+const REPORT_INTERVAL_BOUNDS: (Millis, Millis) = (Millis::new(10), Millis::from_secs(60));
+/// How long changes are gathered into one report.
+const REPORT_GATHER: Duration = Duration::from_millis(5);
+/// The pause between looks when nothing is due; a bound against a lost wake-up.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
+/// The longest grace when the agent ends and takes its instances with it.
+const GRACE_AT_EXIT: Millis = Millis::from_secs(5);
+/// How long stopping everything may take in all: the grace, the killing and the clearing away.
+const EXIT_PATIENCE: Duration = Duration::from_secs(15);
+/// How many ended instances keep their records and output after they left the assignment: enough to
+/// look at what just failed, and a bound on disk use.
+const KEPT_ENDED_MAX: usize = 32;
+
+/// Tells why an agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// It could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Instances did not end in time.
+    #[error("{0} instances could not be stopped")]
+    StillRunning(usize),
+}
+
+/// Runs an agent until `shutdown` completes.
+///
+/// Instances go on running when it ends, unless the configuration says to stop them.
+///
+/// # Errors
+/// Fails when the state directory cannot be used, or when instances could not be stopped at exit.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), AgentError> {
+    let ready = crate::start::start(config)?;
+    let mut agent = Agent::new(ready);
+    agent.adopt().await.map_err(StartError::from)?;
+    agent.run(shutdown).await
+}
+
+type Wanted = BTreeMap<InstanceId, AssignedInstance>;
+
+struct Agent {
+    config: Config,
+    clock: Clock,
+    ledger: Ledger,
+    /// What the ledger says should run; nothing when the agent is leaving.
+    wanted: Arc<Wanted>,
+    instances: Instances,
+    measure: Measure,
+    cgroups: Arc<Cgroups>,
+    hands: Hands,
+    facts: mpsc::Receiver<Fact>,
+    link: Link,
+    logs: Logs,
+    /// Instances with a step under way that their life does not show.
+    busy: BTreeSet<InstanceId>,
+    /// The newest start of each instance on this disk: no incarnation is used twice.
+    newest: BTreeMap<InstanceId, Incarnation>,
+    /// Starts that left the assignment and whose output is kept, oldest first.
+    kept: VecDeque<RunKey>,
+    report_interval: Duration,
+    /// When the next report goes out; events bring it forward.
+    report_at: Instant,
+    /// When the interval of use ends that the next report is about.
+    interval_ends: Instant,
+    /// Held while the agent lives; a second agent on the same directory is refused.
+    _lock: Flock<std::fs::File>,
+    /// Keeps the greeting readable for the link.
+    _hello: watch::Sender<v1::Hello>,
+    leaving: bool,
+}
+
+impl Agent {
+    fn new(ready: Ready) -> Self {
+        let Ready { config, cgroups, runner, dirs, facts, ledger, measure, lock } = ready;
+        let clock = Clock::start();
+        let hello = watch::Sender::new(hello(&facts));
+        let link = Link::start(config.scheduler_socket.clone(), hello.subscribe());
+        let logs = Logs::new(dirs.clone(), link.logs.clone());
+        let (hands, facts) = Hands::new(runner, dirs);
+        Self {
+            report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
+            config,
+            clock,
+            wanted: Arc::new(wanted(&ledger)),
+            ledger,
+            instances: Instances::default(),
+            measure,
+            cgroups,
+            hands,
+            facts,
+            link,
+            logs,
+            busy: BTreeSet::new(),
+            newest: BTreeMap::new(),
+            kept: VecDeque::new(),
+            report_at: Instant::now(),
+            interval_ends: Instant::now(),
+            _lock: lock,
+            _hello: hello,
+            leaving: false,
+        }
+    }
+
+    /// Takes over what an earlier agent left, before anything is decided.
+    async fn adopt(&mut self) -> Result<(), RunError> {
+        let found = self.hands.survey().await?;
+        let wanted = self.wanted();
+        let mut newest: BTreeMap<InstanceId, Found> = BTreeMap::new();
+        for start in found {
+            let id = start.key.instance;
+            self.newest.insert(id, start.key.incarnation);
+            if let Some(overtaken) = newest.insert(id, start) {
+                self.drop_overtaken(overtaken);
+            }
+        }
+        for (id, start) in newest {
+            self.adopt_one(start, wanted.get(&id));
+        }
+        Ok(())
+    }
+
+    fn adopt_one(&mut self, found: Found, wanted: Option<&AssignedInstance>) {
+        let key = found.key;
+        let Some(assigned) = found.assigned.or_else(|| wanted.cloned()) else {
+            tracing::error!(%key, "nobody knows what this instance was; it is removed");
+            return self.hands.remove(key);
+        };
+        let target = RunTarget::of(&assigned, key.incarnation);
+        self.instances.adopt(assigned, key.incarnation, found.failures, self.clock.now());
+        let since = found.started.as_ref().filter(|s| record::is_this_boot(&s.boot));
+        let since = since.map(|s| self.clock.at(Millis::new(s.monotonic_millis)));
+        let now = self.clock.now();
+        match found.state {
+            FoundState::Alive(shim) => {
+                let group = self.cgroups.instance(key, target.class, &target.department);
+                let process = ShimProcess { pid: shim.pid, start_ticks: shim.start_ticks };
+                self.measure.begin(&target, group.as_ref(), process, since.unwrap_or(now));
+                if let Some(started) = &found.started {
+                    self.instances.started(key, started, &self.clock);
+                }
+                tracing::info!(%key, "adopted");
+                self.hands.watch(key, shim, found.started.is_some());
+            }
+            FoundState::Ended(ended) => {
+                if let Some(started) = &found.started {
+                    self.instances.started(key, started, &self.clock);
+                }
+                if let Some(since) = since {
+                    self.measure.begin_ended(key, since);
+                }
+                self.ended(key, &ended);
+            }
+        }
+    }
+
+    /// Ends and clears a start that a later one has overtaken.
+    fn drop_overtaken(&mut self, found: Found) {
+        let Some(assigned) = found.assigned else { return self.hands.remove(found.key) };
+        let target = RunTarget::of(&assigned, found.key.incarnation);
+        if let FoundState::Ended(ended) = &found.state {
+            self.measure.ended(found.key, ended, self.clock.now());
+        }
+        self.hands.clear(target);
+    }
+
+    async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), AgentError> {
+        let mut shutdown = pin!(shutdown);
+        let interval = duration(self.config.sample_interval).max(Duration::from_millis(1));
+        let mut samples = tokio::time::interval(interval);
+        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut give_up_at = None;
+        loop {
+            let wake = self.act();
+            if self.leaving && (self.instances.observed().is_empty() || is_past(give_up_at)) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = &mut shutdown, if !self.leaving => {
+                    if !self.config.stop_instances_on_exit {
+                        break;
+                    }
+                    self.leave();
+                    give_up_at = Some(Instant::now() + EXIT_PATIENCE);
+                }
+                Some(fact) = self.facts.recv() => self.take_in(fact),
+                Some(incoming) = self.link.inbox.recv() => self.hear(incoming),
+                _ = samples.tick() => self.sample(),
+                () = tokio::time::sleep_until(self.report_at), if !self.leaving => self.report(),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        self.finish().await
+    }
+
+    /// Decides and acts; returns when to look again if nothing happens.
+    fn act(&mut self) -> Instant {
+        self.hands.tidy();
+        let now = self.clock.monotonic();
+        let wanted = self.wanted();
+        let (steps, wake) = reconcile(&wanted, self.instances.observed(), now);
+        for step in steps {
+            self.step(step, &wanted);
+        }
+        let pause = wake.map_or(LOOK_AROUND, |at| {
+            Duration::from_millis(at.saturating_sub(now).get()).min(LOOK_AROUND)
+        });
+        Instant::now() + pause
+    }
+
+    /// Returns what should run: the ledger's word, or what runs where there is none.
+    fn wanted(&self) -> Arc<Wanted> {
+        if self.leaving || self.ledger.held().is_some() {
+            return Arc::clone(&self.wanted);
+        }
+        let known = self.instances.observed().iter();
+        Arc::new(known.map(|(id, known)| (*id, known.assigned.clone())).collect())
+    }
+
+    fn step(&mut self, step: Step, wanted: &Wanted) {
+        match step {
+            Step::Start(id, incarnation) => {
+                let Some(assigned) = wanted.get(&id) else { return };
+                self.start(assigned.clone(), incarnation);
+            }
+            Step::Ask(id) => {
+                let Some(known) = self.instances.observed().get(&id) else { return };
+                let key = RunTarget::of(&known.assigned, known.incarnation).key;
+                let signal = known.assigned.spec.stop.signal;
+                tracing::info!(%key, signal, "asked to end");
+                self.hands.ask(key, signal);
+                self.instances.asked(id, &self.clock);
+                self.report_soon();
+            }
+            Step::Kill(id) => {
+                let Some(target) = self.instances.target(id) else { return };
+                tracing::warn!(key = %target.key, "did not end in its grace and is killed");
+                self.hands.kill(target);
+                self.instances.killed(id, &self.clock);
+            }
+            Step::Clear(id) => {
+                let Some(target) = self.instances.target(id) else { return };
+                if self.busy.insert(id) {
+                    self.hands.clear(target);
+                }
+            }
+            Step::Forget(id) => self.forget(id),
+        }
+    }
+
+    fn start(&mut self, assigned: AssignedInstance, incarnation: Incarnation) {
+        let id = assigned.instance;
+        let newest = self.newest.get(&id).map_or(incarnation, |seen| seen.next().max(incarnation));
+        let replaced = self.newest.insert(id, newest);
+        let observed = self.instances.starting(assigned.clone(), newest, self.clock.now());
+        let failures = observed.failures;
+        self.hands.launch(Preparation { incarnation: newest, assigned, failures });
+        // The output of the start before is kept beside the new one, older ones are not.
+        if let Some(before) = replaced.and_then(|seen| seen.get().checked_sub(1)) {
+            self.hands.remove(RunKey { instance: id, incarnation: Incarnation::new(before) });
+        }
+        self.report_soon();
+    }
+
+    fn forget(&mut self, id: InstanceId) {
+        if let Some(target) = self.instances.target(id) {
+            self.kept.push_back(target.key);
+        }
+        self.instances.forget(id);
+        while self.kept.len() > KEPT_ENDED_MAX {
+            if let Some(oldest) = self.kept.pop_front() {
+                self.newest.remove(&oldest.instance);
+                self.hands.remove(oldest);
+            }
+        }
+        self.live_changed();
+        self.report_soon();
+    }
+
+    fn take_in(&mut self, fact: Fact) {
+        match fact {
+            Fact::Launched { key, shim, group } => {
+                let target = self.instances.target(key.instance);
+                if let Some(target) = target.filter(|target| target.key == key) {
+                    self.measure.begin(&target, group.as_ref(), shim, self.clock.now());
+                }
+            }
+            Fact::Started(key, started) => {
+                if self.instances.started(key, &started, &self.clock) {
+                    tracing::info!(%key, pid = started.pid, "started");
+                    self.live_changed();
+                    self.report_soon();
+                }
+            }
+            Fact::Ended(key, ended) => self.ended(key, &ended),
+            Fact::Cleared(key, cpu_micros) => {
+                self.measure.cleared(key, cpu_micros, self.clock.now());
+                self.instances.cleared(key);
+                self.busy.remove(&key.instance);
+            }
+            Fact::NotCleared(key) => {
+                self.busy.remove(&key.instance);
+            }
+        }
+    }
+
+    fn ended(&mut self, key: RunKey, ended: &Ended) {
+        // The last reading is taken before the group that it comes from is removed.
+        self.measure.ended(key, ended, self.clock.now());
+        if self.instances.ended(key, ended, &self.clock) {
+            tracing::info!(%key, exit = %ended.exit(), message = ended.message, "ended");
+            self.live_changed();
+            self.report_soon();
+        }
+    }
+
+    fn hear(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Attached(welcome) => {
+                let asked = Millis::new(welcome.report_interval_millis);
+                let (least, most) = REPORT_INTERVAL_BOUNDS;
+                let interval = self.config.report_interval.unwrap_or(asked);
+                self.report_interval = duration(interval.clamp(least, most));
+                self.interval_ends = Instant::now();
+                self.report_at = Instant::now();
+            }
+            Incoming::Detached => self.logs.cancel_all(),
+            Incoming::Message(message) => self.obey(message),
+        }
+    }
+
+    fn obey(&mut self, message: scheduler_message::Message) {
+        match message {
+            scheduler_message::Message::Assignment(assignment) if !self.leaving => {
+                self.take_assignment(assignment);
+            }
+            scheduler_message::Message::MeterAcknowledgement(wire) => {
+                self.measure.acknowledge(wire);
+            }
+            scheduler_message::Message::LogRequest(request) => self.logs.request(&request),
+            scheduler_message::Message::LogCancel(cancel) => self.logs.cancel(cancel.request),
+            // An agent that is leaving takes no more work; a second greeting changes nothing.
+            scheduler_message::Message::Assignment(_) | scheduler_message::Message::Welcome(_) => {}
+        }
+    }
+
+    fn take_assignment(&mut self, wire: v1::Assignment) {
+        match self.ledger.take(wire) {
+            Ok(Taken::New) => {
+                self.wanted = Arc::new(wanted(&self.ledger));
+                if let Some(held) = self.ledger.held() {
+                    let (epoch, generation) = (held.epoch, held.generation);
+                    let instances = held.instances.len();
+                    tracing::info!(%epoch, %generation, instances, "assignment taken");
+                }
+                self.report_soon();
+            }
+            Ok(Taken::Same) => {}
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "assignment refused");
+                // The report says what is held, so the scheduler learns of it.
+                self.report_soon();
+            }
+        }
+    }
+
+    fn sample(&mut self) {
+        let band = self.ledger.held().map_or(Band::DEFAULT, |held| held.band);
+        if let Some(quota) = self.measure.sample(&self.clock, band)
+            && let Err(error) = self.hands.set_harvest_quota(quota)
+        {
+            tracing::warn!(error = chain(&error), "cannot hold harvest back");
+        }
+    }
+
+    fn live_changed(&self) {
+        let statuses = self.instances.statuses(&self.wanted(), self.clock.monotonic());
+        let live = statuses.iter().filter(|status| is_live(status.phase));
+        self.logs.set_live(live.map(|status| status.instance).collect());
+    }
+
+    fn report_soon(&mut self) {
+        self.report_at = self.report_at.min(Instant::now() + REPORT_GATHER);
+    }
+
+    fn report(&mut self) {
+        if Instant::now() >= self.interval_ends {
+            self.measure.next_interval();
+            self.interval_ends = Instant::now() + self.report_interval;
+        }
+        let held = self.ledger.held();
+        let report = Report {
+            boot: self.measure.boot(),
+            epoch: held.map(|held| held.epoch).unwrap_or_default(),
+            generation: held.map(|held| held.generation).unwrap_or_default(),
+            usage: self.measure.usage(),
+            instances: self.instances.statuses(&self.wanted(), self.clock.monotonic()),
+            meters: self.measure.unacknowledged(),
+        };
+        self.link.report((&report).into());
+        self.report_at = self.interval_ends;
+    }
+
+    /// Begins to end all instances, in parallel.
+    fn leave(&mut self) {
+        tracing::info!("stopping all instances");
+        self.leaving = true;
+        self.wanted = Arc::default();
+        self.instances.shorten_grace(GRACE_AT_EXIT);
+    }
+
+    async fn finish(self) -> Result<(), AgentError> {
+        let left = self.instances.observed().values();
+        let left = left.filter(|known| !matches!(known.life, Life::Ended { cleared: true, .. }));
+        let left = if self.leaving { left.count() } else { 0 };
+        self.link.stop().await;
+        self.logs.stop().await;
+        self.hands.stop().await;
+        self.measure.close(self.clock.monotonic());
+        if self.leaving && left == 0 {
+            self.cgroups.remove_all();
+        }
+        if left == 0 { Ok(()) } else { Err(AgentError::StillRunning(left)) }
+    }
+}
+
+/// Says whether more output can come from an instance in this phase.
+fn is_live(phase: Phase) -> bool {
+    !phase.is_final()
+}
+
+fn wanted(ledger: &Ledger) -> Wanted {
+    let held = ledger.held().into_iter().flat_map(|held| &held.instances);
+    held.map(|assigned| (assigned.instance, assigned.clone())).collect()
+}
+
+const fn duration(millis: Millis) -> Duration {
+    Duration::from_millis(millis.get())
+}
+
+fn is_past(moment: Option<Instant>) -> bool {
+    moment.is_some_and(|moment| Instant::now() >= moment)
+}
+
+fn hello(facts: &NodeFacts) -> v1::Hello {
+    v1::Hello {
+        wire_version: WIRE_VERSION,
+        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        facts: Some(facts.into()),
+    }
+}

@@ -1,0 +1,97 @@
+//! What an agent is told when it starts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
+
+pub use crate::run::OutputLimits;
+
+/// The name of the control group below which every node of this machine has its own.
+const CGROUP_NAME: &str = "tengyun";
+/// The first user id given to instances: above what distributions and directories hand out.
+const UID_BASE: u32 = 200_000;
+/// How often use is measured.
+const SAMPLE_INTERVAL: Millis = Millis::from_secs(1);
+/// The socket of a scheduler in its state directory.
+const SCHEDULER_SOCKET: &str = "scheduler.sock";
+
+/// What the operator says a node may promise; what is left out is found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CapacityOverrides {
+    /// CPU; enforced by a quota on the node's control group.
+    pub cpu: Option<Millicores>,
+    /// Memory; enforced by a limit on the node's control group.
+    pub memory: Option<Mebibytes>,
+    /// Disk space for instances.
+    pub disk: Option<Mebibytes>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Named counters, such as licences.
+    pub counted: BTreeMap<Name, u64>,
+}
+
+/// What an agent is told when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The node's name, unique in the cloud.
+    pub name: NodeName,
+    /// Where ledger, meters and instances are; made if it is not there.
+    pub state_dir: PathBuf,
+    /// Where the scheduler answers.
+    pub scheduler_socket: PathBuf,
+    /// What the node may promise.
+    pub capacity: CapacityOverrides,
+    /// Labels that constraints select by.
+    pub labels: BTreeMap<String, String>,
+    /// The control group below which the node's own is made.
+    pub cgroup_name: Name,
+    /// Where the kernel's process files are.
+    pub proc_root: PathBuf,
+    /// Where the control group hierarchies are mounted.
+    pub cgroup_root: PathBuf,
+    /// Whether to stop all instances when the agent is told to end.
+    pub stop_instances_on_exit: bool,
+    /// How often use is measured.
+    pub sample_interval: Millis,
+    /// How often to report; `None` takes the scheduler's word.
+    pub report_interval: Option<Millis>,
+    /// The program that runs as the shim when its first argument is `shim`.
+    pub shim: PathBuf,
+    /// The first of the user ids that instances get when the agent is root.
+    pub uid_base: u32,
+    /// The bounds of each instance's output.
+    pub output: OutputLimits,
+}
+
+impl Config {
+    /// Makes the default configuration of a node.
+    pub fn new(
+        name: NodeName,
+        state_dir: impl Into<PathBuf>,
+        scheduler_socket: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            name,
+            state_dir: state_dir.into(),
+            scheduler_socket: scheduler_socket.into(),
+            capacity: CapacityOverrides::default(),
+            labels: BTreeMap::new(),
+            cgroup_name: Name::new(CGROUP_NAME).expect("the constant is a name"),
+            proc_root: PathBuf::from("/proc"),
+            cgroup_root: PathBuf::from("/sys/fs/cgroup"),
+            stop_instances_on_exit: false,
+            sample_interval: SAMPLE_INTERVAL,
+            report_interval: None,
+            // The running program, even after an upgrade has replaced its file.
+            shim: PathBuf::from("/proc/self/exe"),
+            uid_base: UID_BASE,
+            output: OutputLimits::default(),
+        }
+    }
+
+    /// Returns where a scheduler over this state directory answers unless it was told otherwise.
+    pub fn default_scheduler_socket(scheduler_state_dir: impl Into<PathBuf>) -> PathBuf {
+        scheduler_state_dir.into().join(SCHEDULER_SOCKET)
+    }
+}

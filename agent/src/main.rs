@@ -1,0 +1,136 @@
+//! `tengyun-agent`: reads its options and runs the agent, or the shim of one instance.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use tengyun_agent::{CapacityOverrides, Config};
+use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
+
+/// The agent of one server: measures it and runs the instances assigned to it.
+#[derive(Debug, Parser)]
+#[command(name = "tengyun-agent", version)]
+struct Options {
+    /// Name of the node, unique in the cloud [default: the host name]
+    #[arg(long)]
+    name: Option<NodeName>,
+    /// Directory of ledger, meters and instances
+    #[arg(long, default_value = "/var/lib/tengyun/agent")]
+    state_dir: PathBuf,
+    /// Socket of the scheduler
+    #[arg(long, default_value = "/var/lib/tengyun/scheduler/scheduler.sock")]
+    scheduler_socket: PathBuf,
+    /// CPU that the node may promise, enforced where there are control groups
+    #[arg(long, value_name = "MILLICORES")]
+    cpu_millicores: Option<u64>,
+    /// Memory that the node may promise, enforced where there are control groups
+    #[arg(long, value_name = "MIB")]
+    memory_mib: Option<u64>,
+    /// Disk space that the node may promise
+    #[arg(long, value_name = "MIB")]
+    disk_mib: Option<u64>,
+    /// Processes and threads that the node may promise
+    #[arg(long)]
+    pids: Option<u64>,
+    /// Named counter of the node, such as a number of licences
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = counter)]
+    counted: Vec<(Name, u64)>,
+    /// Label of the node
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+    /// Control group below which the node's own is made
+    #[arg(long, default_value = "tengyun")]
+    cgroup_name: Name,
+    /// Stop all instances when the agent is told to end
+    #[arg(long)]
+    stop_instances_on_exit: bool,
+    /// How often use is measured
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    sample_interval_millis: u64,
+    /// How often to report [default: as the scheduler says]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    report_interval_millis: Option<u64>,
+    /// First of the user ids that instances get when the agent is root
+    #[arg(long, default_value_t = 200_000)]
+    uid_base: u32,
+}
+
+fn counter(text: &str) -> Result<(Name, u64), String> {
+    let (name, number) = text.split_once('=').ok_or("expected NAME=NUMBER")?;
+    let name = name.parse().map_err(|e: tengyun_model::NameError| e.to_string())?;
+    Ok((name, number.parse().map_err(|_| format!("{number} is not a number"))?))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|word| word == "shim") {
+        return tengyun_agent::shim::main(args);
+    }
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    let config = config(options)?;
+    // One thread carries the loop; what blocks has a few threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(tengyun_agent::BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = told_to_end().context("cannot listen for signals")?;
+        tengyun_agent::run(config, shutdown).await.context("the agent failed")
+    })
+}
+
+fn config(options: Options) -> anyhow::Result<Config> {
+    let name = options.name.map_or_else(host_name, Ok)?;
+    let mut config = Config::new(name, options.state_dir, options.scheduler_socket);
+    config.capacity = CapacityOverrides {
+        cpu: options.cpu_millicores.map(Millicores::new),
+        memory: options.memory_mib.map(Mebibytes::new),
+        disk: options.disk_mib.map(Mebibytes::new),
+        pids: options.pids,
+        counted: options.counted.into_iter().collect(),
+    };
+    config.labels = options.label.into_iter().collect();
+    config.cgroup_name = options.cgroup_name;
+    config.stop_instances_on_exit = options.stop_instances_on_exit;
+    config.sample_interval = Millis::new(options.sample_interval_millis);
+    config.report_interval = options.report_interval_millis.map(Millis::new);
+    config.uid_base = options.uid_base;
+    Ok(config)
+}
+
+fn host_name() -> anyhow::Result<NodeName> {
+    let name = nix::unistd::gethostname().context("cannot read the host name")?;
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    NodeName::new(name.as_str())
+        .with_context(|| format!("the host name {name:?} is no node name: say --name"))
+}
+
+/// Completes when the process is told to end.
+fn told_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,162 @@
+//! The start of an agent: takes its state directory, looks at the machine and makes its tools.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::{Flock, FlockArg};
+use tengyun_model::{Control, EnforcementLevel, NodeFacts};
+
+use crate::capacity::{Bounds, capacity};
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::measure::{Measure, Node};
+use crate::observe::{NodeScope, Probe, Roots, enforcement, inventory};
+use crate::run::cgroup::{Cgroups, Controller, own_limits};
+use crate::run::{InstanceDirs, RunError, Runner, RunnerConfig};
+
+/// Others pass through to reach the working directories of their instances, and look at nothing.
+const STATE_MODE: u32 = 0o711;
+const LOCK: &str = "lock";
+const LEDGER: &str = "ledger";
+const INSTANCES: &str = "instances";
+
+/// Tells why an agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error("cannot use {}", path.display())]
+    State {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another agent works on the same directory.
+    #[error("another agent uses {}: stop it or choose another --state-dir", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What an earlier agent left cannot be surveyed.
+    #[error("cannot take over what runs: {0}")]
+    Survey(String),
+}
+
+impl From<RunError> for StartError {
+    fn from(error: RunError) -> Self {
+        Self::Survey(crate::act::chain(&error))
+    }
+}
+
+/// Everything an agent works with.
+pub(crate) struct Ready {
+    pub(crate) config: Config,
+    pub(crate) cgroups: Arc<Cgroups>,
+    pub(crate) runner: Runner,
+    pub(crate) dirs: InstanceDirs,
+    pub(crate) facts: NodeFacts,
+    pub(crate) ledger: Ledger,
+    pub(crate) measure: Measure,
+    pub(crate) lock: Flock<File>,
+}
+
+/// Takes the state directory and makes an agent's tools.
+pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
+    let lock = take(&config.state_dir)?;
+    let at = |path: PathBuf| move |source| StartError::State { path, source };
+    let ledger_dir = config.state_dir.join(LEDGER);
+    let ledger = Ledger::open(&ledger_dir).map_err(at(ledger_dir.clone()))?;
+    let instances = config.state_dir.join(INSTANCES);
+    let dirs = InstanceDirs::open(&instances).map_err(at(instances.clone()))?;
+    let bounds = Bounds::of(&config.capacity, own_limits(&config.proc_root, &config.cgroup_root));
+    let cgroups = Cgroups::probe(&config.cgroup_root, &config.cgroup_name, &config.name);
+    let cgroups = Arc::new(cgroups);
+    let bounded = bound(&cgroups, bounds);
+    let runner = Runner::new(
+        RunnerConfig {
+            node: config.name.clone(),
+            shim: config.shim.clone(),
+            uid_base: config.uid_base,
+            root: nix::unistd::geteuid().is_root(),
+            output: config.output,
+        },
+        Arc::clone(&cgroups),
+        dirs.clone(),
+    );
+    let facts = facts(&config, &cgroups, bounds, bounded);
+    let node = Node {
+        boot: facts.inventory.boot_id,
+        capacity: facts.capacity.cpu,
+        scope: if bounds.is_less() { NodeScope::Group } else { NodeScope::Machine },
+        group: cgroups.node(),
+    };
+    let measure = Measure::open(&node, &config.proc_root, &config.state_dir)
+        .map_err(at(config.state_dir.clone()))?;
+    Ok(Ready { config, cgroups, runner, dirs, facts, ledger, measure, lock })
+}
+
+/// Makes the state directory and takes it for this agent alone.
+fn take(dir: &Path) -> Result<Flock<File>, StartError> {
+    let failed = |source| StartError::State { path: dir.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(STATE_MODE).create(dir).map_err(failed)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(STATE_MODE)).map_err(failed)?;
+    let mut options = File::options();
+    let file = options.create(true).append(true).open(dir.join(LOCK)).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| StartError::Busy { path: dir.to_owned() })
+}
+
+/// Holds the node as a whole to its capacity; returns why that was not possible.
+fn bound(cgroups: &Cgroups, bounds: Bounds) -> Result<(), String> {
+    let Some(node) = cgroups.node() else { return Err(cgroups.reason().to_owned()) };
+    let cpu = node.set_quota(bounds.cpu);
+    let memory = bounds.memory.map_or(Ok(()), |limit| node.set_memory(limit));
+    cpu.and(memory).map_err(|error| error.reason())
+}
+
+/// Says all that the node says of itself when it joins.
+fn facts(
+    config: &Config,
+    cgroups: &Cgroups,
+    bounds: Bounds,
+    bounded: Result<(), String>,
+) -> NodeFacts {
+    let roots = Roots {
+        proc: config.proc_root.clone(),
+        sys: PathBuf::from("/sys"),
+        etc: PathBuf::from("/etc"),
+    };
+    let inventory = inventory(&roots, cgroups.version());
+    let mut held = enforcement(&probe(cgroups, bounds));
+    if let (true, Err(reason)) = (bounds.is_less(), bounded) {
+        let node = held.iter_mut().filter(|e| e.control == Control::NodeCapacity);
+        for capacity in node {
+            capacity.level = EnforcementLevel::NotEnforced;
+            capacity.reason.clone_from(&reason);
+        }
+    }
+    NodeFacts {
+        name: config.name.clone(),
+        labels: config.labels.clone(),
+        capacity: capacity(config, bounds, &inventory),
+        inventory,
+        enforcement: held,
+    }
+}
+
+fn probe(cgroups: &Cgroups, bounds: Bounds) -> Probe {
+    Probe {
+        version: cgroups.version(),
+        reason: cgroups.reason().to_owned(),
+        cpu: cgroups.controls(Controller::Cpu),
+        cpu_account: cgroups.controls(Controller::Cpuacct),
+        memory: cgroups.controls(Controller::Memory),
+        pids: cgroups.controls(Controller::Pids),
+        idle: cgroups.idle_class(),
+        root: nix::unistd::geteuid().is_root(),
+        bounded: bounds.is_less(),
+    }
+}
