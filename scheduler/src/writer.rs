@@ -331,3 +331,64 @@ fn deliver<T>(answer: oneshot::Sender<T>, value: T) {
 pub(crate) fn announce(state: &State) {
     info!(epoch = %state.epoch(), sequence = %state.sequence(), "scheduler writes");
 }
+
+#[cfg(test)]
+mod tests {
+    use tengyun_engine::{Entry, Image};
+    use tengyun_model::{At, Sequence};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fixture::{apply, spec};
+    use crate::journal::Journal;
+
+    /// A journal whose disk is full from the start.
+    struct Full;
+
+    fn full() -> JournalError {
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        JournalError::Lock { path: "full".to_owned(), source }
+    }
+
+    impl Journal for Full {
+        fn append(&mut self, _: Sequence, _: &[Entry]) -> Result<(), JournalError> {
+            Err(full())
+        }
+
+        fn save_snapshot(&mut self, _: &Image) -> Result<(), JournalError> {
+            panic!("a journal that failed is used again")
+        }
+
+        fn load_snapshot(&mut self) -> Result<Option<Image>, JournalError> {
+            Ok(None)
+        }
+
+        fn verify(&mut self) -> Result<(), JournalError> {
+            Ok(())
+        }
+
+        fn replay(
+            &mut self,
+            _: Sequence,
+            _: &mut dyn FnMut(Sequence, Entry) -> bool,
+        ) -> Result<(), JournalError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_cannot_be_written_stops_the_writer_and_nobody_is_answered() {
+        let clock = Clock::start(At::default());
+        let log = Log::new(State::new(), clock, Some(Box::new(Full)), 1);
+        let (queue, waiting) = mpsc::channel(4);
+        let writer = Writer::new(log, waiting, Millis::from_secs(1), None);
+        let runtime = Handle::current();
+        let thread = std::thread::spawn(move || writer.run(&runtime));
+        let (answer, outcome) = oneshot::channel();
+        let command = Box::new(apply(1, spec("web", 1)));
+        assert!(queue.send(Request::Wish { command, dry_run: false, answer }).await.is_ok());
+        assert!(outcome.await.is_err(), "a wish that was not kept was answered");
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await.unwrap().unwrap();
+        assert!(ended.is_err());
+    }
+}
