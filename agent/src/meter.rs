@@ -5,17 +5,19 @@
 //! monotonic time since the last reading; over a time in which nobody measured, the smaller of the
 //! two ends is taken. Records are kept until a journaled reading at least as high acknowledges them.
 //!
+//! An instance and its incarnation name one start for ever, in whatever boot it was: a start that
+//! was metered before a reboot is not metered again after it.
+//!
 //! Invariant: a record never falls (`a_record_never_falls_and_nothing_is_lost`).
 
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tengyun_model::{
-    At, BootId, CoreMillis, Incarnation, InstanceId, MebibyteSeconds, Mebibytes, MeterKey,
-    MeterRecord, Millis,
+    At, BootId, CoreMillis, MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millis,
 };
 
 use crate::observe::{Key, Sample};
@@ -23,9 +25,16 @@ use crate::observe::{Key, Sample};
 /// Records are written this often; what memory was held since is lost when the agent is killed and
 /// its server with it. CPU is read again from the kernel.
 const SAVE_INTERVAL: Millis = Millis::from_secs(5);
-/// The most records kept: acknowledgements come within seconds, so more means that no scheduler
-/// was there for long; then the oldest ended ones go on counting towards the bill of their start.
-pub(crate) const RECORDS_MAX: usize = 100_000;
+/// Readings further apart than this are not a measurement of what lies between: the agent was
+/// stopped, or the machine slept.
+const GAP_MAX: Millis = Millis::from_secs(10);
+/// The most records kept. Acknowledgements come within seconds, so more means that no scheduler was
+/// there for days and that instances ended all the time; then the oldest ended one is given up, with
+/// an error in the log that names what is lost.
+const RECORDS_MAX: usize = 65_536;
+/// The most starts remembered as metered and acknowledged. The records of ended starts stay on disk
+/// for a while (`KEPT_ENDED_MAX`) and are found again by the next agent; this is far above it.
+const SETTLED_MAX: usize = 4_096;
 
 /// One meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +42,11 @@ struct Meter {
     record: MeterRecord,
     /// Thousandths of a mebibyte-second that do not make a whole one yet.
     rest: u64,
-    /// The newest working set and when it was read; `None` until this agent has read it.
+    /// When it was last read, on the monotonic clock of its boot.
     read: Option<Millis>,
+    /// Whether an earlier agent did that.
+    adopted: bool,
+    /// The working set at that time.
     memory: Mebibytes,
     acknowledged: Option<MeterRecord>,
 }
@@ -44,7 +56,9 @@ struct Meter {
 pub(crate) struct Meters {
     path: PathBuf,
     boot: BootId,
-    meters: BTreeMap<MeterKey, Meter>,
+    meters: BTreeMap<Key, Meter>,
+    /// Ended starts whose last reading is acknowledged, oldest first.
+    settled: VecDeque<Key>,
     saved: Millis,
     changed: bool,
 }
@@ -53,40 +67,50 @@ impl Meters {
     /// Opens the records of a state directory; those of an earlier boot are closed.
     pub(crate) fn open(dir: &Path, boot: BootId) -> io::Result<Self> {
         let path = dir.join("meters");
-        let mut meters = store::load(&path)?;
-        for (key, meter) in &mut meters {
+        let store::Kept { mut meters, settled } = store::load(&path)?;
+        for meter in meters.values_mut() {
+            meter.adopted = true;
             // The counters of an earlier boot are gone with it; what is known is the last reading.
-            meter.record.last |= key.boot != boot;
+            meter.record.last |= meter.record.key.boot != boot;
         }
-        Ok(Self { path, boot, meters, saved: Millis::ZERO, changed: false })
+        Ok(Self { path, boot, meters, settled, saved: Millis::ZERO, changed: false })
     }
 
     /// Begins to meter a start, or goes on after a restart of the agent.
     pub(crate) fn begin(&mut self, key: Key, at: At) {
-        let key = self.key(key);
+        if self.meters.contains_key(&key) || self.settled.contains(&key) {
+            return;
+        }
+        let (boot, (instance, incarnation)) = (self.boot, key);
         self.changed = true;
-        self.meters.entry(key).or_insert(Meter {
-            record: MeterRecord {
-                key,
-                cpu: CoreMillis::ZERO,
-                memory: MebibyteSeconds::ZERO,
-                covered: Millis::ZERO,
-                from: at,
-                to: at,
-                last: false,
+        self.meters.insert(
+            key,
+            Meter {
+                record: MeterRecord {
+                    key: MeterKey { boot, instance, incarnation },
+                    cpu: CoreMillis::ZERO,
+                    memory: MebibyteSeconds::ZERO,
+                    covered: Millis::ZERO,
+                    from: at,
+                    to: at,
+                    last: false,
+                },
+                rest: 0,
+                read: None,
+                adopted: false,
+                memory: Mebibytes::ZERO,
+                acknowledged: None,
             },
-            rest: 0,
-            read: None,
-            memory: Mebibytes::ZERO,
-            acknowledged: None,
-        });
+        );
+        if self.meters.len() > RECORDS_MAX {
+            self.give_up_oldest();
+        }
     }
 
     /// Takes in one sample.
     pub(crate) fn record(&mut self, sample: &Sample) {
         for (key, reading) in &sample.instances {
-            let key = self.key(*key);
-            if let Some(meter) = self.meters.get_mut(&key).filter(|m| !m.record.last) {
+            if let Some(meter) = self.meters.get_mut(key).filter(|m| !m.record.last) {
                 meter.read(reading.cpu_nanos / 1_000_000, reading.memory, sample);
                 self.changed = true;
             }
@@ -94,34 +118,58 @@ impl Meters {
     }
 
     /// Closes the meter of a start that has ended, with its final CPU counter where it is known.
+    ///
+    /// A start that ended while no agent watched, and that no agent had saved, is metered by that
+    /// counter alone. One that is settled stays so.
     pub(crate) fn finish(&mut self, key: Key, cpu_micros: Option<u64>, at: At) {
-        let key = self.key(key);
-        if let Some(meter) = self.meters.get_mut(&key).filter(|m| !m.record.last) {
-            let known = CoreMillis::new(cpu_micros.unwrap_or(0) / 1000);
-            meter.record.cpu = meter.record.cpu.max(known);
-            meter.record.to = meter.record.to.max(at);
-            meter.record.last = true;
-            self.changed = true;
+        if cpu_micros.is_some_and(|micros| micros > 0) {
+            self.begin(key, at);
         }
+        let Some(meter) = self.meters.get_mut(&key) else { return };
+        let record = &mut meter.record;
+        let known = CoreMillis::new(cpu_micros.unwrap_or(0) / 1000);
+        if record.last && known <= record.cpu {
+            return;
+        }
+        record.cpu = record.cpu.max(known);
+        record.to = record.to.max(at);
+        record.last = true;
+        self.changed = true;
     }
 
-    /// Returns the records that are not acknowledged at their present reading, oldest first.
+    /// Returns the records that are not acknowledged at their present reading, in order of keys.
+    ///
+    /// Where there are more than `limit`, those go first whose acknowledged reading is oldest, so
+    /// each has its turn.
     pub(crate) fn unacknowledged(&self, limit: usize) -> Vec<MeterRecord> {
-        let news = |m: &&Meter| m.acknowledged != Some(m.record);
-        self.meters.values().filter(news).map(|m| m.record).take(limit).collect()
+        let mut waiting: Vec<&Meter> = self.meters.values().filter(|m| m.has_news()).collect();
+        if waiting.len() > limit {
+            waiting.sort_by_key(|m| (m.acknowledged.map(|a| a.to), m.record.to, m.record.key));
+            waiting.truncate(limit);
+        }
+        let mut records: Vec<MeterRecord> = waiting.iter().map(|m| m.record).collect();
+        records.sort_unstable_by_key(|record| record.key);
+        records
     }
 
-    /// Takes in what a journal keeps; ended starts that it keeps whole are forgotten.
+    /// Takes in what a journal keeps; ended starts that it keeps whole are settled.
+    ///
+    /// A journal that keeps more memory than this agent knows of kept it before the agent's own file
+    /// was lost: the meter goes on from there. CPU is the kernel's word alone.
     pub(crate) fn acknowledge(&mut self, kept: &[MeterRecord]) {
-        for record in kept {
-            let Some(meter) = self.meters.get_mut(&record.key) else { continue };
-            self.changed = true;
-            let whole = record.cpu >= meter.record.cpu && record.memory >= meter.record.memory;
-            if record.last && meter.record.last && whole {
-                self.meters.remove(&record.key);
-            } else {
-                meter.acknowledged = Some(*record);
+        for mark in kept {
+            let key = (mark.key.instance, mark.key.incarnation);
+            let meter = self.meters.get_mut(&key).filter(|m| m.record.key == mark.key);
+            let Some(meter) = meter else { continue };
+            meter.acknowledge(*mark);
+            if meter.record.last && mark.last && !meter.has_news() {
+                self.meters.remove(&key);
+                self.settled.push_back(key);
+                if self.settled.len() > SETTLED_MAX {
+                    self.settled.pop_front();
+                }
             }
+            self.changed = true;
         }
     }
 
@@ -131,20 +179,27 @@ impl Meters {
         if !self.changed || !(due || at_once) {
             return Ok(());
         }
-        store::save(&self.path, &self.meters)?;
+        store::save(&self.path, &self.meters, &self.settled)?;
         self.changed = false;
         self.saved = now;
         Ok(())
     }
 
-    const fn key(&self, (instance, incarnation): Key) -> MeterKey {
-        MeterKey { boot: self.boot, instance, incarnation }
-    }
-
-    /// Returns the record of a start of this boot.
-    #[cfg(test)]
-    fn of(&self, instance: InstanceId, incarnation: Incarnation) -> MeterRecord {
-        self.meters[&self.key((instance, incarnation))].record
+    /// Drops the ended record that has waited longest.
+    fn give_up_oldest(&mut self) {
+        let ended = self.meters.iter().filter(|(_, meter)| meter.record.last);
+        let Some((key, meter)) = ended.min_by_key(|(key, meter)| (meter.record.to, **key)) else {
+            return;
+        };
+        let (key, record) = (*key, meter.record);
+        tracing::error!(
+            instance = %record.key.instance,
+            incarnation = %record.key.incarnation,
+            cpu = %record.cpu,
+            memory = %record.memory,
+            "too many meters wait for an acknowledgement: the oldest is lost"
+        );
+        self.meters.remove(&key);
     }
 }
 
@@ -153,11 +208,13 @@ impl Meter {
         let (record, now) = (&mut self.record, sample.monotonic);
         // A counter never falls; where processes are summed up one may be missed for a moment.
         record.cpu = record.cpu.max(CoreMillis::new(cpu_millis));
-        let (held, gap) = match self.read {
-            Some(before) => (self.memory, now.saturating_sub(before)),
-            // An earlier agent read it last, by the wall clock, when it wrote the record.
-            None => (self.memory.min(memory), sample.wall.since(record.to)),
+        let gap = match self.read {
+            Some(before) => now.saturating_sub(before),
+            // The first reading: the little time since the start is covered by its CPU counter.
+            None => sample.wall.since(record.to),
         };
+        let outage = self.adopted || gap > GAP_MAX;
+        let held = if outage { self.memory.min(memory) } else { self.memory };
         let thousandths = held.get().saturating_mul(gap.get()).saturating_add(self.rest);
         record.memory = record.memory.saturating_add(MebibyteSeconds::new(thousandths / 1000));
         self.rest = thousandths % 1000;
@@ -165,6 +222,31 @@ impl Meter {
         record.to = record.to.max(sample.wall);
         self.memory = memory;
         self.read = Some(now);
+        self.adopted = false;
+    }
+
+    /// Says whether the journal lacks something that will be paid for.
+    fn has_news(&self) -> bool {
+        let record = &self.record;
+        self.acknowledged.is_none_or(|mark| {
+            record.cpu > mark.cpu || record.memory > mark.memory || (record.last && !mark.last)
+        })
+    }
+
+    fn acknowledge(&mut self, mark: MeterRecord) {
+        self.record.memory = self.record.memory.max(mark.memory);
+        self.record.covered = self.record.covered.max(mark.covered);
+        self.record.from = self.record.from.min(mark.from);
+        // Marks may come late and out of order: each number only rises.
+        let before = self.acknowledged.unwrap_or(mark);
+        self.acknowledged = Some(MeterRecord {
+            cpu: before.cpu.max(mark.cpu),
+            memory: before.memory.max(mark.memory),
+            covered: before.covered.max(mark.covered),
+            to: before.to.max(mark.to),
+            last: before.last || mark.last,
+            ..mark
+        });
     }
 }
 

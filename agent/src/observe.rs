@@ -4,12 +4,18 @@
 //! cumulative counters; rates are derived from two of them by a pure function. Nothing here decides.
 
 mod enforcement;
+mod file;
 mod inventory;
 mod proc;
 mod rates;
 mod sampler;
+mod tree;
+
+pub use inventory::machine;
 
 pub(crate) use enforcement::{Probe, enforcement};
-pub(crate) use inventory::{Roots, boot_id, inventory};
+pub(crate) use inventory::{Roots, inventory};
 pub(crate) use rates::{NodeScope, usage};
-pub(crate) use sampler::{Key, Reading, Sample, Sampler, Source};
+#[cfg(test)]
+pub(crate) use sampler::Reading;
+pub(crate) use sampler::{Key, Sample, Sampler, Source};

@@ -28,6 +28,19 @@ pub(crate) struct Roots {
     pub(crate) etc: PathBuf,
 }
 
+impl Roots {
+    /// The roots of the running system.
+    fn of_this_machine() -> Self {
+        let root = |path: &str| PathBuf::from(path);
+        Self { proc: root("/proc"), sys: root("/sys"), etc: root("/etc") }
+    }
+}
+
+/// Finds out what this machine is made of, for those who share it out between nodes.
+pub fn machine() -> Inventory {
+    inventory(&Roots::of_this_machine(), CgroupVersion::None)
+}
+
 /// Finds out what the server is made of.
 pub(crate) fn inventory(roots: &Roots, cgroup: CgroupVersion) -> Inventory {
     let topology = Topology::read(roots);

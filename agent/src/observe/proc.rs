@@ -58,13 +58,10 @@ pub(super) fn memory_used_kib(text: &str) -> Option<u64> {
     Some(value("MemTotal")?.saturating_sub(value("MemAvailable").or_else(|| value("MemFree"))?))
 }
 
-/// Parses `/proc/pressure/cpu`: the share of the last 10 s in which some task waited, per mille.
-pub(super) fn pressure_permille(text: &str) -> Option<u32> {
+/// Parses `/proc/pressure/cpu`: the time in which some task waited, in microseconds since boot.
+pub(super) fn pressure_micros(text: &str) -> Option<u64> {
     let some = text.lines().find_map(|l| l.strip_prefix("some "))?;
-    let average = some.split_ascii_whitespace().find_map(|w| w.strip_prefix("avg10="))?;
-    let (whole, part) = average.split_once('.')?;
-    let tenth = part.get(..1)?.parse::<u32>().ok()?;
-    whole.parse::<u32>().ok()?.checked_mul(10)?.checked_add(tenth)
+    some.split_ascii_whitespace().find_map(|word| word.strip_prefix("total="))?.parse().ok()
 }
 
 /// Finds `name value` on a line of its own, as in `cpu.stat` and `memory.stat`.
@@ -109,10 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn pressure_is_read_in_thousandths() {
-        let text = "some avg10=12.34 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00\n";
-        assert_eq!(pressure_permille(text), Some(123));
-        assert_eq!(pressure_permille("none"), None);
+    fn pressure_is_the_total_of_what_some_task_waited() {
+        let text = "some avg10=12.34 avg60=0.00 avg300=0.00 total=815\nfull avg10=0.00 total=9\n";
+        assert_eq!(pressure_micros(text), Some(815));
+        assert_eq!(pressure_micros("full avg10=0.00 total=9"), None);
+        assert_eq!(pressure_micros("some total=-1"), None);
     }
 
     #[test]
@@ -130,7 +128,7 @@ mod tests {
             drop(process(&format!("1 ({text}) {text}")));
             drop(busy_nanos(&format!("cpu {text}")));
             drop(memory_used_kib(&format!("MemTotal:{text}")));
-            drop(pressure_permille(&format!("some avg10={text}")));
+            drop(pressure_micros(&format!("some total={text}")));
             drop(named(&text, "x"));
         }
     }

@@ -1,20 +1,21 @@
-//! The sampler: reads counters from files that it keeps open, into one buffer that it keeps.
+//! The sampler: reads the raw counters of the machine and of every instance.
+//!
+//! Files stay open and are read into one buffer. A counter that cannot be read is left out of the
+//! sample and tried again with the next one; it is never made up.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tengyun_model::{At, Incarnation, InstanceId, Mebibytes, Millis};
 
-use super::proc::{self, Process, TICK_NANOS};
+use super::file::{Buffer, Keeping, Kept};
+use super::proc::{self, TICK_NANOS};
+use super::tree::Processes;
 use crate::run::cgroup::CpuUnit;
 
-/// The most that is read of one file: `/proc/stat` of a server with 1,000 CPUs fits.
-const FILE_BYTES_MAX: usize = 256 * 1024;
-/// The most processes looked at in one scan; a kernel has no more ids.
-const PROCESSES_MAX: usize = 4_194_304;
+/// The most instances whose three files stay open: with the others an agent has, that is below the
+/// 1024 open files that a process is commonly allowed.
+const KEPT_OPEN_MAX: usize = 200;
 const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Names one start of one instance.
@@ -48,6 +49,8 @@ pub(crate) enum Source {
 pub(crate) struct Reading {
     /// CPU time since the beginning.
     pub(crate) cpu_nanos: u64,
+    /// What that was when this sampler began to read it: used before, by whatever measure.
+    pub(crate) base_nanos: u64,
     /// Working set.
     pub(crate) memory: Mebibytes,
 }
@@ -63,8 +66,8 @@ pub(crate) struct Sample {
     pub(crate) busy_nanos: Option<u64>,
     /// Memory in use on the machine.
     pub(crate) memory_used: Mebibytes,
-    /// Waiting for CPU, per mille.
-    pub(crate) pressure_cpu: Option<u32>,
+    /// Time since boot in which some task waited for a CPU, in microseconds.
+    pub(crate) pressure_micros: Option<u64>,
     /// The group that holds every instance.
     pub(crate) node: Option<Reading>,
     /// Every instance whose counters could be read.
@@ -75,37 +78,37 @@ pub(crate) struct Sample {
 #[derive(Debug)]
 pub(crate) struct Sampler {
     proc_root: PathBuf,
-    stat: Option<File>,
-    meminfo: Option<File>,
-    pressure: Option<File>,
-    node: Option<Open>,
-    instances: BTreeMap<Key, Open>,
-    buffer: Vec<u8>,
+    stat: Kept,
+    meminfo: Kept,
+    pressure: Kept,
+    node: Option<Watched>,
+    instances: BTreeMap<Key, Watched>,
+    buffer: Buffer,
 }
 
 impl Sampler {
     /// Opens the machine's files and, if there is one, the group that holds every instance.
     pub(crate) fn new(proc_root: &Path, node: Option<&Source>) -> Self {
-        let open = |name: &str| File::open(proc_root.join(name)).ok();
-        Self {
+        let kept = |name: &str| Kept::new(&proc_root.join(name), Keeping::Open);
+        let mut sampler = Self {
             proc_root: proc_root.to_owned(),
-            stat: open("stat"),
-            meminfo: open("meminfo"),
-            pressure: open("pressure/cpu"),
-            node: node.map(Open::new),
+            stat: kept("stat"),
+            meminfo: kept("meminfo"),
+            pressure: kept("pressure/cpu"),
+            node: None,
             instances: BTreeMap::new(),
-            buffer: vec![0; 4096],
-        }
-    }
-
-    /// Says whether the kernel offers pressure stall information.
-    pub(crate) const fn has_pressure(&self) -> bool {
-        self.pressure.is_some()
+            buffer: Buffer::new(),
+        };
+        sampler.node = node.map(|source| sampler.watch(source, Keeping::Open));
+        sampler
     }
 
     /// Begins to read an instance.
     pub(crate) fn add(&mut self, key: Key, source: &Source) {
-        self.instances.insert(key, Open::new(source));
+        let many = self.instances.len() >= KEPT_OPEN_MAX;
+        let keeping = if many { Keeping::Closed } else { Keeping::Open };
+        let watched = self.watch(source, keeping);
+        self.instances.insert(key, watched);
     }
 
     /// Stops reading an instance.
@@ -115,85 +118,100 @@ impl Sampler {
 
     /// Reads everything once.
     pub(crate) fn sample(&mut self, monotonic: Millis, wall: At) -> Sample {
-        let processes = self.scan();
+        let trees =
+            self.instances.values().any(|watched| matches!(watched.files, Files::Tree { .. }));
+        let processes = if trees { self.scan() } else { Processes::default() };
         let buffer = &mut self.buffer;
-        let mut read = |file: &Option<File>| text(file.as_ref()?, buffer).map(str::to_owned);
-        let stat = read(&self.stat);
-        let meminfo = read(&self.meminfo);
-        let pressure = read(&self.pressure);
-        let node = self.node.as_ref().and_then(|open| open.read(buffer, &processes));
-        let mut instances = BTreeMap::new();
-        for (key, open) in &self.instances {
-            if let Some(reading) = open.read(buffer, &processes) {
-                instances.insert(*key, reading);
-            }
-        }
-        let used_kib = meminfo.as_deref().and_then(proc::memory_used_kib).unwrap_or(0);
+        let used_kib = self.meminfo.read(buffer).and_then(proc::memory_used_kib).unwrap_or(0);
+        let instances = self.instances.iter_mut().filter_map(|(key, watched)| {
+            let reading = watched.read(buffer, &processes)?;
+            Some((*key, reading))
+        });
         Sample {
             monotonic,
             wall,
-            busy_nanos: stat.as_deref().and_then(proc::busy_nanos),
+            instances: instances.collect(),
+            busy_nanos: self.stat.read(buffer).and_then(proc::busy_nanos),
             memory_used: Mebibytes::new(used_kib / 1024),
-            pressure_cpu: pressure.as_deref().and_then(proc::pressure_permille),
-            node,
-            instances,
+            pressure_micros: self.pressure.read(buffer).and_then(proc::pressure_micros),
+            node: self.node.as_mut().and_then(|watched| watched.read(buffer, &processes)),
         }
     }
 
-    /// Looks at every process once, where some instance has no control group.
+    /// Opens a source and takes its first reading.
+    fn watch(&mut self, source: &Source, keeping: Keeping) -> Watched {
+        let mut watched = Watched { files: Files::new(source, keeping), base_nanos: 0 };
+        let tree = matches!(watched.files, Files::Tree { .. });
+        let processes = if tree { self.scan() } else { Processes::default() };
+        let first = watched.read(&mut self.buffer, &processes);
+        // Nothing to read yet: all that comes is new.
+        watched.base_nanos = first.map_or(0, |reading| reading.cpu_nanos);
+        watched
+    }
+
     fn scan(&mut self) -> Processes {
-        let trees = self.instances.values().any(|open| matches!(open, Open::Tree { .. }));
-        if trees {
-            Processes::scan(&self.proc_root, &mut self.buffer)
-        } else {
-            Processes::default()
-        }
+        Processes::scan(&self.proc_root, &mut self.buffer)
     }
 }
 
-/// A source with its files open.
+/// A source that is read again and again.
 #[derive(Debug)]
-enum Open {
-    Group { cpu: Option<File>, unit: CpuUnit, memory: Option<File>, memory_stat: Option<File> },
-    Tree { shim: u32, start_ticks: u64 },
+struct Watched {
+    files: Files,
+    base_nanos: u64,
 }
 
-impl Open {
-    fn new(source: &Source) -> Self {
+#[derive(Debug)]
+enum Files {
+    Group { cpu: Kept, unit: CpuUnit, memory: Option<Kept>, memory_stat: Option<Kept> },
+    Tree { shim: (u32, u64), highest_nanos: u64 },
+}
+
+impl Watched {
+    fn read(&mut self, buffer: &mut Buffer, processes: &Processes) -> Option<Reading> {
+        let (cpu_nanos, bytes) = self.files.read(buffer, processes)?;
+        let memory = Mebibytes::new(bytes.div_ceil(MEBIBYTE));
+        Some(Reading { cpu_nanos, base_nanos: self.base_nanos, memory })
+    }
+}
+
+impl Files {
+    fn new(source: &Source, keeping: Keeping) -> Self {
         match source {
-            Source::Group { cpu, unit, memory, memory_stat } => {
-                let open = |path: &PathBuf| File::open(path).ok();
-                Self::Group {
-                    cpu: open(cpu),
-                    unit: *unit,
-                    memory: memory.as_ref().and_then(open),
-                    memory_stat: memory_stat.as_ref().and_then(open),
-                }
-            }
+            Source::Group { cpu, unit, memory, memory_stat } => Self::Group {
+                cpu: Kept::new(cpu, keeping),
+                unit: *unit,
+                memory: memory.as_ref().map(|path| Kept::new(path, keeping)),
+                memory_stat: memory_stat.as_ref().map(|path| Kept::new(path, keeping)),
+            },
             Source::Tree { shim, start_ticks } => {
-                Self::Tree { shim: *shim, start_ticks: *start_ticks }
+                Self::Tree { shim: (*shim, *start_ticks), highest_nanos: 0 }
             }
         }
     }
 
-    fn read(&self, buffer: &mut Vec<u8>, processes: &Processes) -> Option<Reading> {
+    /// Reads nanoseconds of CPU and bytes of memory.
+    fn read(&mut self, buffer: &mut Buffer, processes: &Processes) -> Option<(u64, u64)> {
         match self {
             Self::Group { cpu, unit, memory, memory_stat } => {
-                let cpu_nanos = cpu_nanos(text(cpu.as_ref()?, buffer)?, *unit)?;
-                let mut number =
-                    |file: &Option<File>| text(file.as_ref()?, buffer)?.trim().parse::<u64>().ok();
-                let used = number(memory).unwrap_or(0);
-                let cache = memory_stat.as_ref().and_then(|f| droppable(text(f, buffer)?));
-                let bytes = used.saturating_sub(cache.unwrap_or(0));
-                Some(Reading { cpu_nanos, memory: Mebibytes::new(bytes.div_ceil(MEBIBYTE)) })
+                let cpu_nanos = cpu_nanos(cpu.read(buffer)?, *unit)?;
+                let used = memory.as_mut().and_then(|file| file.number(buffer)).unwrap_or(0);
+                let cache =
+                    memory_stat.as_mut().and_then(|file| file.read(buffer).and_then(droppable));
+                Some((cpu_nanos, used.saturating_sub(cache.unwrap_or(0))))
             }
-            Self::Tree { shim, start_ticks } => processes.below(*shim, *start_ticks),
+            Self::Tree { shim, highest_nanos } => {
+                let used = processes.below(*shim, buffer)?;
+                // A process that ends while its tree is summed up is missed until the next time.
+                *highest_nanos = used.ticks.saturating_mul(TICK_NANOS).max(*highest_nanos);
+                Some((*highest_nanos, used.bytes))
+            }
         }
     }
 }
 
 /// Reads a CPU counter.
-pub(crate) fn cpu_nanos(text: &str, unit: CpuUnit) -> Option<u64> {
+fn cpu_nanos(text: &str, unit: CpuUnit) -> Option<u64> {
     match unit {
         CpuUnit::Nanoseconds => text.trim().parse().ok(),
         CpuUnit::MicrosecondsInStat => proc::named(text, "usage_usec")?.checked_mul(1000),
@@ -205,87 +223,10 @@ fn droppable(text: &str) -> Option<u64> {
     proc::named(text, "total_inactive_file").or_else(|| proc::named(text, "inactive_file"))
 }
 
-/// Reads a kept-open file from its beginning. Kernel files are small; one that does not fit grows
-/// the buffer once.
-fn text<'a>(file: &File, buffer: &'a mut Vec<u8>) -> Option<&'a str> {
-    let mut filled = 0;
-    loop {
-        let offset = u64::try_from(filled).ok()?;
-        match file.read_at(&mut buffer[filled..], offset) {
-            Ok(0) => break,
-            Ok(read) => filled = filled.saturating_add(read),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
-        }
-        if filled == buffer.len() {
-            if buffer.len() >= FILE_BYTES_MAX {
-                return None;
-            }
-            buffer.resize(buffer.len().saturating_mul(2), 0);
-        }
-    }
-    std::str::from_utf8(buffer.get(..filled)?).ok()
-}
-
-/// Every process by id, and the children of each.
-#[derive(Debug, Default)]
-struct Processes {
-    all: BTreeMap<u32, Process>,
-    children: BTreeMap<u32, Vec<u32>>,
-    page_bytes: u64,
-}
-
-impl Processes {
-    fn scan(proc_root: &Path, buffer: &mut Vec<u8>) -> Self {
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-        let page_bytes = page.and_then(|p| u64::try_from(p).ok()).unwrap_or(4096);
-        let mut found = Self { page_bytes, ..Self::default() };
-        for entry in fs::read_dir(proc_root).into_iter().flatten().flatten().take(PROCESSES_MAX) {
-            let pid = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok());
-            let Some(pid) = pid else { continue };
-            // A process may end while it is looked at; then it is simply not there.
-            let Ok(file) = File::open(entry.path().join("stat")) else { continue };
-            if let Some(process) = lossy(&file, buffer).as_deref().and_then(proc::process) {
-                found.children.entry(process.parent).or_default().push(pid);
-                found.all.insert(pid, process);
-            }
-        }
-        found
-    }
-
-    /// Sums up what runs, and has run, below a shim. The shim is the subreaper of its instance, so
-    /// what it has waited for and what still lives below it is everything.
-    fn below(&self, shim: u32, start_ticks: u64) -> Option<Reading> {
-        let top = self.all.get(&shim).filter(|p| p.start_ticks == start_ticks)?;
-        let (mut ticks, mut pages) = (top.children_ticks, 0_u64);
-        let mut seen = BTreeSet::from([shim]);
-        let mut open = vec![shim];
-        while let Some(parent) = open.pop() {
-            for pid in self.children.get(&parent).into_iter().flatten() {
-                if !seen.insert(*pid) {
-                    continue;
-                }
-                let process = &self.all[pid];
-                ticks =
-                    ticks.saturating_add(process.own_ticks).saturating_add(process.children_ticks);
-                pages = pages.saturating_add(process.rss_pages);
-                open.push(*pid);
-            }
-        }
-        let bytes = pages.saturating_mul(self.page_bytes);
-        let memory = Mebibytes::new(bytes.div_ceil(MEBIBYTE));
-        Some(Reading { cpu_nanos: ticks.saturating_mul(TICK_NANOS), memory })
-    }
-}
-
-/// Reads a text that may hold bytes of a hostile process name.
-fn lossy(file: &File, buffer: &mut [u8]) -> Option<String> {
-    let read = file.read_at(buffer, 0).ok()?;
-    Some(String::from_utf8_lossy(buffer.get(..read)?).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -302,11 +243,13 @@ mod tests {
         (InstanceId::new(instance), Incarnation::new(1))
     }
 
-    fn stat(pid: u32, parent: u32, ticks: (u64, u64), start: u64) -> String {
-        let (own, children) = ticks;
-        format!(
-            "{pid} (w) S {parent} 1 1 0 -1 0 0 0 0 0 {own} 0 {children} 0 20 0 1 0 {start} 9 256 0"
-        )
+    fn counter(path: PathBuf) -> Source {
+        let unit = CpuUnit::Nanoseconds;
+        Source::Group { cpu: path, unit, memory: None, memory_stat: None }
+    }
+
+    fn take(sampler: &mut Sampler) -> Sample {
+        sampler.sample(Millis::ZERO, At::default())
     }
 
     #[test]
@@ -314,6 +257,7 @@ mod tests {
         let dir = tree(&[
             ("proc/stat", "cpu  100 0 0 900 0 0 0 0 0 0\n"),
             ("proc/meminfo", "MemTotal: 4096 kB\nMemAvailable: 2048 kB\n"),
+            ("proc/pressure/cpu", "some avg10=1.00 avg60=0.00 avg300=0.00 total=77\n"),
             ("v1/cpuacct.usage", "5000000\n"),
             ("v1/memory.usage_in_bytes", "10485760\n"),
             ("v1/memory.stat", "inactive_file 1\ntotal_inactive_file 2097152\n"),
@@ -328,7 +272,6 @@ mod tests {
             memory_stat: Some(dir.path().join(version).join("memory.stat")),
         };
         let mut sampler = Sampler::new(&dir.path().join("proc"), None);
-        assert!(!sampler.has_pressure());
         let v1 = group("v1", "cpuacct.usage", CpuUnit::Nanoseconds, "memory.usage_in_bytes");
         let v2 = group("v2", "cpu.stat", CpuUnit::MicrosecondsInStat, "memory.current");
         sampler.add(key(1), &v1);
@@ -336,28 +279,48 @@ mod tests {
         let sample = sampler.sample(Millis::new(1), At::from_millis(2));
         assert_eq!(sample.busy_nanos, Some(1_000_000_000));
         assert_eq!(sample.memory_used, Mebibytes::new(2));
-        let reading = |nanos, mib| Reading { cpu_nanos: nanos, memory: Mebibytes::new(mib) };
+        assert_eq!(sample.pressure_micros, Some(77));
+        let reading = |nanos, mib| Reading {
+            cpu_nanos: nanos,
+            base_nanos: nanos,
+            memory: Mebibytes::new(mib),
+        };
         assert_eq!(sample.instances[&key(1)], reading(5_000_000, 8));
         assert_eq!(sample.instances[&key(2)], reading(7_000_000, 3));
         sampler.remove(key(1));
-        assert_eq!(sampler.sample(Millis::new(2), At::from_millis(3)).instances.len(), 1);
+        assert_eq!(take(&mut sampler).instances.len(), 1);
     }
 
     #[test]
-    fn a_tree_counts_what_lives_and_what_was_waited_for() {
-        let dir = tree(&[
-            ("10/stat", &stat(10, 1, (7, 100), 50)),
-            ("11/stat", &stat(11, 10, (20, 3), 60)),
-            ("12/stat", &stat(12, 11, (4, 0), 61)),
-            ("13/stat", &stat(13, 1, (1000, 0), 62)),
-        ]);
+    fn what_was_used_before_the_first_reading_is_known_as_such() {
+        let dir = tree(&[("old", "500\n")]);
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let mut sampler = Sampler::new(dir.path(), Some(&counter(old.clone())));
+        sampler.add(key(1), &counter(old.clone()));
+        sampler.add(key(2), &counter(new.clone()));
+        fs::write(&old, "700\n").unwrap();
+        fs::write(&new, "30\n").unwrap();
+        let sample = take(&mut sampler);
+        let counters = |reading: Reading| (reading.base_nanos, reading.cpu_nanos);
+        assert_eq!(sample.node.map(counters), Some((500, 700)));
+        assert_eq!(counters(sample.instances[&key(1)]), (500, 700));
+        assert_eq!(counters(sample.instances[&key(2)]), (0, 30), "its group came later");
+    }
+
+    #[test]
+    fn a_tree_of_processes_never_falls() {
+        let stat =
+            |ticks: u64| format!("10 (w) S 1 1 1 0 -1 0 0 0 0 0 0 0 {ticks} 0 20 0 1 0 5 9 2");
+        let dir = tree(&[("10/stat", &stat(8))]);
         let mut sampler = Sampler::new(dir.path(), None);
-        sampler.add(key(1), &Source::Tree { shim: 10, start_ticks: 50 });
-        sampler.add(key(2), &Source::Tree { shim: 10, start_ticks: 51 });
-        let sample = sampler.sample(Millis::ZERO, At::default());
-        // The shim's own 7 ticks are not the instance's.
-        let expected = Reading { cpu_nanos: 127 * TICK_NANOS, memory: Mebibytes::new(2) };
-        assert_eq!(sample.instances, BTreeMap::from([(key(1), expected)]));
+        sampler.add(key(1), &Source::Tree { shim: 10, start_ticks: 5 });
+        sampler.add(key(2), &Source::Tree { shim: 10, start_ticks: 6 });
+        for (ticks, expected) in [(8, 8), (7, 8), (9, 9)] {
+            fs::write(dir.path().join("10/stat"), stat(ticks)).unwrap();
+            let sample = take(&mut sampler);
+            assert_eq!(sample.instances.len(), 1, "a reused id is not the shim");
+            assert_eq!(sample.instances[&key(1)].cpu_nanos, expected * TICK_NANOS);
+        }
     }
 
     #[test]
@@ -365,23 +328,17 @@ mod tests {
         let dir = tree(&[("stat", "nonsense"), ("x/stat", "no"), ("7/stat", "7 (")]);
         let mut sampler = Sampler::new(dir.path(), None);
         sampler.add(key(1), &Source::Tree { shim: 7, start_ticks: 0 });
-        let gone = Source::Group {
-            cpu: dir.path().join("gone"),
-            unit: CpuUnit::Nanoseconds,
-            memory: None,
-            memory_stat: None,
-        };
-        sampler.add(key(2), &gone);
-        let sample = sampler.sample(Millis::ZERO, At::default());
-        assert_eq!(sample, Sample::default());
+        sampler.add(key(2), &counter(dir.path().join("gone")));
+        assert_eq!(take(&mut sampler), Sample::default());
     }
 
     #[test]
-    fn a_file_larger_than_the_buffer_is_read_whole() {
-        let long = format!("cpu  1 1 1 1 1 1 1 0 0 0\n{}", "intr 0 0 0 0\n".repeat(2000));
-        let dir = tree(&[("stat", &long)]);
+    fn more_instances_than_may_keep_files_open_are_read_all_the_same() {
+        let dir = tree(&[("usage", "1\n")]);
         let mut sampler = Sampler::new(dir.path(), None);
-        let sample = sampler.sample(Millis::ZERO, At::default());
-        assert_eq!(sample.busy_nanos, Some(5 * TICK_NANOS));
+        for instance in 0..=u64::try_from(KEPT_OPEN_MAX).unwrap() {
+            sampler.add(key(instance), &counter(dir.path().join("usage")));
+        }
+        assert_eq!(take(&mut sampler).instances.len(), KEPT_OPEN_MAX + 1);
     }
 }
