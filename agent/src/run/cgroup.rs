@@ -11,7 +11,7 @@ mod v2;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 use tengyun_model::{
@@ -298,7 +298,31 @@ pub(crate) struct Cgroups {
     home: Option<Group>,
     reason: String,
     idle: bool,
-    weights: Mutex<BTreeMap<(Class, String), BTreeMap<RunKey, Millicores>>>,
+    weights: Mutex<Weights>,
+}
+
+/// What the instances of each department ask for: a department weighs as much as they do together.
+#[derive(Debug, Default)]
+struct Weights(BTreeMap<(Class, DepartmentPath), BTreeMap<RunKey, Millicores>>);
+
+impl Weights {
+    fn insert(&mut self, class: Class, of: &DepartmentPath, key: RunKey, weight: Millicores) {
+        // One that asks for nothing still counts as there.
+        let weight = weight.max(Millicores::new(1));
+        self.0.entry((class, of.clone())).or_default().insert(key, weight);
+    }
+
+    fn remove(&mut self, class: Class, of: &DepartmentPath, key: RunKey) {
+        if let Some(weights) = self.0.get_mut(&(class, of.clone())) {
+            weights.remove(&key);
+        }
+        self.0.retain(|_, weights| !weights.is_empty());
+    }
+
+    fn sum(&self, class: Class, of: &DepartmentPath) -> Millicores {
+        let weights = self.0.get(&(class, of.clone()));
+        weights.into_iter().flat_map(BTreeMap::values).copied().sum()
+    }
 }
 
 impl Cgroups {
@@ -335,7 +359,6 @@ impl Cgroups {
     fn build(top: &Group, name: &Name, node: &NodeName) -> Result<Self, CgroupError> {
         let home = top.child(name.as_str());
         let node = home.child(node.as_str());
-        top.open_to_children()?;
         for group in [&home, &node] {
             group.create()?;
             group.open_to_children()?;
@@ -399,8 +422,7 @@ impl Cgroups {
         class: Class,
         department: &DepartmentPath,
     ) -> Option<Group> {
-        let class = self.class(class)?;
-        Some(class.child(&department_name(department)).child(&key.to_string()))
+        Some(self.department(class, department)?.child(&key.to_string()))
     }
 
     /// Makes the group of one start of an instance with its limits.
@@ -411,20 +433,20 @@ impl Cgroups {
         department: &DepartmentPath,
         limits: &Limits,
     ) -> Result<Option<Group>, CgroupError> {
-        let Some(class_group) = self.class(class) else { return Ok(None) };
-        let name = department_name(department);
-        let above = class_group.child(&name);
-        above.create()?;
-        above.open_to_children()?;
+        let Some(above) = self.department(class, department) else { return Ok(None) };
         let group = above.child(&key.to_string());
-        group.create()?;
+        {
+            let mut weights = self.weights();
+            above.create()?;
+            above.open_to_children()?;
+            group.create()?;
+            weights.insert(class, department, key, limits.weight);
+            above.set_weight(weights.sum(class, department))?;
+        }
         // A v1 kernel refuses a quota below that of a child, so harvest has the quota of its class
         // only, which the guard moves each second.
         let cpu = limits.cpu.filter(|_| class != Class::Harvest);
         group.limit(&Limits { cpu, ..*limits })?;
-        self.weigh(&above, (class, name), |weights| {
-            weights.insert(key, limits.weight);
-        })?;
         Ok(Some(group))
     }
 
@@ -435,18 +457,17 @@ impl Cgroups {
         class: Class,
         department: &DepartmentPath,
     ) -> Result<(), CgroupError> {
-        let Some(group) = self.instance(key, class, department) else { return Ok(()) };
-        group.remove()?;
-        let name = department_name(department);
-        let Some(above) = self.class(class).map(|c| c.child(&name)) else { return Ok(()) };
-        let left = self.weigh(&above, (class, name), |weights| {
-            weights.remove(&key);
-        })?;
-        if left == 0 {
-            // It still has groups of instances that an earlier agent made: the last one removes it.
+        let Some(above) = self.department(class, department) else { return Ok(()) };
+        let mut weights = self.weights();
+        above.child(&key.to_string()).remove()?;
+        weights.remove(class, department, key);
+        let sum = weights.sum(class, department);
+        if sum.is_zero() {
+            // It may hold a group that failed to start: the last one to go removes it.
             drop(above.remove());
+            return Ok(());
         }
-        Ok(())
+        above.set_weight(sum)
     }
 
     /// Counts an adopted instance in the weight of its department.
@@ -457,31 +478,19 @@ impl Cgroups {
         department: &DepartmentPath,
         weight: Millicores,
     ) -> Result<(), CgroupError> {
-        let name = department_name(department);
-        let Some(above) = self.class(class).map(|c| c.child(&name)) else { return Ok(()) };
-        self.weigh(&above, (class, name), |weights| {
-            weights.insert(key, weight);
-        })?;
-        Ok(())
+        let Some(above) = self.department(class, department) else { return Ok(()) };
+        let mut weights = self.weights();
+        weights.insert(class, department, key, weight);
+        above.set_weight(weights.sum(class, department))
     }
 
-    /// Changes what a department's instances ask for and sets its weight to their sum.
-    fn weigh(
-        &self,
-        above: &Group,
-        department: (Class, String),
-        change: impl FnOnce(&mut BTreeMap<RunKey, Millicores>),
-    ) -> Result<usize, CgroupError> {
-        let mut all = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
-        let weights = all.entry(department.clone()).or_default();
-        change(weights);
-        let (left, sum) = (weights.len(), weights.values().copied().sum());
-        if left == 0 {
-            all.remove(&department);
-            return Ok(0);
-        }
-        above.set_weight(sum)?;
-        Ok(left)
+    fn department(&self, class: Class, department: &DepartmentPath) -> Option<Group> {
+        Some(self.class(class)?.child(&department_name(department)))
+    }
+
+    /// Held while a department's group is made or removed, so that neither meets the other.
+    fn weights(&self) -> MutexGuard<'_, Weights> {
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists every group of an instance below the node's, known or not.

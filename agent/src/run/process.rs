@@ -193,10 +193,8 @@ impl Runner {
         if let Some(group) = self.group(target) {
             group.kill_once();
         }
-        match sent.at(target.key, "tell the shim to kill")? {
-            true => Ok(RunReply::Done),
-            false => Ok(RunReply::NoShim),
-        }
+        let sent = sent.at(target.key, "tell the shim to kill")?;
+        Ok(if sent { RunReply::Done } else { RunReply::NoShim })
     }
 
     pub(super) fn clear(&self, target: &RunTarget) -> Result<RunReply, RunError> {

@@ -55,12 +55,9 @@ struct Program {
 /// Starts the workload and waits until its program runs or has failed to.
 #[expect(unsafe_code, reason = "fork has no safe form")]
 pub(super) fn start(spec: &ShimSpec, ends: WriteEnds) -> io::Result<Outcome> {
-    let program = match Program::of(spec) {
-        Ok(program) => program,
-        Err(NulError { .. }) => {
-            let message = "the command or the environment holds a zero byte".to_owned();
-            return Ok(Outcome::NotStarted(message));
-        }
+    let Ok(program) = Program::of(spec) else {
+        let message = "the command or the environment holds a zero byte".to_owned();
+        return Ok(Outcome::NotStarted(message));
     };
     let null = OpenOptions::new().read(true).open("/dev/null")?;
     let (told, tell) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;

@@ -15,14 +15,14 @@ use super::spec::ShimSpec;
 
 /// The names of the two streams' newest files.
 pub(crate) const FILES: [&str; 2] = ["stdout.log", "stderr.log"];
-/// What is copied at once: the size of a pipe.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// What is copied at once: a quarter of a pipe, so that it fits on the stack of a small process.
+const BUFFER_BYTES: usize = 16 * 1024;
 /// How many seconds of its rate a quiet stream may write at once, such as a start-up banner.
 const BURST_SECONDS: u64 = 8;
 /// How many buffers are copied before other work has its turn.
-const COPIES_MAX: usize = 4;
+const COPIES_MAX: usize = 16;
 /// How many buffers are left to copy after the end: more than a pipe can be made to hold (1 MiB).
-const DRAINS_MAX: usize = 32;
+const DRAINS_MAX: usize = 80;
 
 /// The ends of the pipes that the workload writes to.
 #[derive(Debug)]

@@ -24,7 +24,8 @@ const SHARES: (u64, u64) = (2, 262_144);
 
 /// Writes one value into a file that the kernel made.
 pub(super) fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
-    let write = || fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes());
+    let open = || fs::OpenOptions::new().write(true).truncate(true).open(path);
+    let write = || open()?.write_all(value.as_bytes());
     write().map_err(|source| CgroupError::Io { verb: "write", path: path.to_owned(), source })
 }
 

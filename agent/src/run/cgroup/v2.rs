@@ -10,6 +10,8 @@ use super::{CgroupError, Controller, control};
 
 /// The controllers that groups of ours use; the freezer and the CPU counter are always there.
 const WANTED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
+/// The file that says what is handed down.
+const SUBTREE: &str = "cgroup.subtree_control";
 /// How often a freezing group is looked at where the kernel has no `cgroup.kill`.
 const FREEZE_LOOKS_MAX: u32 = 50;
 /// The pause between two looks.
@@ -27,16 +29,16 @@ impl Group {
         Self { dir, controllers }
     }
 
-    /// Reads which controllers the unified hierarchy at `root` offers.
+    /// Finds which controllers the unified hierarchy at `root` hands down to groups of ours.
     pub(super) fn root(root: &Path) -> Result<Self, String> {
-        let file = root.join("cgroup.controllers");
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-        let offered = text.split_whitespace().filter_map(Controller::parse);
-        let mut controllers: BTreeSet<_> = offered.filter(|c| WANTED.contains(c)).collect();
+        let offered = words(&root.join("cgroup.controllers"))?;
+        let mut top = Self { dir: root.to_owned(), controllers: offered };
+        // What cannot be handed down is missing from the list that is read next.
+        drop(top.open_to_children());
+        top.controllers = words(&root.join(SUBTREE))?;
         // Both are part of every group of this version.
-        controllers.extend([Controller::Cpuacct, Controller::Freezer]);
-        Ok(Self { dir: root.to_owned(), controllers })
+        top.controllers.extend([Controller::Cpuacct, Controller::Freezer]);
+        Ok(top)
     }
 
     pub(super) fn directories(&self) -> Vec<(String, PathBuf)> {
@@ -55,14 +57,15 @@ impl Group {
         control::make(&self.dir)
     }
 
-    /// Hands the controllers down; the kernel forbids it while the group itself has processes.
+    /// Hands the controllers down, as far as they are not yet; the kernel forbids it while the group
+    /// itself has processes.
     pub(super) fn open_to_children(&self) -> Result<(), CgroupError> {
-        let words = WANTED.iter().filter(|c| self.controls(**c));
-        let words: Vec<String> = words.map(|c| format!("+{}", c.as_str())).collect();
-        if words.is_empty() {
-            return Ok(());
+        let file = self.dir.join(SUBTREE);
+        let open = words(&file).unwrap_or_default();
+        for controller in WANTED.iter().filter(|c| self.controls(**c) && !open.contains(c)) {
+            control::write(&file, &format!("+{}", controller.as_str()))?;
         }
-        control::write(&self.dir.join("cgroup.subtree_control"), &words.join(" "))
+        Ok(())
     }
 
     pub(super) fn set_weight(&self, request: Millicores) -> Result<(), CgroupError> {
@@ -169,4 +172,12 @@ impl Group {
             std::thread::sleep(FREEZE_PAUSE);
         }
     }
+}
+
+/// Reads the controllers that a file names, as far as groups of ours use them.
+fn words(file: &Path) -> Result<BTreeSet<Controller>, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let named = text.split_whitespace().filter_map(Controller::parse);
+    Ok(named.filter(|controller| WANTED.contains(controller)).collect())
 }
