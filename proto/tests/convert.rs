@@ -1,5 +1,7 @@
 //! Conversion: what the model says survives the wire, and what the wire says is checked.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
 use std::collections::BTreeMap;
 
 use proptest::collection::{btree_map, vec};

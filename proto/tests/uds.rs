@@ -1,5 +1,7 @@
 //! Sockets: private, checked, replaced only when nobody answers.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
@@ -120,6 +122,51 @@ async fn more_connections_than_allowed_are_dropped_and_room_comes_back() {
     kept.pop();
     let _client = UnixStream::connect(&place.socket).unwrap();
     assert!(incoming.next().await.unwrap().is_ok());
+}
+
+/// The user `nobody` on every distribution.
+const NOBODY: u32 = 65_534;
+
+/// Connects as another user in a child process; returns true when it was dropped unanswered.
+#[expect(unsafe_code, reason = "only a process of its own can have another user")]
+fn dropped_as_nobody(socket: &Path) -> bool {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, Uid, fork, setuid};
+    // SAFETY: the child makes system calls on memory made before the fork, and ends with _exit.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let connected = setuid(Uid::from_raw(NOBODY)).is_ok();
+            let stream = connected.then(|| UnixStream::connect(socket).ok()).flatten();
+            let read = stream.and_then(|mut s| std::io::Read::read(&mut s, &mut [0; 1]).ok());
+            // SAFETY: ends the child without running what belongs to the parent.
+            unsafe { nix::libc::_exit(i32::from(read != Some(0))) }
+        }
+        ForkResult::Parent { child } => {
+            waitpid(child, None).unwrap() == WaitStatus::Exited(child, 0)
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_user_is_dropped_before_a_word_is_said() {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("TENGYUN_TEST_NO_SKIP").is_none(), "needs root");
+        println!("SKIPPED(needs root to become another user)");
+        return;
+    }
+    let dir = tempfile::Builder::new().prefix("uds").tempdir_in("/tmp").unwrap();
+    let socket = dir.path().join("state/x.sock");
+    let mut incoming = uds::listen(&socket).unwrap();
+    // An administrator's mistake: the modes no longer keep others out.
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    open(dir.path(), 0o755).unwrap();
+    open(socket.parent().unwrap(), 0o755).unwrap();
+    open(&socket, 0o666).unwrap();
+    let child = tokio::task::spawn_blocking(move || dropped_as_nobody(&socket));
+    tokio::select! {
+        _ = incoming.next() => panic!("another user was admitted"),
+        dropped = child => assert!(dropped.unwrap(), "another user was not dropped"),
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,15 @@
 //!
 //! Goal: the scheduler's share of submit-to-running stays below 50 ms at the 99th percentile.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench shows and may fail")]
+
 #[path = "../tests/service/world.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
 mod world;
 
 use std::time::{Duration, Instant};
 
-use tengyun_proto::v1::Phase;
+use tengyun_proto::v1::{self, Phase};
 use world::{Agent, Scheduler, spec};
 
 /// Instances that are there already.
@@ -37,7 +40,7 @@ async fn main() {
         if i % 10 == 9 {
             // Keep the node at its size.
             for w in i - 9..=i {
-                scheduler.delete(&format!("w{w}")).await;
+                delete(&mut scheduler, &format!("w{w}")).await;
             }
             count -= 10;
             let assignment = agent.assignment(count).await;
@@ -48,6 +51,13 @@ async fn main() {
     println!(" \"answered_ms\": {},", percentiles(answered));
     println!(" \"assigned_ms\": {}}}", percentiles(assigned));
     scheduler.stop().await;
+}
+
+async fn delete(scheduler: &mut Scheduler, name: &str) {
+    let key = Some(world::key(name));
+    let request = v1::DeleteRequest { operation_id: world::operation(), key };
+    let response = scheduler.operator.delete(request).await.unwrap().into_inner();
+    assert_eq!(response.refusal, None);
 }
 
 fn percentiles(mut times: Vec<Duration>) -> String {

@@ -67,13 +67,11 @@ pub(crate) fn recover(
 ) -> Result<Recovered, ReplayError> {
     journal.verify()?;
     let recovered = Replay { marker, apply, end: None }.run(journal)?;
-    match recovered.fault {
-        Some(fault) => Err(fault),
-        None => {
-            remove_marker(marker);
-            Ok(recovered)
-        }
+    if let Some(fault) = recovered.fault {
+        return Err(fault);
     }
+    remove_marker(marker);
+    Ok(recovered)
 }
 
 /// Makes as much of the state again as can be trusted, and says why it is not all.

@@ -1,5 +1,7 @@
 //! The services over a real socket, with agents that only pretend to run something.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
 #[path = "service/world.rs"]
 mod world;
 
@@ -379,6 +381,31 @@ async fn messages_larger_than_allowed_are_refused() {
     let request = v1::ApplyRequest { items, dry_run: false };
     let status = scheduler.operator.apply(request).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+    scheduler.stop().await;
+}
+
+/// Reads the settings that a server announces, as HTTP/2 writes them: a number and its value.
+async fn announced(socket: &std::path::Path) -> Vec<(u16, u32)> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "the first frame is SETTINGS");
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    stream.read_exact(&mut settings).await.unwrap();
+    let setting =
+        |s: &[u8]| (u16::from_be_bytes([s[0], s[1]]), u32::from_be_bytes([s[2], s[3], s[4], s[5]]));
+    settings.chunks(6).map(setting).collect()
+}
+
+#[tokio::test]
+async fn streams_and_headers_are_bounded_in_the_announced_settings() {
+    let dir = world::dir();
+    let scheduler = Scheduler::start(dir.path()).await;
+    let settings = announced(&Config::default_socket(dir.path())).await;
+    assert!(settings.contains(&(3, limits::STREAMS_MAX)), "{settings:?}");
+    assert!(settings.contains(&(6, limits::HEADER_BYTES_MAX)), "{settings:?}");
     scheduler.stop().await;
 }
 

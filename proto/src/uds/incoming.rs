@@ -267,3 +267,16 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     std::fs::rename(&unnamed, address.path())?;
     Ok(listener)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_trusted;
+
+    #[test]
+    fn only_ourselves_and_root_are_trusted() {
+        assert!(is_trusted(1000, 1000));
+        assert!(is_trusted(0, 1000));
+        assert!(!is_trusted(1001, 1000));
+        assert!(!is_trusted(1000, 0));
+    }
+}

@@ -25,6 +25,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const DISPLACE_PAUSE: Duration = Duration::from_millis(100);
 /// How often to look whether the earlier stream ended before the new one is refused.
 const DISPLACE_TRIES: u32 = 20;
+/// How long an agent may leave a message unread before it counts as gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often to look for readers of logs who went away.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -176,7 +178,13 @@ impl Session {
 
     async fn send(&self, message: Out) -> Result<(), Ended> {
         let message = v1::SchedulerMessage { message: Some(message) };
-        self.out.send(Ok(message)).await.map_err(|_| Ended)
+        tokio::select! {
+            sent = timeout(SEND_TIMEOUT, self.out.send(Ok(message))) => match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(Ended),
+            },
+            () = stopped(self.stop.clone()) => Err(Ended),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-//! A scheduler in this process and agents that only pretend: what the services promise over a real
-//! socket.
+//! A scheduler in this process, and agents that only pretend.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -78,13 +79,6 @@ impl Scheduler {
         let request = v1::ApplyRequest { items: vec![item], dry_run: false };
         let results = self.operator.apply(request).await.unwrap().into_inner().results;
         results.into_iter().next().unwrap()
-    }
-
-    #[allow(dead_code, reason = "the bench uses it, the tests do not")]
-    pub(crate) async fn delete(&mut self, name: &str) {
-        let request = v1::DeleteRequest { operation_id: operation(), key: Some(key(name)) };
-        let response = self.operator.delete(request).await.unwrap().into_inner();
-        assert_eq!(response.refusal, None);
     }
 
     pub(crate) async fn instances(&mut self) -> Vec<v1::InstanceView> {
