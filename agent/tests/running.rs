@@ -11,7 +11,7 @@ use tengyun_proto::v1::exit::How;
 use tengyun_proto::v1::{self, Phase, scheduler_message};
 
 fn how(status: &v1::InstanceStatus) -> Option<How> {
-    status.exit.as_ref().and_then(|exit| exit.how.clone())
+    status.exit.as_ref().and_then(|exit| exit.how)
 }
 
 #[tokio::test]
@@ -164,6 +164,7 @@ async fn a_shim_that_is_killed_takes_its_workload_with_it_and_the_service_starts
     stage.end().await;
 }
 
+#[cfg(test)]
 fn parent(pid: u32) -> u32 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap();
@@ -478,4 +479,43 @@ async fn use_is_measured_and_metered_to_the_last_reading() {
     stage.scheduler.send(scheduler_message::Message::MeterAcknowledgement(acknowledgement));
     stage.report("it is forgotten", |r| r.meters.is_empty().then_some(())).await;
     stage.end().await;
+}
+
+/// Counts the processes whose command line ends in this word.
+#[cfg(test)]
+fn processes_named(word: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let word = format!("\0{word}\0");
+    lines.filter(|line| line.ends_with(word.as_bytes())).count()
+}
+
+#[tokio::test]
+async fn an_agent_killed_at_forty_points_leaves_each_instance_running_once() {
+    let mut stage = Stage::without_agent();
+    let word = |id: u64| format!("1{:07}{id:02}", std::process::id());
+    let sleeper = |id| shell(id, &format!("exec sleep {}", word(id)));
+    for round in 0..40_u64 {
+        let mut agent = stage.agent_process();
+        let wanted: Vec<_> = (1..=6).filter(|id| (id + round) % 3 != 0).map(sleeper).collect();
+        stage.assign(&wanted);
+        // Each round the kill falls at another point of the starts and stops.
+        tokio::time::sleep(Duration::from_millis(round * 13 % 211)).await;
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+    stage.assign(&[sleeper(1), sleeper(2), sleeper(3)]);
+    stage.scheduler.reports.send_replace(None);
+    stage.start_agent();
+    for id in 1..=3 {
+        stage.pid(id).await;
+    }
+    for id in 4..=6 {
+        stage.until_gone(id).await;
+    }
+    for id in 1..=6 {
+        assert_eq!(processes_named(&word(id)), usize::from(id <= 3), "instance {id}");
+    }
+    stage.end().await;
+    assert_eq!((1..=6).map(|id| processes_named(&word(id))).sum::<usize>(), 0);
 }

@@ -254,7 +254,10 @@ impl Group {
 
     /// Returns the file of the CPU counter.
     pub(crate) fn cpu_usage_file(&self) -> Option<PathBuf> {
-        either!(self, g => g.cpu_usage_file())
+        match self {
+            Self::V1(g) => g.cpu_usage_file(),
+            Self::V2(g) => Some(g.cpu_usage_file()),
+        }
     }
 
     /// Returns what the CPU counter counts in.

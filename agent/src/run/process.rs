@@ -199,12 +199,11 @@ impl Runner {
 
     pub(super) fn clear(&self, target: &RunTarget) -> Result<RunReply, RunError> {
         let key = target.key;
-        let cpu_micros = match self.group(target) {
-            Some(group) => self.clear_group(target, &group)?,
-            None => {
-                self.kill_session(key);
-                None
-            }
+        let cpu_micros = if let Some(group) = self.group(target) {
+            self.clear_group(target, &group)?
+        } else {
+            self.kill_session(key);
+            None
         };
         let work = self.dirs.dir(key).join(child::WORK);
         remove_tree(&work).at(key, "remove the working directory")?;

@@ -223,6 +223,6 @@ mod tests {
         assert_eq!(share.ready_in(start), Duration::from_millis(500));
         let later = start + Duration::from_millis(500);
         assert_eq!(share.ready_in(later), Duration::ZERO);
-        assert_eq!(share.level_at(start + Duration::from_secs(3600)), 8000);
+        assert_eq!(share.level_at(start + Duration::from_hours(1)), 8000);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 static STAGES: AtomicU32 = AtomicU32::new(0);
 
 /// Says that a test was skipped, or fails where a skip is not accepted.
+#[expect(clippy::print_stdout, reason = "a skip must be seen")]
 pub(crate) fn skip(reason: &str) {
     assert!(
         std::env::var_os("TENGYUN_TEST_NO_SKIP").is_none_or(|v| v != "1"),
@@ -69,12 +71,13 @@ impl Stage {
 
     /// Starts a scheduler only, so that the configuration can be changed first.
     pub(crate) fn without_agent() -> Self {
-        let dir = tempfile::Builder::new().prefix("tengyun-run").tempdir().unwrap();
+        let dir = tempfile::Builder::new().prefix("tengyun-run").tempdir().expect("a temp dir");
         let number = STAGES.fetch_add(1, Ordering::Relaxed);
         let socket = dir.path().join("scheduler/scheduler.sock");
-        let name = NodeName::new("n1").unwrap();
+        let name = NodeName::new("n1").expect("a name");
         let mut config = Config::new(name, dir.path().join("agent"), &socket);
-        config.cgroup_name = Name::new(format!("run{}x{number}", std::process::id())).unwrap();
+        config.cgroup_name =
+            Name::new(format!("run{}x{number}", std::process::id())).expect("a name");
         config.shim = PathBuf::from(env!("CARGO_BIN_EXE_tengyun-agent"));
         config.stop_instances_on_exit = true;
         config.sample_interval = Millis::new(100);
@@ -91,9 +94,21 @@ impl Stage {
         self.agent = Some(Running { stop, task: tokio::spawn(run) });
     }
 
+    /// Starts the agent as a process of its own.
+    #[expect(clippy::disallowed_methods, reason = "the harness starts the agent")]
+    pub(crate) fn agent_process(&self) -> Child {
+        let mut command = Command::new(&self.config.shim);
+        command.arg("--name").arg(self.config.name.as_str());
+        command.arg("--state-dir").arg(&self.config.state_dir);
+        command.arg("--scheduler-socket").arg(&self.config.scheduler_socket);
+        command.arg("--cgroup-name").arg(self.config.cgroup_name.as_str());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the agent starts")
+    }
+
     /// Ends the agent as kill -9 would: it gets no chance to do anything.
     pub(crate) async fn kill_agent(&mut self) {
-        let Running { stop, task } = self.agent.take().unwrap();
+        let Running { stop, task } = self.agent.take().expect("the agent was started");
         task.abort();
         drop(task.await);
         drop(stop);
@@ -101,9 +116,9 @@ impl Stage {
 
     /// Tells the agent to end and waits until it has.
     pub(crate) async fn stop_agent(&mut self) -> Result<(), AgentError> {
-        let Running { stop, task } = self.agent.take().unwrap();
+        let Running { stop, task } = self.agent.take().expect("the agent was started");
         drop(stop);
-        task.await.unwrap()
+        task.await.expect("the agent does not panic")
     }
 
     /// Ends everything and asserts that nothing is left.
@@ -111,7 +126,7 @@ impl Stage {
         if self.agent.is_none() {
             self.start_agent();
         }
-        self.stop_agent().await.unwrap();
+        self.stop_agent().await.expect("the agent ends well");
         assert_eq!(self.groups(), Vec::<PathBuf>::new(), "control groups are left");
     }
 
@@ -150,7 +165,7 @@ impl Stage {
                 if let Some(found) = reports.borrow_and_update().as_ref().and_then(&find) {
                     return found;
                 }
-                reports.changed().await.unwrap();
+                reports.changed().await.expect("the stage keeps the sender");
             }
         });
         let seen = self.scheduler.reports.borrow().clone();
@@ -173,7 +188,7 @@ impl Stage {
     /// Waits until an instance runs, and returns its process.
     pub(crate) async fn pid(&mut self, instance: u64) -> u32 {
         let status = self.until(instance, &[v1::Phase::Running, v1::Phase::Healthy]).await;
-        status.pid.unwrap()
+        status.pid.expect("what runs has a pid")
     }
 
     /// Waits until an instance is no longer reported.
@@ -225,7 +240,7 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 /// Makes an assigned service that runs this shell script.
 pub(crate) fn shell(instance: u64, script: &str) -> AssignedInstance {
     let spec = WorkloadSpec {
-        key: "city/tests/run/script".parse().unwrap(),
+        key: "city/tests/run/script".parse().expect("a key"),
         kind: Kind::Service,
         class: Class::Standard,
         command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
@@ -294,10 +309,13 @@ impl Scheduler {
             chunks: to_chunks,
             said: Arc::clone(&said),
         };
-        let incoming = uds::listen(socket).unwrap();
+        let incoming = uds::listen(socket).expect("a socket");
         let server = tokio::spawn(async move {
             let service = limits::agent_server(service);
-            limits::server().serve_with_incoming(service, incoming).await.unwrap();
+            limits::server()
+                .serve_with_incoming(service, incoming)
+                .await
+                .expect("the server serves");
         });
         Self { reports, hello, chunks, said, server }
     }
@@ -306,7 +324,7 @@ impl Scheduler {
     pub(crate) fn send(&self, message: scheduler_message::Message) {
         let is_assignment = matches!(message, scheduler_message::Message::Assignment(_));
         let message = v1::SchedulerMessage { message: Some(message) };
-        let mut said = self.said.lock().unwrap();
+        let mut said = self.said.lock().expect("nobody panicked");
         for stream in &said.streams {
             drop(stream.try_send(Ok(message.clone())));
         }
@@ -346,11 +364,12 @@ impl AgentService for Service {
             report_interval_millis: 100,
         };
         let welcome = scheduler_message::Message::Welcome(welcome);
-        stream.try_send(Ok(v1::SchedulerMessage { message: Some(welcome) })).unwrap();
+        let welcome = v1::SchedulerMessage { message: Some(welcome) };
+        stream.try_send(Ok(welcome)).expect("a new stream has room");
         {
-            let mut said = self.said.lock().unwrap();
+            let mut said = self.said.lock().expect("nobody panicked");
             if let Some(assignment) = said.assignment.clone() {
-                stream.try_send(Ok(assignment)).unwrap();
+                stream.try_send(Ok(assignment)).expect("a new stream has room");
             }
             said.streams.push(stream);
         }

@@ -141,8 +141,8 @@ impl Group {
         control::counter(&self.dir.join("memory.events"), "oom_kill")
     }
 
-    pub(super) fn cpu_usage_file(&self) -> Option<PathBuf> {
-        Some(self.dir.join("cpu.stat"))
+    pub(super) fn cpu_usage_file(&self) -> PathBuf {
+        self.dir.join("cpu.stat")
     }
 
     pub(super) fn memory_usage_file(&self) -> Option<PathBuf> {
