@@ -394,11 +394,9 @@ impl Agent {
                 self.report_soon();
             }
             Ok(Taken::Same) => {}
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "assignment refused");
-                // The report says what is held, so the scheduler learns of it.
-                self.report_soon();
-            }
+            // The next report says what is held. It is not brought forward: a scheduler that sends
+            // the same again at once would keep both busy with nothing else.
+            Err(error) => tracing::warn!(error = chain(&error), "assignment refused"),
         }
     }
 

@@ -72,9 +72,9 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
     let instances = config.state_dir.join(INSTANCES);
     let dirs = InstanceDirs::open(&instances).map_err(at(instances.clone()))?;
     let bounds = Bounds::of(&config.capacity, own_limits(&config.proc_root, &config.cgroup_root));
-    let cgroups = Cgroups::probe(&config.cgroup_root, &config.cgroup_name, &config.name);
+    let mut cgroups = Cgroups::probe(&config.cgroup_root, &config.cgroup_name, &config.name);
+    let bounded = cgroups.bound(bounds.cpu, bounds.memory);
     let cgroups = Arc::new(cgroups);
-    let bounded = bound(&cgroups, bounds);
     let runner = Runner::new(
         RunnerConfig {
             node: config.name.clone(),
@@ -107,14 +107,6 @@ fn take(dir: &Path) -> Result<Flock<File>, StartError> {
     let file = options.create(true).append(true).open(dir.join(LOCK)).map_err(failed)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| StartError::Busy { path: dir.to_owned() })
-}
-
-/// Holds the node as a whole to its capacity; returns why that was not possible.
-fn bound(cgroups: &Cgroups, bounds: Bounds) -> Result<(), String> {
-    let Some(node) = cgroups.node() else { return Err(cgroups.reason().to_owned()) };
-    let cpu = node.set_quota(bounds.cpu);
-    let memory = bounds.memory.map_or(Ok(()), |limit| node.set_memory(limit));
-    cpu.and(memory).map_err(|error| error.reason())
 }
 
 /// Says all that the node says of itself when it joins.

@@ -519,3 +519,111 @@ async fn an_agent_killed_at_forty_points_leaves_each_instance_running_once() {
     stage.end().await;
     assert_eq!((1..=6).map(|id| processes_named(&word(id))).sum::<usize>(), 0);
 }
+
+#[tokio::test]
+async fn an_agent_that_ends_waits_for_no_instance_longer_than_five_seconds() {
+    let mut stage = Stage::start();
+    // Its own grace is 20 seconds.
+    stage.assign(&[shell(1, "trap '' TERM; echo deaf; while :; do sleep 0.1; done")]);
+    let pid = stage.pid(1).await;
+    until("it is deaf", || (stage.stdout(1, 1) == "deaf\n").then_some(())).await;
+    let start = Instant::now();
+    stage.end().await;
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test]
+async fn without_control_groups_everything_runs_and_ends_all_the_same() {
+    let mut stage = Stage::without_agent();
+    stage.config.cgroup_root = stage.dir.path().to_owned();
+    stage.start_agent();
+    let script = "setsid sh -c 'echo $$; exec sleep 1000' & \
+                  i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec sleep 1000";
+    stage.assign(&[shell(1, script)]);
+    let pid = stage.pid(1).await;
+    let hidden = until("it has written", || stage.stdout(1, 1).trim().parse::<u32>().ok()).await;
+    let metered = |r: &v1::Report| r.meters.iter().any(|m| m.cpu_core_millis > 0).then_some(());
+    stage.report("its use is metered", metered).await;
+    let facts = stage.scheduler.hello.borrow().clone().unwrap().facts.unwrap();
+    let held: Vec<_> = facts.enforcement.iter().filter(|e| e.reason.is_empty()).collect();
+    assert!(held.len() <= 2, "what is not enforced has no reason: {held:?}");
+    stage.assign(&[]);
+    stage.until_gone(1).await;
+    assert!(!is_alive(pid) && !is_alive(hidden));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_user_that_is_not_there_is_reported_in_words() {
+    let mut stage = Stage::start();
+    let mut assigned = once(1, "exit 0");
+    assigned.spec.user = Some("no-such-user".to_owned());
+    stage.assign(&[assigned]);
+    let status = stage.until(1, &[Phase::Failed]).await;
+    assert_eq!(how(&status), Some(How::NotStarted(true)));
+    let words = "cannot run as user no-such-user: this server does not know it";
+    assert_eq!(status.message, words);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_state_directory_that_is_none_ends_the_agent_with_its_name() {
+    let mut stage = Stage::without_agent();
+    stage.config.state_dir = stage.dir.path().join("file");
+    std::fs::write(&stage.config.state_dir, "").unwrap();
+    let error = tengyun_agent::run(stage.config.clone(), std::future::pending()).await.unwrap_err();
+    let words = format!("cannot use {}", stage.config.state_dir.display());
+    assert_eq!(error.to_string(), words);
+}
+
+/// Runs a shim on a directory by hand.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test starts a shim")]
+fn run_shim(dir: &std::path::Path) -> Option<i32> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tengyun-agent"));
+    command.arg("shim").arg(dir).status().unwrap().code()
+}
+
+#[test]
+fn a_shim_that_cannot_start_leaves_words_and_one_that_came_too_late_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("spec.pb"), [0xff; 16]).unwrap();
+    assert_eq!(run_shim(dir.path()), Some(1));
+    let exit = std::fs::read(dir.path().join("exit")).unwrap();
+    assert!(String::from_utf8_lossy(&exit).contains("cannot read the specification"));
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("spec.pb"), "").unwrap();
+    std::fs::write(dir.path().join("shim.pid"), "").unwrap();
+    assert_eq!(run_shim(dir.path()), Some(1));
+    assert!(!dir.path().join("exit").exists() && !dir.path().join("started").exists());
+    assert_eq!(run_shim(&dir.path().join("nowhere")), Some(1));
+}
+
+#[tokio::test]
+async fn starting_and_ending_leaves_no_open_file_behind() {
+    let mut stage = Stage::without_agent();
+    let mut agent = stage.agent_process();
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", agent.id())).unwrap().count();
+    stage.assign(&[shell(1, "exec sleep 1000")]);
+    stage.pid(1).await;
+    stage.assign(&[]);
+    stage.until_gone(1).await;
+    let before = files();
+    for _ in 0..5 {
+        let all: Vec<_> = (1..=10).map(|id| shell(id, "exec sleep 1000")).collect();
+        stage.assign(&all);
+        for id in 1..=10 {
+            stage.pid(id).await;
+        }
+        stage.assign(&[]);
+        for id in 1..=10 {
+            stage.until_gone(id).await;
+        }
+    }
+    assert!(files() <= before + 2, "{before} files were open, {} are", files());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    stage.end().await;
+}

@@ -301,6 +301,8 @@ pub(crate) struct Cgroups {
     home: Option<Group>,
     reason: String,
     idle: bool,
+    /// The quota of the node: no instance's may be above it, or a v1 kernel refuses it.
+    bound: Option<Millicores>,
     weights: Mutex<Weights>,
 }
 
@@ -336,6 +338,7 @@ impl Cgroups {
             home: None,
             reason: reason.into(),
             idle: false,
+            bound: None,
             weights: Mutex::default(),
         }
     }
@@ -381,7 +384,20 @@ impl Cgroups {
             }
         }
         let (node, home, reason) = (Some(node), Some(home), String::new());
-        Ok(Self { node, home, reason, idle, weights: Mutex::default() })
+        Ok(Self { node, home, reason, idle, bound: None, weights: Mutex::default() })
+    }
+
+    /// Holds the node as a whole to its capacity; returns why that was not possible.
+    pub(crate) fn bound(
+        &mut self,
+        cpu: Option<Millicores>,
+        memory: Option<Mebibytes>,
+    ) -> Result<(), String> {
+        let Some(node) = &self.node else { return Err(self.reason.clone()) };
+        self.bound = cpu;
+        let cpu = node.set_quota(cpu);
+        let memory = memory.map_or(Ok(()), |limit| node.set_memory(limit));
+        cpu.and(memory).map_err(|error| error.reason())
     }
 
     /// Returns which kind of control groups is in use.
@@ -449,6 +465,7 @@ impl Cgroups {
         // A v1 kernel refuses a quota below that of a child, so harvest has the quota of its class
         // only, which the guard moves each second.
         let cpu = limits.cpu.filter(|_| class != Class::Harvest);
+        let cpu = cpu.map(|limit| self.bound.map_or(limit, |bound| limit.min(bound)));
         group.limit(&Limits { cpu, ..*limits })?;
         Ok(Some(group))
     }

@@ -30,7 +30,7 @@ const ENTRIES_MAX: usize = 100_000;
 /// How many user ids instances have; an id is used again after this many instances.
 const UIDS: u64 = 100_000;
 /// How long the processes of a start may take to die.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two rounds of killing and between two tries to remove a group.
 const KILL_PAUSE: Duration = Duration::from_millis(2);
 
@@ -216,7 +216,7 @@ impl Runner {
     }
 
     fn clear_group(&self, target: &RunTarget, group: &Group) -> Result<Option<u64>, RunError> {
-        kill_all(target.key, group)?;
+        kill_all(target.key, group, KILL_PATIENCE)?;
         // Nothing runs in it any more: this is the last reading.
         let cpu_micros = group.cpu_micros();
         let start = Instant::now();
@@ -260,17 +260,17 @@ impl Runner {
 }
 
 /// Kills a group round by round until it is empty.
-pub(super) fn kill_all(key: RunKey, group: &Group) -> Result<(), RunError> {
+pub(super) fn kill_all(key: RunKey, group: &Group, patience: Duration) -> Result<(), RunError> {
     let start = Instant::now();
     loop {
         let left = group.members().len();
         if left == 0 {
             return Ok(());
         }
-        if start.elapsed() > KILL_PATIENCE {
+        group.kill_once();
+        if start.elapsed() > patience {
             return Err(RunError::StillAlive { key, left });
         }
-        group.kill_once();
         std::thread::sleep(KILL_PAUSE);
     }
 }
@@ -367,6 +367,19 @@ mod tests {
         assert_eq!(value(&env, "PORT_HTTP_API"), Some("8080"));
         assert_eq!(value(&env, "PATH"), Some("forged"), "its own path is its own affair");
         assert_eq!(value(&env, "HOME"), Some("/w"));
+    }
+
+    #[test]
+    fn processes_that_do_not_die_are_an_error_with_their_number() {
+        // In this tree a kill is a file that nobody reads.
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cgroup.procs"), "41\n42\n").unwrap();
+        std::fs::write(dir.path().join("cgroup.kill"), "").unwrap();
+        let group = Group::from_directories(true, &[("cpu".to_owned(), dir.path().to_owned())]);
+        let key = RunKey::parse("7.2").unwrap();
+        let error = kill_all(key, &group, Duration::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), "2 processes of instance 7.2 cannot be killed");
+        assert_eq!(std::fs::read(dir.path().join("cgroup.kill")).unwrap(), b"1");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 use prost::Message as _;
 use tengyun_model::{AssignedInstance, Exit};
 
-use super::process::{ASSIGNED, Kept, kill_all, pidfd_open};
+use super::process::{ASSIGNED, KILL_PATIENCE, Kept, kill_all, pidfd_open};
 use super::{RunError, RunKey, RunReply, Runner, ShimHandle};
 use crate::shim::record::{self, Ended, How, ShimPid, Started};
 
@@ -51,7 +51,7 @@ impl Runner {
             if keys.binary_search(&key).is_ok() {
                 continue;
             }
-            let cleared = kill_all(key, &group).and_then(|()| Ok(group.remove()?));
+            let cleared = kill_all(key, &group, KILL_PATIENCE).and_then(|()| Ok(group.remove()?));
             match cleared {
                 Ok(()) => tracing::warn!(%key, "removed a control group that nobody knows"),
                 Err(error) => tracing::error!(%key, %error, "control group stays"),

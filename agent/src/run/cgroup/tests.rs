@@ -125,6 +125,18 @@ fn harvest_has_the_quota_of_its_class_only() {
 }
 
 #[test]
+fn no_instance_gets_a_quota_above_the_nodes() {
+    let dir = v2_tree();
+    let mut cgroups = probe(dir.path());
+    cgroups.bound(Some(Millicores::new(700)), Some(Mebibytes::new(256))).unwrap();
+    cgroups.create(key(7), Class::Standard, &department(), &limits()).unwrap();
+    let read = |path: &str| fs::read_to_string(dir.path().join("tengyun/n1").join(path)).unwrap();
+    assert_eq!((read("cpu.max"), read("memory.max")), ("70000 100000".into(), "268435456".into()));
+    assert_eq!(read("standard/city.finance/7.1/cpu.max"), "70000 100000");
+    assert!(Cgroups::none("no").bound(None, None).is_err());
+}
+
+#[test]
 fn controllers_that_are_not_handed_down_are_not_used() {
     let dir = v2_tree();
     fs::write(dir.path().join("cgroup.controllers"), "memory\n").unwrap();
