@@ -3,6 +3,8 @@
 //! One task owns all state. It waits for nothing but the next thing to happen, so neither a slow
 //! scheduler nor a workload can hold it up.
 
+mod adopt;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,11 +26,11 @@ use crate::instances::Instances;
 use crate::ledger::{Ledger, Taken};
 use crate::link::{Incoming, Link};
 use crate::logs::Logs;
-use crate::measure::{Measure, ShimProcess};
+use crate::measure::Measure;
 use crate::reconcile::{Life, Step, reconcile};
 use crate::run::cgroup::Cgroups;
-use crate::run::{Found, FoundState, Preparation, RunError, RunKey, RunTarget};
-use crate::shim::record::{self, Ended};
+use crate::run::{Preparation, RunKey, RunTarget};
+use crate::shim::record::Ended;
 use crate::start::{Ready, StartError};
 
 /// How long the agent works without a scheduler's word on how often to report.
@@ -137,68 +139,6 @@ impl Agent {
             _hello: hello,
             leaving: false,
         }
-    }
-
-    /// Takes over what an earlier agent left, before anything is decided.
-    async fn adopt(&mut self) -> Result<(), RunError> {
-        let found = self.hands.survey().await?;
-        let wanted = self.wanted();
-        let mut newest: BTreeMap<InstanceId, Found> = BTreeMap::new();
-        for start in found {
-            let id = start.key.instance;
-            self.newest.insert(id, start.key.incarnation);
-            if let Some(overtaken) = newest.insert(id, start) {
-                self.drop_overtaken(overtaken);
-            }
-        }
-        for (id, start) in newest {
-            self.adopt_one(start, wanted.get(&id));
-        }
-        Ok(())
-    }
-
-    fn adopt_one(&mut self, found: Found, wanted: Option<&AssignedInstance>) {
-        let key = found.key;
-        let Some(assigned) = found.assigned.or_else(|| wanted.cloned()) else {
-            tracing::error!(%key, "nobody knows what this instance was; it is removed");
-            return self.hands.remove(key);
-        };
-        let target = RunTarget::of(&assigned, key.incarnation);
-        self.instances.adopt(assigned, key.incarnation, found.failures, self.clock.now());
-        let since = found.started.as_ref().filter(|s| record::is_this_boot(&s.boot));
-        let since = since.map(|s| self.clock.at(Millis::new(s.monotonic_millis)));
-        let now = self.clock.now();
-        match found.state {
-            FoundState::Alive(shim) => {
-                let group = self.cgroups.instance(key, target.class, &target.department);
-                let process = ShimProcess { pid: shim.pid, start_ticks: shim.start_ticks };
-                self.measure.begin(&target, group.as_ref(), process, since.unwrap_or(now));
-                if let Some(started) = &found.started {
-                    self.instances.started(key, started, &self.clock);
-                }
-                tracing::info!(%key, "adopted");
-                self.hands.watch(key, shim, found.started.is_some());
-            }
-            FoundState::Ended(ended) => {
-                if let Some(started) = &found.started {
-                    self.instances.started(key, started, &self.clock);
-                }
-                if let Some(since) = since {
-                    self.measure.begin_ended(key, since);
-                }
-                self.ended(key, &ended);
-            }
-        }
-    }
-
-    /// Ends and clears a start that a later one has overtaken.
-    fn drop_overtaken(&mut self, found: Found) {
-        let Some(assigned) = found.assigned else { return self.hands.remove(found.key) };
-        let target = RunTarget::of(&assigned, found.key.incarnation);
-        if let FoundState::Ended(ended) = &found.state {
-            self.measure.ended(found.key, ended, self.clock.now());
-        }
-        self.hands.clear(target);
     }
 
     async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), AgentError> {

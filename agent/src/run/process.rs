@@ -373,13 +373,13 @@ mod tests {
     fn processes_that_do_not_die_are_an_error_with_their_number() {
         // In this tree a kill is a file that nobody reads.
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("cgroup.procs"), "41\n42\n").unwrap();
-        std::fs::write(dir.path().join("cgroup.kill"), "").unwrap();
+        fs::write(dir.path().join("cgroup.procs"), "41\n42\n").unwrap();
+        fs::write(dir.path().join("cgroup.kill"), "").unwrap();
         let group = Group::from_directories(true, &[("cpu".to_owned(), dir.path().to_owned())]);
         let key = RunKey::parse("7.2").unwrap();
         let error = kill_all(key, &group, Duration::ZERO).unwrap_err();
         assert_eq!(error.to_string(), "2 processes of instance 7.2 cannot be killed");
-        assert_eq!(std::fs::read(dir.path().join("cgroup.kill")).unwrap(), b"1");
+        assert_eq!(fs::read(dir.path().join("cgroup.kill")).unwrap(), b"1");
     }
 
     #[test]

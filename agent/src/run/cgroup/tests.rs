@@ -1,8 +1,13 @@
 //! Control groups against fixture trees: the right values in the right files, and nothing elsewhere.
 
 use std::fs;
+use std::path::Path;
 
+use tengyun_model::{CgroupVersion, Class, DepartmentPath};
+
+use super::tree::{GROUP_NAME_BYTES_MAX, department_name};
 use super::*;
+use crate::run::RunKey;
 
 /// The files that a kernel makes in each group and that are written here.
 const V2_FILES: [&str; 11] = [
