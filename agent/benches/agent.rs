@@ -32,6 +32,7 @@ fn main() {
 async fn measure() {
     let mut stage = Stage::without_agent();
     stage.config.sample_interval = Millis::from_secs(1);
+    stage.config.report_interval = Some(Millis::from_secs(5));
     let mut agent = stage.agent_process();
     let mut all: Vec<AssignedInstance> = (1..=RESIDENTS).map(sleeper).collect();
     let start = Instant::now();

@@ -102,6 +102,11 @@ impl Stage {
         command.arg("--state-dir").arg(&self.config.state_dir);
         command.arg("--scheduler-socket").arg(&self.config.scheduler_socket);
         command.arg("--cgroup-name").arg(self.config.cgroup_name.as_str());
+        if let Some(interval) = self.config.report_interval {
+            command.arg("--report-interval-millis").arg(interval.get().to_string());
+        }
+        let sample = self.config.sample_interval.get().to_string();
+        command.arg("--sample-interval-millis").arg(sample);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("the agent starts")
     }
