@@ -26,6 +26,7 @@ mod watch;
 
 pub use agent::{AgentError, run};
 pub use config::{CapacityOverrides, Config, OutputLimits};
+pub use observe::machine;
 pub use start::StartError;
 
 /// The threads that an agent's runtime needs for work that blocks: one for each request for output

@@ -56,7 +56,7 @@ struct Meter {
 pub(crate) struct Meters {
     path: PathBuf,
     boot: BootId,
-    meters: BTreeMap<Key, Meter>,
+    by_start: BTreeMap<Key, Meter>,
     /// Ended starts whose last reading is acknowledged, oldest first.
     settled: VecDeque<Key>,
     saved: Millis,
@@ -73,17 +73,17 @@ impl Meters {
             // The counters of an earlier boot are gone with it; what is known is the last reading.
             meter.record.last |= meter.record.key.boot != boot;
         }
-        Ok(Self { path, boot, meters, settled, saved: Millis::ZERO, changed: false })
+        Ok(Self { path, boot, by_start: meters, settled, saved: Millis::ZERO, changed: false })
     }
 
     /// Begins to meter a start, or goes on after a restart of the agent.
     pub(crate) fn begin(&mut self, key: Key, at: At) {
-        if self.meters.contains_key(&key) || self.settled.contains(&key) {
+        if self.by_start.contains_key(&key) || self.settled.contains(&key) {
             return;
         }
         let (boot, (instance, incarnation)) = (self.boot, key);
         self.changed = true;
-        self.meters.insert(
+        self.by_start.insert(
             key,
             Meter {
                 record: MeterRecord {
@@ -102,7 +102,7 @@ impl Meters {
                 acknowledged: None,
             },
         );
-        if self.meters.len() > RECORDS_MAX {
+        if self.by_start.len() > RECORDS_MAX {
             self.give_up_oldest();
         }
     }
@@ -110,7 +110,7 @@ impl Meters {
     /// Takes in one sample.
     pub(crate) fn record(&mut self, sample: &Sample) {
         for (key, reading) in &sample.instances {
-            if let Some(meter) = self.meters.get_mut(key).filter(|m| !m.record.last) {
+            if let Some(meter) = self.by_start.get_mut(key).filter(|m| !m.record.last) {
                 meter.read(reading.cpu_nanos / 1_000_000, reading.memory, sample);
                 self.changed = true;
             }
@@ -125,7 +125,7 @@ impl Meters {
         if cpu_micros.is_some_and(|micros| micros > 0) {
             self.begin(key, at);
         }
-        let Some(meter) = self.meters.get_mut(&key) else { return };
+        let Some(meter) = self.by_start.get_mut(&key) else { return };
         let record = &mut meter.record;
         let known = CoreMillis::new(cpu_micros.unwrap_or(0) / 1000);
         if record.last && known <= record.cpu {
@@ -142,7 +142,7 @@ impl Meters {
     /// Where there are more than `limit`, those go first whose acknowledged reading is oldest, so
     /// each has its turn.
     pub(crate) fn unacknowledged(&self, limit: usize) -> Vec<MeterRecord> {
-        let mut waiting: Vec<&Meter> = self.meters.values().filter(|m| m.has_news()).collect();
+        let mut waiting: Vec<&Meter> = self.by_start.values().filter(|m| m.has_news()).collect();
         if waiting.len() > limit {
             waiting.sort_by_key(|m| (m.acknowledged.map(|a| a.to), m.record.to, m.record.key));
             waiting.truncate(limit);
@@ -159,11 +159,11 @@ impl Meters {
     pub(crate) fn acknowledge(&mut self, kept: &[MeterRecord]) {
         for mark in kept {
             let key = (mark.key.instance, mark.key.incarnation);
-            let meter = self.meters.get_mut(&key).filter(|m| m.record.key == mark.key);
+            let meter = self.by_start.get_mut(&key).filter(|m| m.record.key == mark.key);
             let Some(meter) = meter else { continue };
             meter.acknowledge(*mark);
             if meter.record.last && mark.last && !meter.has_news() {
-                self.meters.remove(&key);
+                self.by_start.remove(&key);
                 self.settled.push_back(key);
                 if self.settled.len() > SETTLED_MAX {
                     self.settled.pop_front();
@@ -179,7 +179,7 @@ impl Meters {
         if !self.changed || !(due || at_once) {
             return Ok(());
         }
-        store::save(&self.path, &self.meters, &self.settled)?;
+        store::save(&self.path, &self.by_start, &self.settled)?;
         self.changed = false;
         self.saved = now;
         Ok(())
@@ -187,7 +187,7 @@ impl Meters {
 
     /// Drops the ended record that has waited longest.
     fn give_up_oldest(&mut self) {
-        let ended = self.meters.iter().filter(|(_, meter)| meter.record.last);
+        let ended = self.by_start.iter().filter(|(_, meter)| meter.record.last);
         let Some((key, meter)) = ended.min_by_key(|(key, meter)| (meter.record.to, **key)) else {
             return;
         };
@@ -199,7 +199,7 @@ impl Meters {
             memory = %record.memory,
             "too many meters wait for an acknowledgement: the oldest is lost"
         );
-        self.meters.remove(&key);
+        self.by_start.remove(&key);
     }
 }
 

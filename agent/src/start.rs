@@ -143,10 +143,7 @@ fn probe(cgroups: &Cgroups, bounds: Bounds) -> Probe {
     Probe {
         version: cgroups.version(),
         reason: cgroups.reason().to_owned(),
-        cpu: cgroups.controls(Controller::Cpu),
-        cpu_account: cgroups.controls(Controller::Cpuacct),
-        memory: cgroups.controls(Controller::Memory),
-        pids: cgroups.controls(Controller::Pids),
+        controllers: Controller::ALL.into_iter().filter(|c| cgroups.controls(*c)).collect(),
         idle: cgroups.idle_class(),
         root: nix::unistd::geteuid().is_root(),
         bounded: bounds.is_less(),

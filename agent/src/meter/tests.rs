@@ -36,7 +36,7 @@ fn open(dir: &tempfile::TempDir) -> Meters {
 }
 
 fn record(meters: &Meters, instance: u64) -> MeterRecord {
-    meters.meters[&key(instance)].record
+    meters.by_start[&key(instance)].record
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn an_ended_start_is_forgotten_only_when_its_last_reading_is_kept() {
     meters.record(&sample(2, &[(1, 50, 1)]));
     assert_eq!(meters.unacknowledged(LIMIT), last, "an ended start is not metered");
     meters.acknowledge(&last);
-    assert!(meters.meters.is_empty());
+    assert!(meters.by_start.is_empty());
 }
 
 #[test]
@@ -229,8 +229,8 @@ fn beyond_the_bound_the_oldest_ended_record_is_given_up() {
     meters.finish(key(5), None, At::from_millis(2));
     meters.finish(key(6), None, At::from_millis(1));
     meters.begin(key(most), At::default());
-    assert_eq!(meters.meters.len(), RECORDS_MAX);
-    assert!(!meters.meters.contains_key(&key(6)) && meters.meters.contains_key(&key(5)));
+    assert_eq!(meters.by_start.len(), RECORDS_MAX);
+    assert!(!meters.by_start.contains_key(&key(6)) && meters.by_start.contains_key(&key(5)));
 }
 
 #[test]
@@ -244,14 +244,14 @@ fn what_is_written_is_read_as_it_was() {
     meters.finish(key(2), Some(8_000), At::from_millis(1_800));
     meters.acknowledge(&meters.unacknowledged(1));
     meters.finish(key(3), None, At::from_millis(4));
-    let third = meters.meters[&key(3)].record;
+    let third = meters.by_start[&key(3)].record;
     meters.acknowledge(&[third]);
     meters.save(Millis::ZERO, true).unwrap();
     let again = open(&dir);
     assert_eq!(again.settled, [key(3)]);
     assert_eq!(again.unacknowledged(LIMIT), meters.unacknowledged(LIMIT));
-    for (key, meter) in &meters.meters {
-        let read = again.meters[key];
+    for (key, meter) in &meters.by_start {
+        let read = again.by_start[key];
         assert_eq!((read.record, read.rest, read.read), (meter.record, meter.rest, meter.read));
         assert_eq!((read.memory, read.adopted), (meter.memory, true));
     }
@@ -269,12 +269,12 @@ fn a_damaged_file_is_set_aside_and_a_missing_directory_is_an_error() {
         let mut bytes = whole.clone();
         bytes[index] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert!(open(&dir).meters.is_empty(), "a flipped bit at {index} was not seen");
+        assert!(open(&dir).by_start.is_empty(), "a flipped bit at {index} was not seen");
         assert!(path.with_extension("damaged").exists());
     }
     for length in 0..whole.len() {
         std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(open(&dir).meters.is_empty(), "a file cut at {length} was taken");
+        assert!(open(&dir).by_start.is_empty(), "a file cut at {length} was taken");
     }
     std::fs::create_dir(path.with_extension("new")).unwrap();
     meters.begin(key(2), At::default());
@@ -295,12 +295,12 @@ fn records_are_written_now_and_then_unless_told_to() {
     assert!(!path.exists(), "nothing changed");
     meters.begin(key(1), At::default());
     meters.save(Millis::from_secs(100), false).unwrap();
-    assert_eq!(open(&dir).meters.len(), 1);
+    assert_eq!(open(&dir).by_start.len(), 1);
     meters.begin(key(2), At::default());
     meters.save(Millis::from_secs(104), false).unwrap();
-    assert_eq!(open(&dir).meters.len(), 1, "too soon");
+    assert_eq!(open(&dir).by_start.len(), 1, "too soon");
     meters.save(Millis::from_secs(105), false).unwrap();
-    assert_eq!(open(&dir).meters.len(), 2);
+    assert_eq!(open(&dir).by_start.len(), 2);
 }
 
 /// The journal's side, as the engine keeps it: no reading falls.
@@ -470,7 +470,7 @@ proptest! {
             let kept = journal.keep(&server.meters.unacknowledged(2));
             server.meters.acknowledge(&kept);
         }
-        prop_assert!(server.meters.meters.is_empty(), "{:?}", server.meters.meters);
+        prop_assert!(server.meters.by_start.is_empty(), "{:?}", server.meters.by_start);
         prop_assert_eq!(journal.0.values().filter(|record| !record.last).count(), 0);
         let mut billed: BTreeMap<Key, u64> = BTreeMap::new();
         for record in journal.0.values() {

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use procfs::FromBufRead as _;
+use procfs::{CpuInfo, FromBufRead as _};
 use sysinfo::Disks;
 use tengyun_model::{BootId, CgroupVersion, Disk, Inventory, MachineId, Mebibytes};
 
@@ -85,35 +85,35 @@ impl Topology {
     fn read(roots: &Roots) -> Self {
         let info = fs::File::open(roots.proc.join("cpuinfo"))
             .ok()
-            .and_then(|f| procfs::CpuInfo::from_buf_read(BufReader::new(f)).ok());
+            .and_then(|file| CpuInfo::from_buf_read(BufReader::new(file)).ok());
         let model = info.as_ref().and_then(|i| i.model_name(0)).map(clean).unwrap_or_default();
-        let listed = info.as_ref().map_or(0, procfs::CpuInfo::num_cores);
+        let listed = info.as_ref().map_or(0, CpuInfo::num_cores);
         Self::of_sys(&roots.sys, &model)
+            .or_else(|| Self::of_cpuinfo(info.as_ref()?, &model))
             .unwrap_or_else(|| Self::of_threads(model, count(listed).max(1)))
     }
 
-    /// Every online thread names its core and its socket; a core is named within its socket.
+    /// Every online thread names its socket and the threads that share its core.
     fn of_sys(sys: &Path, model: &str) -> Option<Self> {
         let cpus = sys.join("devices/system/cpu");
         let mut threads = 0_u32;
         let (mut cores, mut sockets) = (BTreeSet::new(), BTreeSet::new());
         for entry in fs::read_dir(&cpus).ok()?.flatten() {
             let name = entry.file_name();
-            let Some(cpu) = name.to_str().and_then(|n| n.strip_prefix("cpu")?.parse::<u32>().ok())
-            else {
-                continue;
-            };
+            let cpu = name.to_str().and_then(|n| n.strip_prefix("cpu")?.parse::<u32>().ok());
             let online = text(&entry.path().join("online")).is_none_or(|t| t.trim() != "0");
             let topology = entry.path().join("topology");
-            if !online || !topology.exists() {
-                continue;
-            }
-            let number = |name: &str| text(&topology.join(name))?.trim().parse::<i64>().ok();
+            let Some(cpu) = cpu.filter(|_| online && topology.exists()) else { continue };
+            let word = |name: &str| text(&topology.join(name)).map(|t| t.trim().to_owned());
             // ARM says -1 where it does not know: then all threads are in one socket.
-            let socket = number("physical_package_id").unwrap_or(0).max(0);
-            let core = number("core_id").unwrap_or_else(|| i64::from(cpu));
+            let socket = word("physical_package_id").and_then(|t| t.parse::<u32>().ok());
+            let socket = socket.unwrap_or(0);
+            // Core ids are unique in a socket, on some ARM servers only in a cluster of it; the list
+            // of a core's threads is unique on the machine.
+            let siblings = word("core_cpus_list").or_else(|| word("thread_siblings_list"));
+            let core = siblings.or_else(|| Some(format!("{socket}/{}", word("core_id")?)));
+            cores.insert(core.unwrap_or_else(|| format!("cpu{cpu}")));
             sockets.insert(socket);
-            cores.insert((socket, cluster(&topology), core));
             threads = threads.saturating_add(1);
         }
         let model = model.to_owned();
@@ -121,17 +121,23 @@ impl Topology {
         (threads > 0).then_some(Self { model, sockets, cores, threads })
     }
 
+    /// A container without `/sys` sees the lines of `/proc/cpuinfo`; x86 has the ids there, ARM not.
+    fn of_cpuinfo(info: &CpuInfo, model: &str) -> Option<Self> {
+        let (mut cores, mut sockets) = (BTreeSet::new(), BTreeSet::new());
+        for cpu in 0..info.num_cores() {
+            let socket = info.get_field(cpu, "physical id")?;
+            cores.insert((socket, info.get_field(cpu, "core id")?));
+            sockets.insert(socket);
+        }
+        let threads = count(info.num_cores());
+        let (sockets, cores) = (count(sockets.len()), count(cores.len()));
+        (threads > 0).then_some(Self { model: model.to_owned(), sockets, cores, threads })
+    }
+
     /// Without topology every thread counts as a core of one socket.
     const fn of_threads(model: String, threads: u32) -> Self {
         Self { model, sockets: 1, cores: threads, threads }
     }
-}
-
-/// Cores are numbered within a cluster on some ARM servers.
-fn cluster(topology: &Path) -> i64 {
-    let id = text(&topology.join("cluster_id")).and_then(|t| t.trim().parse().ok());
-    // Kernels name clusters on x86 too, where core ids are unique in the socket already.
-    if cfg!(target_arch = "aarch64") { id.unwrap_or(0) } else { 0 }
 }
 
 fn numa_nodes(sys: &Path) -> u32 {
@@ -151,16 +157,26 @@ fn memory(proc_root: &Path) -> Mebibytes {
 fn disks() -> Vec<Disk> {
     let mebibytes = |bytes: u64| Mebibytes::new(bytes / (1024 * 1024));
     let Ok(listed) = Disks::new_with_refreshed_list() else { return Vec::new() };
-    let mut disks: Vec<Disk> = listed
-        .iter()
-        .filter(|disk| disk.name().to_string_lossy().starts_with('/'))
-        .map(|disk| Disk {
-            device: clean(&disk.name().to_string_lossy()),
-            mount: clean(&disk.mount_point().to_string_lossy()),
-            total: mebibytes(disk.total_space()),
-            free: mebibytes(disk.available_space()),
-        })
-        .collect();
+    let real = listed.iter().filter(|disk| {
+        // A container has single files of a device mounted over its own.
+        disk.name().to_string_lossy().starts_with('/') && disk.mount_point().is_dir()
+    });
+    let found = real.map(|disk| Disk {
+        device: clean(&disk.name().to_string_lossy()),
+        mount: clean(&disk.mount_point().to_string_lossy()),
+        total: mebibytes(disk.total_space()),
+        free: mebibytes(disk.available_space()),
+    });
+    each_once(found.collect())
+}
+
+/// Names each device once, by its shortest mount: its space is there once, however often mounted.
+fn each_once(mut disks: Vec<Disk>) -> Vec<Disk> {
+    disks.sort_by(|a, b| {
+        let key = |disk: &Disk| (disk.device.clone(), disk.mount.len(), disk.mount.clone());
+        key(a).cmp(&key(b))
+    });
+    disks.dedup_by(|later, first| later.device == first.device);
     disks.sort_by(|a, b| a.mount.cmp(&b.mount));
     disks.truncate(DISKS_MAX);
     disks
@@ -220,6 +236,93 @@ mod tests {
     fn arm_without_socket_ids_is_one_socket() {
         let (_dir, roots) = machine(&[cpu(0, "-1", "0"), cpu(1, "-1", "1")].concat());
         assert_eq!(shape(&roots), (1, 2, 2, 1));
+    }
+
+    #[test]
+    fn arm_cores_that_are_numbered_in_clusters_are_told_apart() {
+        let mut files = [cpu(0, "36", "0"), cpu(1, "36", "0")].concat();
+        for (number, list) in [(0, "0\n"), (1, "1\n")] {
+            let folder = format!("sys/devices/system/cpu/cpu{number}/topology");
+            files.push((format!("{folder}/thread_siblings_list"), list));
+        }
+        let (_dir, roots) = machine(&files);
+        assert_eq!(shape(&roots), (1, 2, 2, 1));
+    }
+
+    #[test]
+    fn threads_of_one_core_are_told_by_their_list_or_by_their_ids() {
+        let mut files = [cpu(0, "0", "7"), cpu(1, "0", "7")].concat();
+        let (_dir, roots) = machine(&files);
+        assert_eq!(shape(&roots), (1, 1, 2, 1));
+        for number in 0..2 {
+            let folder = format!("sys/devices/system/cpu/cpu{number}/topology");
+            files.push((format!("{folder}/core_cpus_list"), "0-1\n"));
+        }
+        let (_dir, roots) = machine(&files);
+        assert_eq!(shape(&roots), (1, 1, 2, 1));
+    }
+
+    #[test]
+    fn a_container_without_sys_tells_threads_from_cores_where_it_can() {
+        let thread = |number: u32, socket: u32, core: u32| {
+            format!("processor\t: {number}\nphysical id\t: {socket}\ncore id\t\t: {core}\n\n")
+        };
+        let text = [thread(0, 0, 0), thread(1, 0, 0), thread(2, 1, 0), thread(3, 1, 0)].concat();
+        let (_dir, roots) = machine(&[("proc/cpuinfo".to_owned(), &text)]);
+        assert_eq!(shape(&roots), (2, 2, 4, 1));
+    }
+
+    #[test]
+    fn arm_lines_without_ids_are_cores() {
+        let text = "processor\t: 0\nBogoMIPS\t: 100.00\nCPU part\t: 0xd0c\n\n\
+                    processor\t: 1\nBogoMIPS\t: 100.00\nCPU part\t: 0xd0c\n";
+        let (_dir, roots) = machine(&[("proc/cpuinfo".to_owned(), text)]);
+        assert_eq!(shape(&roots), (1, 2, 2, 1));
+    }
+
+    #[test]
+    fn a_device_that_is_mounted_twice_counts_once() {
+        let disk = |device: &str, mount: &str| Disk {
+            device: device.to_owned(),
+            mount: mount.to_owned(),
+            total: Mebibytes::new(10),
+            free: Mebibytes::new(5),
+        };
+        let found = each_once(vec![
+            disk("/dev/b", "/srv/data"),
+            disk("/dev/a", "/var/lib/x"),
+            disk("/dev/a", "/"),
+        ]);
+        assert_eq!(found, [disk("/dev/a", "/"), disk("/dev/b", "/srv/data")]);
+    }
+
+    #[test]
+    fn an_old_kernel_has_no_pressure_and_its_memory_is_read() {
+        // The lines that every kernel since 2.6 has; newer ones have more.
+        let names = [
+            "MemFree",
+            "Buffers",
+            "Cached",
+            "SwapCached",
+            "Active",
+            "Inactive",
+            "SwapTotal",
+            "SwapFree",
+            "Dirty",
+            "Writeback",
+            "Mapped",
+            "Slab",
+            "Committed_AS",
+            "VmallocTotal",
+            "VmallocUsed",
+            "VmallocChunk",
+        ];
+        let text = names
+            .iter()
+            .fold("MemTotal: 4194304 kB\n".to_owned(), |text, name| text + name + ": 1 kB\n");
+        let (_dir, roots) = machine(&[("proc/meminfo".to_owned(), &text)]);
+        let found = inventory(&roots, CgroupVersion::V1);
+        assert_eq!((found.psi, found.memory), (false, Mebibytes::new(4096)));
     }
 
     #[test]
