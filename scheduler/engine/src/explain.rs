@@ -2,7 +2,7 @@
 //!
 //! They ask the same questions as placement and show the numbers of the answers.
 
-use tengyun_model::{At, InstanceId, NodeId, NodeName, WorkloadKey};
+use tengyun_model::{At, InstanceId, Millicores, NodeId, NodeName, WorkloadKey};
 
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish};
@@ -48,7 +48,7 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
     let nodes: Vec<NodeVerdict> =
         (0..problem.seats.len()).map(|at| verdict(&problem, at, instance, &guest)).collect();
     let waits = !placed && instance.wish == InstanceWish::Run;
-    let remedy = if waits { remedy(&nodes) } else { String::new() };
+    let remedy = if waits { remedy(&problem, &nodes) } else { String::new() };
     let summary = summary(&problem, instance, &nodes);
     Some(Explanation {
         instance: id,
@@ -123,7 +123,7 @@ const fn stop_words(reason: StopReason) -> &'static str {
 }
 
 /// Names the node that is nearest to taking the instance and what it lacks.
-fn remedy(nodes: &[NodeVerdict]) -> String {
+fn remedy(problem: &Problem<'_>, nodes: &[NodeVerdict]) -> String {
     if nodes.is_empty() {
         return "start an agent: `tengyun up`, or `tengyun-agent` on a server".to_owned();
     }
@@ -131,7 +131,10 @@ fn remedy(nodes: &[NodeVerdict]) -> String {
         .iter()
         .filter_map(|n| n.refusal.as_ref().map(|r| (distance(r), n.node, &n.name, r)))
         .min_by_key(|(distance, node, ..)| (*distance, *node));
-    nearest.map_or_else(String::new, |(_, _, name, refusal)| advice(name, refusal))
+    nearest.map_or_else(String::new, |(_, node, name, refusal)| {
+        let foreign = problem.seats[problem.seat_of(node)].foreign;
+        advice(name, refusal, foreign)
+    })
 }
 
 /// Orders refusals by how small the change is that would lift them.
@@ -150,8 +153,12 @@ fn distance(refusal: &Refusal) -> (u32, u64) {
     }
 }
 
-fn advice(name: &NodeName, refusal: &Refusal) -> String {
+fn advice(name: &NodeName, refusal: &Refusal, foreign: Millicores) -> String {
     match refusal {
+        Refusal::NoCpu { left, .. } if left.is_zero() && !foreign.is_zero() => format!(
+            "end what is not of this cloud on {name}, it uses up to {foreign}, or add a node"
+        ),
+        Refusal::NoCpu { left, .. } if left.is_zero() => "add a node".to_owned(),
         Refusal::NoCpu { left, .. } => {
             format!("lower resources.cpu to at most {left} to fit on {name}, or add a node")
         }

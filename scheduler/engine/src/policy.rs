@@ -81,7 +81,7 @@ knobs! {
     raw_replacement "replacement_timeout_seconds" "seconds" 120 5..86_400
         "a replacement that is not healthy by then is given up and the old copy stays"
     raw_requeue "requeue_seconds" "seconds" 30 1..86_400
-        "an instance that its node could not run waits so long before it is placed again"
+        "a copy whose replacement failed, or that was just moved, is not renewed for so long"
     raw_reports "reports_before_rebalance" "permille of nodes" 900 0..1000
         "nothing is rebalanced until so many nodes have reported lately"
 }
@@ -183,7 +183,7 @@ impl Policy {
         Millis::from_secs(self.raw_replacement())
     }
 
-    /// Returns how long an instance that could not run waits.
+    /// Returns how long a copy is not renewed after its replacement failed or it was moved.
     pub fn requeue_after(&self) -> Millis {
         Millis::from_secs(self.raw_requeue())
     }

@@ -161,13 +161,15 @@ fn others<'a>(
         .filter(|i| lives(i) && state.spec(i).class != Class::Harvest)
 }
 
-/// Says whether an instance may be moved now.
+/// Says whether an instance may be moved now. One of an older revision is not: it is renewed first.
 fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let policy = state.policy();
+    let workload = state.workload(instance.workload).expect("its workload outlives it");
     let rested =
         instance.moved.is_none_or(|moved| problem.now.since(moved) >= policy.move_cooldown());
     state.spec(instance).move_policy == MovePolicy::Any
+        && instance.revision == workload.revision
         && instance.status.phase == Phase::Healthy
         && problem.forecast.instance(instance.status.instance).measured
         && rested

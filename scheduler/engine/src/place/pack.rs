@@ -112,6 +112,11 @@ pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         if instance.revision == workload.revision || busy.contains(&workload.id) {
             continue;
         }
+        // One whose replacement failed is not tried again at once.
+        let pause = state.policy().requeue_after();
+        if instance.moved.is_some_and(|moved| problem.now.since(moved) < pause) {
+            continue;
+        }
         busy.insert(workload.id);
         let mut guest = problem.guest(instance, true);
         // What the old revision used says little of the new one.

@@ -1,4 +1,5 @@
 //! Tests of the engine as a whole: scenarios over time, and properties of any history.
 
 mod cloud;
+mod property;
 mod scenario;

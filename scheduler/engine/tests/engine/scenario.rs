@@ -168,6 +168,22 @@ fn ports_counters_memory_and_disk_are_hard() {
 }
 
 #[test]
+fn a_node_that_others_fill_takes_nothing_and_the_advice_names_them() {
+    let mut cloud = Cloud::of(1);
+    cloud.foreign.insert(NodeId::new(1), 959);
+    cloud.pass(cloud::REPORT);
+    cloud.apply(spec("app"));
+    cloud.settle();
+    let id = cloud.state.instances().next().unwrap().status.instance;
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    let explained = explain::explain(&cloud.state, &forecast, id, cloud.now).unwrap();
+    assert_eq!(
+        explained.remedy,
+        "end what is not of this cloud on n1, it uses up to 959 m, or add a node"
+    );
+}
+
+#[test]
 fn spread_and_anti_affinity_keep_apart() {
     let mut cloud = Cloud::of(4);
     let mut even = spec("even");

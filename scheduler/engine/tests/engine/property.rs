@@ -1,0 +1,313 @@
+//! Properties of any history: whatever happens in whatever order, nothing is promised twice, planning
+//! again moves nothing, replay gives the same state, and no input makes the engine panic.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+
+use proptest::prelude::*;
+use tengyun_engine::{Command, Effect, Entry, Outcome, State, check, explain, place, predict};
+use tengyun_model::{
+    Class, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Mebibytes, Millicores,
+    Millis, MovePolicy, NodeId, NodeUsage, Phase, PortSpec, WorkloadKey, WorkloadSpec,
+};
+
+use crate::cloud::{Cloud, REPORT, facts, spec};
+
+/// Nodes and workloads of one history: few, so that things happen to the same ones again.
+const NODES: u32 = 4;
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Plans that may follow each other at one moment. What a plan leaves to the next: room that it made,
+/// and rebalancing, which waits until nothing else is to do.
+const ROUNDS: u32 = 4;
+
+/// One thing that may happen.
+#[derive(Clone, Debug)]
+enum Happening {
+    Apply(Box<WorkloadSpec>),
+    Stop(usize),
+    Delete(usize),
+    Use(usize, u64),
+    Foreign(u32, u64),
+    Pass(u64),
+    Away(u32),
+    Back(u32),
+    End(usize, i32),
+    Lose(usize),
+    Knob(&'static str, u64),
+}
+
+fn a_name() -> impl Strategy<Value = usize> {
+    0..NAMES.len()
+}
+
+fn a_class() -> impl Strategy<Value = Class> {
+    prop_oneof![1 => Just(Class::Critical), 3 => Just(Class::Standard), 1 => Just(Class::Harvest)]
+}
+
+fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
+    let sizes = (10..900_u64, 16..2000_u64, 0..4_u32);
+    let wishes = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (a_name(), a_class(), sizes, wishes).prop_map(|(name, class, sizes, wishes)| {
+        let (cpu, memory, instances) = sizes;
+        let (port, spread, apart, stays) = wishes;
+        // A workload keeps its class for life.
+        let mut spec = spec(&format!("{}-{class}", NAMES[name]));
+        spec.class = class;
+        spec.resources.cpu = Millicores::new(cpu);
+        spec.resources.memory = Mebibytes::new(memory);
+        spec.instances = instances;
+        if port {
+            spec.ports = vec![PortSpec { name: "http".parse().unwrap(), number: 80 }];
+        }
+        spec.constraints.spread = spread.then(|| "rack".to_owned());
+        if apart {
+            spec.constraints.anti_affinity = vec![key(name + 1, class)];
+        }
+        spec.move_policy = if stays { MovePolicy::Never } else { MovePolicy::Any };
+        Box::new(spec)
+    })
+}
+
+fn key(name: usize, class: Class) -> WorkloadKey {
+    format!("city/test/app/{}-{class}", NAMES[name % NAMES.len()]).parse().unwrap()
+}
+
+fn a_happening() -> impl Strategy<Value = Happening> {
+    let node = || 1..=NODES;
+    let knob = prop_oneof![
+        (0..=1_u64).prop_map(|on| Happening::Knob("consolidate", on)),
+        (1..600_u64).prop_map(|s| Happening::Knob("history_min_seconds", s)),
+        (1..8_u64).prop_map(|n| Happening::Knob("moves_per_pass", n)),
+        (0..60_u64).prop_map(|s| Happening::Knob("consolidate_interval_seconds", s)),
+    ];
+    prop_oneof![
+        4 => a_spec().prop_map(Happening::Apply),
+        1 => (0..15_usize).prop_map(Happening::Stop),
+        1 => (0..15_usize).prop_map(Happening::Delete),
+        4 => (0..15_usize, 0..700_u64).prop_map(|(n, cpu)| Happening::Use(n, cpu)),
+        2 => (node(), 0..1200_u64).prop_map(|(n, cpu)| Happening::Foreign(n, cpu)),
+        6 => (1..120_u64).prop_map(Happening::Pass),
+        1 => node().prop_map(Happening::Away),
+        2 => node().prop_map(Happening::Back),
+        2 => (0..20_usize, 0..2_i32).prop_map(|(i, code)| Happening::End(i, code)),
+        1 => (0..20_usize).prop_map(Happening::Lose),
+        1 => knob,
+    ]
+}
+
+/// Every workload name with every class.
+fn names() -> Vec<String> {
+    let of = |class: Class| NAMES.map(|name| format!("{name}-{class}"));
+    Class::ALL.into_iter().flat_map(of).collect()
+}
+
+fn happen(cloud: &mut Cloud, happening: Happening) {
+    let names = names();
+    let key =
+        |at: usize| -> WorkloadKey { format!("city/test/app/{}", names[at]).parse().unwrap() };
+    let operation = cloud.operation();
+    let pick = |cloud: &Cloud, at: usize| {
+        let placed = cloud.state.instances().filter(|i| i.node.is_some());
+        let all: Vec<_> = placed.map(|i| (i.status.clone(), i.node.unwrap())).collect();
+        (!all.is_empty()).then(|| all[at % all.len()].clone())
+    };
+    match happening {
+        Happening::Apply(spec) => {
+            cloud.try_to(Command::ApplyWorkload { operation, spec: *spec });
+        }
+        Happening::Stop(at) => {
+            cloud.try_to(Command::StopWorkload { operation, key: key(at) });
+        }
+        Happening::Delete(at) => {
+            cloud.try_to(Command::DeleteWorkload { operation, key: key(at) });
+        }
+        Happening::Use(at, cpu) => {
+            cloud.uses.insert(names[at].clone(), cpu);
+        }
+        Happening::Foreign(node, cpu) => {
+            cloud.foreign.insert(NodeId::new(node), cpu);
+        }
+        Happening::Pass(secs) => cloud.pass(Millis::from_secs(secs)),
+        Happening::Away(node) => {
+            cloud.must(Command::DisconnectNode(NodeId::new(node)));
+        }
+        Happening::Back(node) => {
+            cloud.must(Command::ConnectNode(NodeId::new(node)));
+        }
+        Happening::End(at, code) => {
+            let Some((mut status, node)) = pick(cloud, at) else { return };
+            status.phase = if code == 0 { Phase::Succeeded } else { Phase::Failed };
+            status.exit = Some(Exit::Code(code));
+            status.incarnation = status.incarnation.next();
+            observe(cloud, node, vec![status], Vec::new());
+        }
+        Happening::Lose(at) => {
+            let Some((status, node)) = pick(cloud, at) else { return };
+            observe(cloud, node, Vec::new(), vec![status.instance]);
+        }
+        Happening::Knob(name, value) => cloud.set(&[(name, value)]),
+    }
+}
+
+fn observe(cloud: &mut Cloud, node: NodeId, instances: Vec<InstanceStatus>, gone: Vec<InstanceId>) {
+    let generation = cloud.state.node(node).unwrap().generation;
+    cloud.must(Command::ObserveInstances { node, generation, instances, gone });
+}
+
+/// Applies the durable entries of a cloud to a new state.
+fn replay(cloud: &Cloud) -> State {
+    let mut replayed = State::new();
+    for entry in cloud.entries.iter().filter(|e| e.command.is_durable()) {
+        replayed.apply(entry);
+    }
+    replayed
+}
+
+/// Any command, however senseless.
+fn any_command() -> impl Strategy<Value = Command> {
+    let node = || prop_oneof![(0..6_u32), any::<u32>()].prop_map(NodeId::new);
+    let instance = || prop_oneof![(0..12_u64), any::<u64>()].prop_map(InstanceId::new);
+    let phase = prop_oneof![
+        Just(Phase::Waiting),
+        Just(Phase::Starting),
+        Just(Phase::Healthy),
+        Just(Phase::BackingOff),
+        Just(Phase::Stopping),
+        Just(Phase::Succeeded),
+        Just(Phase::Failed),
+        Just(Phase::Stopped),
+    ];
+    let status = (instance(), any::<u32>(), phase).prop_map(|(instance, incarnation, phase)| {
+        InstanceStatus {
+            instance,
+            incarnation: Incarnation::new(incarnation),
+            phase,
+            since: tengyun_model::At::from_millis(u64::MAX),
+            pid: None,
+            exit: None,
+            message: String::new(),
+        }
+    });
+    let statuses = prop::collection::vec(status, 0..6);
+    let gone = prop::collection::vec(instance(), 0..4);
+    let amount = || prop_oneof![0..2000_u64, Just(u64::MAX)];
+    let used = (instance(), amount(), amount()).prop_map(|(instance, cpu, memory)| InstanceUsage {
+        instance,
+        cpu: Millicores::new(cpu),
+        memory: Mebibytes::new(memory),
+    });
+    let uses = prop::collection::vec(used, 0..6);
+    prop_oneof![
+        (node(), statuses, gone).prop_map(|(node, instances, gone)| Command::ObserveInstances {
+            node,
+            generation: tengyun_model::Generation::new(u64::MAX),
+            instances,
+            gone
+        }),
+        (node(), amount(), amount(), amount(), uses).prop_map(
+            |(node, at, interval, cpu, instances)| {
+                let at = tengyun_model::At::from_millis(at);
+                let (cpu, interval) = (Millicores::new(cpu), Millis::new(interval));
+                let cpu_foreign = cpu;
+                let usage =
+                    NodeUsage { at, interval, cpu, cpu_foreign, instances, ..NodeUsage::default() };
+                Command::ReportUsage { node, usage }
+            }
+        ),
+        node().prop_map(Command::ConnectNode),
+        node().prop_map(Command::DisconnectNode),
+        (0..6_u32).prop_map(|n| Command::RegisterNode(facts(n))),
+        Just(Command::BeginEpoch),
+    ]
+}
+
+proptest! {
+    /// `Cloud::settle` asserts after every step: no node over its capacity, no copy twice, no stale
+    /// move, and planning again moves nothing.
+    #[test]
+    fn any_history_keeps_every_promise_and_can_be_replayed(
+        history in prop::collection::vec(a_happening(), 1..40),
+    ) {
+        let mut cloud = Cloud::of(NODES);
+        cloud.rounds = ROUNDS;
+        for happening in history {
+            happen(&mut cloud, happening);
+            cloud.settle();
+        }
+        let image = cloud.state.image();
+        prop_assert_eq!(&replay(&cloud).image(), &image);
+        prop_assert_eq!(&State::from_image(image.clone()).unwrap().image(), &image);
+        let forecast = predict::forecast(&cloud.state, cloud.now);
+        for instance in cloud.state.instances() {
+            let id = instance.status.instance;
+            prop_assert!(explain::explain(&cloud.state, &forecast, id, cloud.now).is_some());
+        }
+    }
+
+    #[test]
+    fn the_order_of_what_is_reported_together_is_irrelevant(
+        history in prop::collection::vec(a_happening(), 1..25),
+        uses in prop::collection::vec((1..30_u64, 0..900_u64), 1..10),
+    ) {
+        let mut cloud = Cloud::of(NODES);
+        cloud.rounds = ROUNDS;
+        for happening in history {
+            happen(&mut cloud, happening);
+            cloud.settle();
+        }
+        let used = |(id, cpu): &(u64, u64)| InstanceUsage {
+            instance: InstanceId::new(*id),
+            cpu: Millicores::new(*cpu),
+            memory: Mebibytes::new(1),
+        };
+        // One sample an instance: two of one instance in one report would be a sequence.
+        let mut instances: Vec<_> = uses.iter().map(used).collect();
+        instances.sort_by_key(|u| u.instance);
+        instances.dedup_by_key(|u| u.instance);
+        let after = |instances: Vec<InstanceUsage>| {
+            let mut state = cloud.state.clone();
+            for node in 1..=NODES {
+                let node = NodeId::new(node);
+                let usage = NodeUsage {
+                    at: cloud.now, interval: REPORT, instances: instances.clone(),
+                    ..NodeUsage::default()
+                };
+                let command = Command::ReportUsage { node, usage };
+                state.apply(&Entry { at: cloud.now, command });
+            }
+            let forecast = predict::forecast(&state, cloud.now);
+            (place::plan(&state, &forecast, cloud.now), state.image())
+        };
+        let forwards = after(instances.clone());
+        instances.reverse();
+        prop_assert_eq!(forwards, after(instances));
+    }
+
+    #[test]
+    fn no_input_makes_the_engine_panic_or_promise_too_much(
+        commands in prop::collection::vec(prop_oneof![
+            any_command().prop_map(Some), Just(None)
+        ], 1..60),
+        specs in prop::collection::vec(a_spec(), 1..4),
+    ) {
+        let mut cloud = Cloud::of(3);
+        for spec in specs {
+            let operation = cloud.operation();
+            cloud.try_to(Command::ApplyWorkload { operation, spec: *spec });
+        }
+        for command in commands {
+            if let Some(command) = command {
+                cloud.try_to(command);
+            } else {
+                let plan = cloud.plan();
+                let effect = cloud.must(Command::CommitPlan(plan));
+                let sound = matches!(effect, Effect::Planned { stale: 0, .. });
+                prop_assert!(sound, "{:?}", effect);
+            }
+            prop_assert_eq!(check::check_state(&cloud.state), vec![]);
+        }
+        prop_assert_eq!(replay(&cloud).image(), cloud.state.image());
+        let refused = cloud.try_to(Command::ConnectNode(NodeId::new(u32::MAX)));
+        prop_assert!(matches!(refused, Outcome::Refused(_)));
+    }
+}
