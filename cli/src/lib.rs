@@ -1,1 +1,77 @@
-//! The tengyun command: one file a verb; the composition root of `tengyun up`.
+//! The `tengyun` command: one file a verb; the composition root of `tengyun up`.
+//!
+//! Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, manifest or policy,
+//! 3 the scheduler cannot be reached, 4 anything else.
+
+pub mod demo;
+pub mod failure;
+pub mod manifest;
+pub mod output;
+pub mod session;
+pub mod text;
+
+mod apply;
+mod describe;
+mod explain;
+mod get;
+mod logs;
+mod options;
+mod policy;
+mod status;
+mod stop;
+mod top;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use failure::Failure;
+use options::{Options, Verb};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|word| word == "shim") {
+        // The parent of one instance's process: before threads, logs and a runtime.
+        return tengyun_agent::shim::main(args);
+    }
+    let options = Options::parse();
+    match run(options) {
+        Ok(code) => code,
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            failure.code()
+        }
+    }
+}
+
+fn run(options: Options) -> Result<ExitCode, Failure> {
+    let session = options.session();
+    let done = |()| ExitCode::SUCCESS;
+    match options.verb {
+        Verb::Up(args) => up::run(&args, &options.global).map(done),
+        Verb::Demo(args) => demo::run(args, &options.global, session.format),
+        Verb::DemoPlayer(args) => demo::play(&args).map(done),
+        Verb::DemoService(args) => demo::serve(&args).map(done),
+        Verb::Schema => output::print(&format!("{:#}\n", manifest::schema())).map(done),
+        Verb::Completions { shell } => options::completions(&shell).map(done),
+        Verb::Apply(args) => wait(apply::run(&session, args)).map(done),
+        Verb::Get(args) => wait(get::run(&session, args)).map(done),
+        Verb::Describe(args) => wait(describe::run(&session, args)).map(done),
+        Verb::Explain { name } => wait(explain::run(&session, &name)).map(done),
+        Verb::Logs(args) => wait(logs::run(&session, args)).map(done),
+        Verb::Top(args) => wait(top::run(&session, args)).map(done),
+        Verb::Stop { name } => wait(stop::stop(&session, &name)).map(done),
+        Verb::Delete { name } => wait(stop::delete(&session, &name)).map(done),
+        Verb::Policy(args) => wait(policy::run(&session, args)).map(done),
+        Verb::Meters => wait(status::meters(&session)).map(done),
+        Verb::Status => wait(status::status(&session)).map(done),
+    }
+}
+
+/// Runs one command that talks to the scheduler.
+fn wait<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::internal(&error))?.block_on(command)
+}

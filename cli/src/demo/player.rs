@@ -87,7 +87,9 @@ pub fn generated(department: u32) -> Vec<u64> {
         2 => (24, 18, 22, 52),
         _ => (22, 16, 30, 32),
     };
-    (0..96_u64).map(|quarter| night + hill(quarter, opens, lasts, height) + ripple(quarter)).collect()
+    (0..96_u64)
+        .map(|quarter| night + hill(quarter, opens, lasts, height) + ripple(quarter))
+        .collect()
 }
 
 /// Reads a series: a line a point, the last column its millicores; a first line of words is a title.

@@ -21,7 +21,7 @@ pub const CONNECTIONS_MAX: usize = 64;
 pub const MESSAGE_BYTES: usize = 8;
 
 /// The CPU time of one request in the demo.
-pub const WORK: Duration = Duration::from_micros(150);
+pub const WORK: Duration = Duration::from_micros(100);
 
 /// The iterations of one calibration run, and how many runs there are: some milliseconds in all.
 const CALIBRATION: (u64, u32) = (200_000, 9);

@@ -1,0 +1,109 @@
+//! `tengyun apply`: a manifest becomes wishes.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tengyun_model::WorkloadSpec;
+use tengyun_proto::v1;
+
+use crate::failure::{Failure, refusal_text};
+use crate::manifest;
+use crate::output::{note, show};
+use crate::session::{Session, operation_id, path};
+
+/// How many workloads go in one call, so that a large file makes no message beyond the limit.
+const ITEMS_A_CALL: usize = 1;
+
+/// What `apply` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArgs {
+    /// The manifest; `-` reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Applies a manifest, all of it or, when a document is wrong, nothing.
+pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<(), Failure> {
+    let (bytes, origin, base) = read(&args.file)?;
+    let specs = manifest::parse(&bytes, &origin, &base).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Failure::Usage(lines.join("\n"))
+    })?;
+    let mut results = Vec::new();
+    for specs in specs.chunks(ITEMS_A_CALL) {
+        results.extend(apply(session, specs, args.dry_run).await?);
+    }
+    let table = || {
+        let line = |r: &v1::ApplyResult| match &r.refusal {
+            Some(refusal) => format!("{}: refused: {}\n", name(r), refusal_text(refusal)),
+            None => format!("{}: {} (revision {})\n", name(r), r.effect, r.revision),
+        };
+        results.iter().map(line).collect()
+    };
+    let json: Vec<_> = results.iter().map(json).collect();
+    show(session.format, table, &json!(json))?;
+    let refused = results.iter().filter(|r| r.refusal.is_some()).count();
+    if args.dry_run {
+        note("dry run: nothing was changed");
+    }
+    match refused {
+        0 => Ok(()),
+        count => Err(Failure::Refused(format!("{count} of {} were refused", results.len()))),
+    }
+}
+
+async fn apply(
+    session: &Session,
+    specs: &[WorkloadSpec],
+    dry_run: bool,
+) -> Result<Vec<v1::ApplyResult>, Failure> {
+    let item = |spec: &WorkloadSpec| {
+        Ok(v1::ApplyItem { operation_id: operation_id()?, spec: Some(spec.into()) })
+    };
+    let items: Vec<v1::ApplyItem> = specs.iter().map(item).collect::<Result<_, Failure>>()?;
+    let request = v1::ApplyRequest { items, dry_run };
+    let call = session.call(|mut o| {
+        let request = request.clone();
+        async move { o.apply(request).await }
+    });
+    Ok(call.await?.results)
+}
+
+fn name(result: &v1::ApplyResult) -> String {
+    path(result.key.clone().unwrap_or_default())
+}
+
+fn json(result: &v1::ApplyResult) -> serde_json::Value {
+    let refusal = result
+        .refusal
+        .as_ref()
+        .map(|r| json!({"code": r.code, "message": r.message, "remedy": r.remedy}));
+    json!({
+        "workload": name(result),
+        "effect": result.effect,
+        "revision": result.revision,
+        "refusal": refusal,
+    })
+}
+
+/// Reads a manifest, and one byte more than it may have so that a larger one is noticed.
+fn read(file: &Path) -> Result<(Vec<u8>, String, PathBuf), Failure> {
+    let is_stdin = file == Path::new("-");
+    let origin = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
+    let failed = |error: io::Error| Failure::Usage(format!("cannot read {origin}: {error}"));
+    let bound = u64::try_from(manifest::MANIFEST_BYTES_MAX + 1).expect("a mebibyte fits");
+    let mut bytes = Vec::new();
+    let read = if is_stdin {
+        io::stdin().lock().take(bound).read_to_end(&mut bytes)
+    } else {
+        fs::File::open(file).map_err(failed)?.take(bound).read_to_end(&mut bytes)
+    };
+    read.map_err(failed)?;
+    let base = file.parent().unwrap_or(Path::new("")).to_owned();
+    Ok((bytes, origin, base))
+}

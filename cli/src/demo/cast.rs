@@ -1,0 +1,120 @@
+//! The cast: the workloads of the demo, and the policy it plays under.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use tengyun_model::{
+    Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, Resources,
+    Restart, RestartMode, Stop, WorkloadSpec,
+};
+
+use crate::demo::player::{DEPARTMENTS, generated};
+use crate::output::joined;
+
+/// The critical service's key and the name of its socket in its working directory.
+pub(crate) const SERVICE: &str = "city/finance/payments/gateway";
+pub(crate) const SOCKET: &str = "gateway.sock";
+/// How long one point of a series is played: a day of 96 points in a little over three minutes.
+const STEP: Duration = Duration::from_secs(2);
+/// What a department asks for: as is usual, many times what it uses.
+const ASKED: Millicores = Millicores::new(300);
+/// The reservation of the critical service; with a department's request it just fits one node.
+const RESERVED: Millicores = Millicores::new(50);
+/// The harvest jobs, each of which would take a whole core.
+const HARVEST_JOBS: u32 = 2;
+const HARVEST_ASKED: Millicores = Millicores::new(40);
+const MEMORY: Mebibytes = Mebibytes::new(32);
+const SERIES: &str = "series.csv";
+
+/// The knobs that let three minutes stand for days; the band and all else have their defaults.
+pub(crate) const KNOBS: [(&str, u64); 4] = [
+    ("history_min_seconds", 12),
+    ("half_life_seconds", 120),
+    ("consolidate_interval_seconds", 2),
+    ("consolidate", 0),
+];
+/// The knob that starts the consolidation.
+pub(crate) const CONSOLIDATE: (&str, u64) = ("consolidate", 1);
+
+/// The critical service and one application of each department.
+pub(crate) fn city(program: &Path) -> Vec<WorkloadSpec> {
+    let service = WorkloadSpec {
+        class: Class::Critical,
+        resources: resources(RESERVED),
+        // Its clients hold connections; a real one would be moved in its window.
+        move_policy: MovePolicy::Never,
+        ..workload(SERVICE, program, &["demo-service", "--socket", SOCKET])
+    };
+    let step = STEP.as_millis().to_string();
+    let player = |(number, department): (u32, &&str)| {
+        let key = format!("city/{department}/records/player");
+        let words = ["demo-player", "--series", SERIES, "--step-millis", &step];
+        let lines = joined(generated(number).iter().map(ToString::to_string));
+        let file = FileSpec { path: SERIES.to_owned(), content: lines.into_bytes(), mode: 0o444 };
+        WorkloadSpec { files: vec![file], ..workload(&key, program, &words) }
+    };
+    (0..).zip(&DEPARTMENTS).map(player).chain([service]).collect()
+}
+
+/// Harvest jobs that are busy for as long as they are let.
+pub(crate) fn harvest(program: &Path) -> WorkloadSpec {
+    WorkloadSpec {
+        kind: Kind::Job,
+        class: Class::Harvest,
+        instances: HARVEST_JOBS,
+        resources: resources(HARVEST_ASKED),
+        ..workload("city/statistics/census/batch", program, &["demo-player", "--burn"])
+    }
+}
+
+fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
+    let program = program.to_string_lossy().into_owned();
+    let words = words.iter().map(|w| (*w).to_owned());
+    WorkloadSpec {
+        key: key.parse().expect("the demo's keys are keys"),
+        kind: Kind::Service,
+        class: Class::Standard,
+        command: [program].into_iter().chain(words).collect(),
+        files: Vec::new(),
+        env: BTreeMap::new(),
+        user: None,
+        ports: Vec::new(),
+        resources: resources(ASKED),
+        counted: BTreeMap::new(),
+        constraints: Constraints::default(),
+        instances: 1,
+        restart: Restart {
+            mode: RestartMode::Always,
+            backoff: Millis::from_secs(1),
+            backoff_max: Millis::from_secs(10),
+        },
+        stop: Stop { signal: 15, grace: Millis::from_secs(2) },
+        move_policy: MovePolicy::Any,
+        startup: Millis::new(500),
+    }
+}
+
+fn resources(cpu: Millicores) -> Resources {
+    Resources { cpu, cpu_limit: None, memory: MEMORY, disk: Mebibytes::ZERO, pids: 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use tengyun_model::Band;
+
+    use super::*;
+    use crate::demo::story::NODE_CPU;
+
+    #[test]
+    fn requests_fill_a_node_each_and_use_would_fit_on_one() {
+        let target = NODE_CPU.share(Band::DEFAULT.target);
+        let specs = city(Path::new("/bin/tengyun"));
+        let standard = specs.iter().filter(|s| s.class == Class::Standard).count();
+        assert_eq!(standard, DEPARTMENTS.len());
+        assert!(ASKED.saturating_add(RESERVED) <= target);
+        assert!(ASKED.saturating_mul(2) > target);
+        let most: u64 = (0..4).map(|d| generated(d).into_iter().max().unwrap()).sum();
+        assert!(Millicores::new(most).saturating_add(RESERVED) <= target);
+    }
+}

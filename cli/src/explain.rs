@@ -1,0 +1,70 @@
+//! `tengyun explain`: why here, why not there, and what would help.
+
+use serde_json::{Value, json};
+use tengyun_proto::v1;
+
+use crate::failure::Failure;
+use crate::output::{clean, show, table};
+use crate::session::{Session, key_of, path};
+
+/// Explains an instance by its number, or every instance of a workload.
+pub(crate) async fn run(session: &Session, name: &str) -> Result<(), Failure> {
+    let request = if let Ok(instance) = name.parse() {
+        v1::ExplainRequest { instance: Some(instance), key: None }
+    } else {
+        let workload = session.workload(name).await?;
+        v1::ExplainRequest { instance: None, key: Some(key_of(workload.spec.as_ref())) }
+    };
+    let call = session.call(|mut o| {
+        let request = request.clone();
+        async move { o.explain(request).await }
+    });
+    let response = call.await?;
+    if let Some(refusal) = response.refusal {
+        return Err(refusal.into());
+    }
+    let text = || {
+        let all: Vec<String> = response.explanations.iter().map(|e| one(session, e)).collect();
+        all.join("\n")
+    };
+    let json: Vec<Value> = response.explanations.iter().map(one_json).collect();
+    show(session.format, text, &json!(json))
+}
+
+fn one(session: &Session, explanation: &v1::Explanation) -> String {
+    let key = path(explanation.key.clone().unwrap_or_default());
+    let mut text = format!(
+        "instance {} of {}: {}\n",
+        explanation.instance,
+        clean(&key),
+        clean(&explanation.summary)
+    );
+    if !explanation.nodes.is_empty() {
+        let row = |n: &v1::ExplainedNode| {
+            let answer = if n.feasible { "yes".to_owned() } else { format!("no: {}", n.reason) };
+            vec![n.name.clone(), format!("{}.{} %", n.score / 10, n.score % 10), answer]
+        };
+        let rows: Vec<Vec<String>> = explanation.nodes.iter().map(row).collect();
+        text.push_str(&table(&session.headings(&["NODE", "FILLED", "TAKES IT"]), &rows));
+    }
+    if !explanation.remedy.is_empty() {
+        text = text + "next: " + &clean(&explanation.remedy) + "\n";
+    }
+    text
+}
+
+fn one_json(explanation: &v1::Explanation) -> Value {
+    let node = |n: &v1::ExplainedNode| {
+        json!({
+            "node": n.node, "name": n.name, "feasible": n.feasible, "reason": n.reason,
+            "filled_permille": n.score,
+        })
+    };
+    json!({
+        "instance": explanation.instance,
+        "workload": path(explanation.key.clone().unwrap_or_default()),
+        "summary": explanation.summary,
+        "nodes": explanation.nodes.iter().map(node).collect::<Vec<_>>(),
+        "remedy": explanation.remedy,
+    })
+}

@@ -1,0 +1,93 @@
+//! Failures: what a person is told when a command did not do what it was asked, and the exit code.
+
+use std::process::ExitCode;
+
+use tengyun_proto::uds::UdsError;
+use tengyun_proto::v1;
+
+/// Why a command failed. The exit code tells scripts which kind it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The scheduler said no (exit code 1).
+    #[error("{0}")]
+    Refused(String),
+    /// The command line, a manifest or a policy is wrong (exit code 2).
+    #[error("{0}")]
+    Usage(String),
+    /// The scheduler cannot be reached (exit code 3).
+    #[error(
+        "{0}\nnext: start it with `tengyun up`, or say where it is with --state-dir or --socket"
+    )]
+    Unreachable(String),
+    /// Something else failed (exit code 4).
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// Returns the exit code.
+    pub fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Internal(_) => 4,
+        })
+    }
+
+    /// Makes a failure of an error and what caused it.
+    pub fn internal(error: &dyn std::error::Error) -> Self {
+        Self::Internal(chain(error))
+    }
+}
+
+impl From<UdsError> for Failure {
+    fn from(error: UdsError) -> Self {
+        Self::Unreachable(chain(&error))
+    }
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        let message = status.message().to_owned();
+        match status.code() {
+            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
+                Self::Unreachable(format!("the scheduler does not answer: {message}"))
+            }
+            tonic::Code::InvalidArgument => Self::Usage(message),
+            tonic::Code::FailedPrecondition
+            | tonic::Code::NotFound
+            | tonic::Code::PermissionDenied
+            | tonic::Code::ResourceExhausted => Self::Refused(message),
+            _ => Self::Internal(format!("the scheduler failed: {message}")),
+        }
+    }
+}
+
+impl From<v1::Refusal> for Failure {
+    fn from(refusal: v1::Refusal) -> Self {
+        Self::Refused(refusal_text(&refusal))
+    }
+}
+
+/// Returns a refusal with what would lift it.
+pub fn refusal_text(refusal: &v1::Refusal) -> String {
+    if refusal.remedy.is_empty() {
+        return refusal.message.clone();
+    }
+    format!("{}\nnext: {}", refusal.message, refusal.remedy)
+}
+
+/// Joins an error and its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

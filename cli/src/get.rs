@@ -1,0 +1,348 @@
+//! `tengyun get`: lists of nodes, departments, workloads and instances.
+
+use serde_json::{Value, json};
+use tengyun_proto::v1;
+
+use crate::failure::Failure;
+use crate::output::{
+    age, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
+};
+use crate::session::{Session, key_of, path};
+
+/// What `get` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GetArgs {
+    /// What to list
+    #[arg(value_enum)]
+    what: What,
+    /// Only the workloads or instances of this department and those below it
+    #[arg(long, value_name = "PATH")]
+    department: Option<String>,
+    /// Ended instances too
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum What {
+    #[value(alias = "node")]
+    Nodes,
+    #[value(alias = "department")]
+    Departments,
+    #[value(alias = "workload")]
+    Workloads,
+    #[value(alias = "instance")]
+    Instances,
+}
+
+/// Lists what was asked for.
+pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<(), Failure> {
+    match args.what {
+        What::Nodes => nodes(session).await,
+        What::Departments => departments(session).await,
+        What::Workloads => workloads(session, args.department.as_deref()).await,
+        What::Instances => instances(session, args.department.as_deref(), args.all).await,
+    }
+}
+
+/// Lists the nodes.
+pub(crate) async fn list_nodes(session: &Session) -> Result<v1::ListNodesResponse, Failure> {
+    session.call(|mut o| async move { o.list_nodes(v1::ListNodesRequest {}).await }).await
+}
+
+async fn nodes(session: &Session) -> Result<(), Failure> {
+    let list = list_nodes(session).await?;
+    let json: Vec<Value> = list.nodes.iter().map(node_json).collect();
+    show(session.format, || node_table(session, &list), &json!(json))
+}
+
+/// Makes the table of nodes.
+pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> String {
+    let headings = session.headings(&[
+        "NODE",
+        "STATE",
+        "CAPACITY",
+        "USED",
+        "UTILISATION",
+        "FORECAST",
+        "FOREIGN",
+        "MEMORY",
+        "INSTANCES",
+        "BINDING",
+    ]);
+    let row = |node: &v1::NodeView| {
+        let facts = node.facts.clone().unwrap_or_default();
+        let capacity = facts.capacity.clone().unwrap_or_default();
+        let usage = node.usage.clone().unwrap_or_default();
+        vec![
+            facts.name,
+            if node.connected { "connected" } else { "away" }.to_owned(),
+            cores(capacity.cpu_millicores),
+            cores(usage.cpu_millicores),
+            percent(usage.cpu_millicores, capacity.cpu_millicores),
+            cores(node.forecast_cpu_millicores),
+            cores(usage.cpu_foreign_millicores),
+            format!("{} of {}", memory(usage.memory_mib), memory(capacity.memory_mib)),
+            node.instances.to_string(),
+            node.binding.clone(),
+        ]
+    };
+    table(&headings, &list.nodes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Makes the JSON of a node.
+pub(crate) fn node_json(node: &v1::NodeView) -> Value {
+    let facts = node.facts.clone().unwrap_or_default();
+    let capacity = facts.capacity.clone().unwrap_or_default();
+    let usage = node.usage.clone().unwrap_or_default();
+    let inventory = facts.inventory.clone().unwrap_or_default();
+    let held = |e: &v1::Enforcement| {
+        json!({
+            "control": e.control().as_str_name(), "level": e.level().as_str_name(), "reason": e.reason,
+        })
+    };
+    json!({
+        "node": node.node,
+        "name": facts.name,
+        "labels": facts.labels,
+        "connected": node.connected,
+        "seen_millis": node.seen_millis,
+        "generation": node.generation,
+        "applied_generation": node.applied_generation,
+        "capacity_cpu_millicores": capacity.cpu_millicores,
+        "capacity_memory_mib": capacity.memory_mib,
+        "capacity_disk_mib": capacity.disk_mib,
+        "capacity_pids": capacity.pids,
+        "used_cpu_millicores": usage.cpu_millicores,
+        "foreign_cpu_millicores": usage.cpu_foreign_millicores,
+        "used_memory_mib": usage.memory_mib,
+        "harvest_allowance_millicores": usage.harvest_allowance_millicores,
+        "pressure_cpu_permille": usage.pressure_cpu_permille,
+        "forecast_cpu_millicores": node.forecast_cpu_millicores,
+        "reserved_cpu_millicores": node.reserved_cpu_millicores,
+        "reserved_memory_mib": node.reserved_memory_mib,
+        "instances": node.instances,
+        "binding": node.binding,
+        "kernel": inventory.kernel,
+        "architecture": inventory.architecture,
+        "cpu_model": inventory.cpu_model,
+        "sockets": inventory.sockets,
+        "cores": inventory.cores,
+        "threads": inventory.threads,
+        "numa_nodes": inventory.numa_nodes,
+        "memory_mib": inventory.memory_mib,
+        "cgroup": inventory.cgroup().as_str_name(),
+        "psi": inventory.psi,
+        "root": inventory.root,
+        "enforcement": facts.enforcement.iter().map(held).collect::<Vec<_>>(),
+    })
+}
+
+async fn departments(session: &Session) -> Result<(), Failure> {
+    let request = v1::ListDepartmentsRequest {};
+    let list = session.call(|mut o| async move { o.list_departments(request).await }).await?;
+    let rows = || {
+        let headings = session.headings(&[
+            "DEPARTMENT",
+            "WORKLOADS",
+            "INSTANCES",
+            "REQUESTED",
+            "USED",
+            "MEMORY",
+            "METERED CPU",
+            "METERED MEMORY",
+        ]);
+        let row = |d: &v1::DepartmentView| {
+            vec![
+                d.department.clone(),
+                d.workloads.to_string(),
+                d.instances.to_string(),
+                cores(d.cpu_requested_millicores),
+                cores(d.cpu_used_millicores),
+                memory(d.memory_used_mib),
+                core_hours(d.metered_core_millis),
+                gibibyte_hours(d.metered_mib_seconds),
+            ]
+        };
+        table(&headings, &list.departments.iter().map(row).collect::<Vec<_>>())
+    };
+    let json = |d: &v1::DepartmentView| {
+        json!({
+            "department": d.department,
+            "workloads": d.workloads,
+            "instances": d.instances,
+            "requested_cpu_millicores": d.cpu_requested_millicores,
+            "used_cpu_millicores": d.cpu_used_millicores,
+            "used_memory_mib": d.memory_used_mib,
+            "metered_core_millis": d.metered_core_millis,
+            "metered_mib_seconds": d.metered_mib_seconds,
+        })
+    };
+    let json: Vec<Value> = list.departments.iter().map(json).collect();
+    show(session.format, rows, &json!(json))
+}
+
+async fn workloads(session: &Session, department: Option<&str>) -> Result<(), Failure> {
+    let mut list = session.workloads().await?;
+    list.retain(|w| within(&key_of(w.spec.as_ref()).department, department));
+    let now = now_millis();
+    let rows = || {
+        let headings = session.headings(&[
+            "WORKLOAD", "KIND", "CLASS", "WISH", "WAITING", "RUNNING", "HEALTHY", "ENDED",
+            "FAILED", "CPU", "MEMORY", "AGE",
+        ]);
+        let row = |w: &v1::WorkloadView| {
+            let spec = w.spec.clone().unwrap_or_default();
+            vec![
+                path(key_of(w.spec.as_ref())),
+                word(spec.kind().as_str_name(), "KIND_"),
+                word(spec.class().as_str_name(), "CLASS_"),
+                w.wish.clone(),
+                w.waiting.to_string(),
+                w.running.to_string(),
+                w.healthy.to_string(),
+                w.succeeded.to_string(),
+                w.failed.to_string(),
+                cores(w.cpu_used_millicores),
+                memory(w.memory_used_mib),
+                age(now, w.applied_millis),
+            ]
+        };
+        table(&headings, &list.iter().map(row).collect::<Vec<_>>())
+    };
+    let json: Vec<Value> = list.iter().map(workload_json).collect();
+    show(session.format, rows, &json!(json))
+}
+
+/// Makes the JSON of a workload.
+pub(crate) fn workload_json(w: &v1::WorkloadView) -> Value {
+    let spec = w.spec.clone().unwrap_or_default();
+    json!({
+        "workload": path(key_of(w.spec.as_ref())),
+        "id": w.workload,
+        "kind": word(spec.kind().as_str_name(), "KIND_"),
+        "class": word(spec.class().as_str_name(), "CLASS_"),
+        "revision": w.revision,
+        "wish": w.wish,
+        "instances": spec.instances,
+        "waiting": w.waiting,
+        "running": w.running,
+        "healthy": w.healthy,
+        "succeeded": w.succeeded,
+        "failed": w.failed,
+        "used_cpu_millicores": w.cpu_used_millicores,
+        "used_memory_mib": w.memory_used_mib,
+        "applied_millis": w.applied_millis,
+    })
+}
+
+async fn instances(session: &Session, department: Option<&str>, all: bool) -> Result<(), Failure> {
+    let mut list = session.instances(None).await?;
+    let of = |i: &v1::InstanceView| i.key.clone().unwrap_or_default().department;
+    list.instances.retain(|i| within(&of(i), department) && (all || !has_ended(i)));
+    let json: Vec<Value> = list.instances.iter().map(instance_json).collect();
+    show(session.format, || instance_table(session, &list), &json!(json))
+}
+
+fn has_ended(view: &v1::InstanceView) -> bool {
+    let phase = view.status.as_ref().map(v1::InstanceStatus::phase);
+    matches!(phase, Some(v1::Phase::Succeeded | v1::Phase::Failed | v1::Phase::Stopped))
+}
+
+/// Makes the table of instances.
+pub(crate) fn instance_table(session: &Session, list: &v1::ListInstancesResponse) -> String {
+    let headings = session.headings(&[
+        "INSTANCE", "WORKLOAD", "NODE", "PHASE", "RESTARTS", "CPU", "FORECAST", "MEMORY", "EXIT",
+        "AGE",
+    ]);
+    let row = |i: &v1::InstanceView| {
+        let status = i.status.clone().unwrap_or_default();
+        vec![
+            i.instance.to_string(),
+            path(i.key.clone().unwrap_or_default()),
+            if i.node.is_some() { i.node_name.clone() } else { "-".to_owned() },
+            phase(i),
+            status.incarnation.saturating_sub(1).to_string(),
+            cores(i.cpu_used_millicores),
+            cores(i.forecast_cpu_millicores),
+            memory(i.memory_used_mib),
+            exit(status.exit.as_ref()),
+            age(list.at_millis, status.since_millis),
+        ]
+    };
+    table(&headings, &list.instances.iter().map(row).collect::<Vec<_>>())
+}
+
+fn phase(view: &v1::InstanceView) -> String {
+    let status = view.status.clone().unwrap_or_default();
+    let phase = word(status.phase().as_str_name(), "PHASE_").replace('_', " ");
+    if view.wanted { phase } else { format!("{phase} (stops)") }
+}
+
+/// Shows how a process ended.
+pub(crate) fn exit(exit: Option<&v1::Exit>) -> String {
+    use v1::exit::How;
+    match exit.and_then(|e| e.how.as_ref()) {
+        Some(How::Code(code)) => format!("code {code}"),
+        Some(How::Signal(signal)) => format!("signal {signal}"),
+        Some(How::OutOfMemory(_)) => "out of memory".to_owned(),
+        Some(How::NotStarted(_)) => "not started".to_owned(),
+        Some(How::Unknown(_)) => "unknown".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+/// Makes the JSON of an instance.
+pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
+    let status = i.status.clone().unwrap_or_default();
+    json!({
+        "instance": i.instance,
+        "workload": path(i.key.clone().unwrap_or_default()),
+        "ordinal": i.ordinal,
+        "revision": i.revision,
+        "node": i.node,
+        "node_name": i.node_name,
+        "phase": word(status.phase().as_str_name(), "PHASE_"),
+        "wanted": i.wanted,
+        "incarnation": status.incarnation,
+        "pid": status.pid,
+        "exit": exit(status.exit.as_ref()),
+        "message": status.message,
+        "since_millis": status.since_millis,
+        "replaces": i.replaces,
+        "used_cpu_millicores": i.cpu_used_millicores,
+        "used_memory_mib": i.memory_used_mib,
+        "forecast_cpu_millicores": i.forecast_cpu_millicores,
+        "reason": i.reason,
+    })
+}
+
+/// Says whether a department is the one asked for or below it.
+fn within(department: &str, wanted: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| {
+        department.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+/// Makes a word of the name of a wire value.
+pub(crate) fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_department_holds_itself_and_what_is_below() {
+        assert!(within("city/finance", None));
+        assert!(within("city/finance/treasury", Some("city/finance")));
+        assert!(within("city/finance", Some("city/finance")));
+        assert!(!within("city/finances", Some("city/finance")));
+    }
+
+    #[test]
+    fn wire_values_read_as_words() {
+        assert_eq!(word("PHASE_BACKING_OFF", "PHASE_"), "backing_off");
+    }
+}

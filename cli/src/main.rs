@@ -1,0 +1,7 @@
+//! The `tengyun` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tengyun::main()
+}

@@ -1,0 +1,85 @@
+//! Files: contents written in the manifest or read from beside it, bounded in number and size.
+
+use std::collections::BTreeSet;
+use std::fs::File as OpenFile;
+use std::io::{Error, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use tengyun_model::FileSpec;
+use tengyun_model::workload::SPEC_BYTES_MAX;
+
+use super::decode::Place;
+use super::document::File;
+use super::fault::{Faults, shown};
+
+/// Makes the files of a specification.
+pub(super) fn files(
+    files: &[File],
+    place: &Place<'_>,
+    base: &Path,
+    faults: &mut Faults,
+) -> Vec<FileSpec> {
+    check_paths(files, place, faults);
+    let mut made = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let at = index.to_string();
+        let content = match (&file.content, &file.source) {
+            (Some(content), None) => Some(content.0.clone().into_bytes()),
+            (None, Some(source)) => {
+                let read = read(&base.join(&source.0));
+                read.map_err(|message| {
+                    let message =
+                        format!("cannot read {} beside the manifest: {message}", shown(&source.0));
+                    place.fault_at(&["files", &at, "source"], message, faults);
+                })
+                .ok()
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                place.fault_at(&["files", &at], "must have either content or source", faults);
+                None
+            }
+        };
+        let spec = |content| FileSpec { path: file.path.0.clone(), content, mode: file.mode.0 };
+        made.extend(content.map(spec));
+    }
+    made
+}
+
+/// Refuses paths that stand for a file twice, or for a file and a directory.
+fn check_paths(files: &[File], place: &Place<'_>, faults: &mut Faults) {
+    let paths: BTreeSet<&str> = files.iter().map(|file| file.path.0.as_str()).collect();
+    let mut seen = BTreeSet::new();
+    for (index, file) in files.iter().enumerate() {
+        let path = file.path.0.as_str();
+        let mut parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
+        let message = if !seen.insert(path) {
+            format!("{} is given twice: remove one", shown(path))
+        } else if let Some(parent) = parents.find(|parent| paths.contains(parent)) {
+            format!("{} is a file already: it cannot be a directory too", shown(parent))
+        } else {
+            continue;
+        };
+        place.fault_at(&["files", &index.to_string(), "path"], message, faults);
+    }
+}
+
+/// Reads a regular file; a pipe or device would never end.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let said = |error: Error| match error.kind() {
+        ErrorKind::NotFound => "it is not there".to_owned(),
+        _ => error.to_string(),
+    };
+    let mut options = OpenFile::options();
+    let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map_err(said)?;
+    if !file.metadata().map_err(said)?.is_file() {
+        return Err("it is not a plain file".to_owned());
+    }
+    let bound = u64::try_from(SPEC_BYTES_MAX).expect("half a mebibyte fits");
+    let mut bytes = Vec::new();
+    file.take(bound + 1).read_to_end(&mut bytes).map_err(said)?;
+    if bytes.len() > SPEC_BYTES_MAX {
+        return Err(format!("it is larger than {SPEC_BYTES_MAX} bytes: fetch it another way"));
+    }
+    Ok(bytes)
+}

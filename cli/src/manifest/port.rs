@@ -1,0 +1,103 @@
+//! Ports: a number, a named number, or `auto`, which comes later.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use tengyun_model::{Name, PortSpec};
+
+use super::amount::whole;
+use super::decode::{Decode, NOT_YET_KEY, Place};
+use super::fault::Faults;
+use super::leaf::{NameText, text};
+
+const EXPECTED: &str =
+    "a number from 1 to 65535, or a map of name and number such as {name: http, number: 8080}";
+
+section! {
+    /// A port with a name.
+    NamedPort {
+        /// What it is called; the instance finds its number in `PORT_NAME`.
+        name: NameText;
+        /// Its number on the node.
+        number: PortNumber;
+    }
+}
+
+/// The number of a port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortNumber(u16);
+
+/// One port of the list.
+#[derive(Debug)]
+pub(super) struct Port(pub(super) PortSpec);
+
+impl Decode for PortNumber {
+    fn decode(place: &Place<'_>, faults: &mut Faults) -> Option<Self> {
+        let scalar = place.scalar();
+        if scalar.and_then(text) == Some("auto") {
+            let message = "auto is not supported yet: write a number from 1 to 65535";
+            place.fault(message, faults);
+            return None;
+        }
+        let number = scalar.and_then(whole).and_then(|number| u16::try_from(number).ok());
+        let number = number.filter(|number| *number != 0);
+        if number.is_none() {
+            place.refuse(EXPECTED, faults);
+        }
+        number.map(Self)
+    }
+}
+
+impl Decode for Port {
+    fn decode(place: &Place<'_>, faults: &mut Faults) -> Option<Self> {
+        if place.is_map() {
+            let port = NamedPort::decode(place, faults)?;
+            return Some(Self(PortSpec { name: port.name.0, number: port.number.0 }));
+        }
+        let PortNumber(number) = PortNumber::decode(place, faults)?;
+        let name = Name::new(number.to_string()).expect("digits are a name");
+        Some(Self(PortSpec { name, number }))
+    }
+}
+
+impl JsonSchema for PortNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PortNumber".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({
+            "title": "number or auto",
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"const": "auto"},
+            ],
+        });
+        schema.insert(NOT_YET_KEY.to_owned(), vec!["auto"].into());
+        schema
+    }
+}
+
+impl JsonSchema for Port {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "port",
+            "anyOf": [
+                generator.subschema_for::<PortNumber>(),
+                generator.subschema_for::<NamedPort>(),
+            ],
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! Specifications: a typed document becomes what the scheduler is asked to run.
+//!
+//! Here stands what no single field can say of itself: rules between fields, defaults by kind,
+//! sizes of the whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use tengyun_model::workload::{COMMAND_WORDS_MAX, SPEC_BYTES_MAX};
+use tengyun_model::{
+    Constraints, Kind, MovePolicy, Name, PortSpec, Resources, Restart, RestartMode, Stop,
+    WorkloadKey, WorkloadSpec,
+};
+
+use super::decode::Place;
+use super::document::{ConstraintFields, Document, ResourceFields, RestartFields};
+use super::extra::OnLost;
+use super::fault::Faults;
+use super::files;
+use super::leaf::Reference;
+
+/// How the names of variables end that hold secrets.
+const SECRET_WORDS: [&str; 9] = [
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "SECRET",
+    "TOKEN",
+    "PRIVATE_KEY",
+    "API_KEY",
+    "ACCESS_KEY",
+    "CREDENTIALS",
+];
+/// How a private key in its usual form begins.
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+const CLEAR_SECRET: &str = "must not hold a secret, which the journal would keep in clear: \
+let the program read it from a file on the server, and give the path of that file";
+
+/// Makes the specification of a document; it counts only when no fault was added.
+pub(super) fn spec(
+    document: Document,
+    place: &Place<'_>,
+    base: &Path,
+    faults: &mut Faults,
+) -> WorkloadSpec {
+    let key = document.key();
+    let kind = document.kind.0;
+    // To wait is what an instance does; no other word is supported.
+    let OnLost(_wait) = document.on_lost;
+    let words = document.command.into_iter().map(|word| word.0).collect();
+    let env = document.env.into_iter().map(|(name, value)| (name.0, value.0)).collect();
+    let spec = WorkloadSpec {
+        kind,
+        class: document.class.0,
+        command: words,
+        files: files::files(&document.files, place, base, faults),
+        env,
+        user: document.user.map(|user| user.0),
+        ports: document.ports.into_iter().map(|port| port.0).collect(),
+        resources: resources(&document.resources),
+        counted: document.counted.into_iter().map(|(name, n)| (name.0, n.0)).collect(),
+        constraints: constraints(document.constraints, &key, place, faults),
+        instances: document.instances.0,
+        restart: restart(&document.restart, kind),
+        stop: Stop { signal: document.stop.signal.0, grace: document.stop.grace_s.0 },
+        move_policy: document.r#move.map_or_else(|| default_move(kind), |word| word.0),
+        startup: document.startup_s.0,
+        key,
+    };
+    check(&spec, place, faults);
+    spec
+}
+
+fn resources(fields: &ResourceFields) -> Resources {
+    Resources {
+        cpu: fields.cpu.0,
+        cpu_limit: fields.cpu_limit.as_ref().map(|limit| limit.0),
+        memory: fields.memory.0,
+        disk: fields.disk.0,
+        pids: fields.pids.0,
+    }
+}
+
+fn restart(fields: &RestartFields, kind: Kind) -> Restart {
+    Restart {
+        mode: fields.mode.map_or_else(|| default_restart(kind), |word| word.0),
+        backoff: fields.backoff_s.0,
+        backoff_max: fields.backoff_max_s.0,
+    }
+}
+
+/// A job that ended well has done its work.
+const fn default_restart(kind: Kind) -> RestartMode {
+    match kind {
+        Kind::Service | Kind::PerNode => RestartMode::Always,
+        Kind::Job | Kind::Cron => RestartMode::OnFailure,
+    }
+}
+
+/// Moving a job begins its work again.
+const fn default_move(kind: Kind) -> MovePolicy {
+    match kind {
+        Kind::Service | Kind::PerNode => MovePolicy::Any,
+        Kind::Job | Kind::Cron => MovePolicy::Never,
+    }
+}
+
+fn constraints(
+    fields: ConstraintFields,
+    key: &WorkloadKey,
+    place: &Place<'_>,
+    faults: &mut Faults,
+) -> Constraints {
+    let mut anti_affinity: Vec<WorkloadKey> = Vec::new();
+    for (index, reference) in fields.anti_affinity.iter().enumerate() {
+        let other = resolve(reference, key);
+        if anti_affinity.contains(&other) {
+            let steps = ["constraints", "anti_affinity", &index.to_string()];
+            place.fault_at(&steps, format!("{other} is given twice: remove one"), faults);
+            continue;
+        }
+        anti_affinity.push(other);
+    }
+    Constraints {
+        labels: fields.labels.into_iter().map(|(name, value)| (name.0, value.0)).collect(),
+        spread: fields.spread.map(|label| label.0),
+        anti_affinity,
+    }
+}
+
+/// Completes a reference by the application and department of the workload that makes it.
+fn resolve(Reference(names): &Reference, from: &WorkloadKey) -> WorkloadKey {
+    let joined = names.iter().map(Name::as_str).collect::<Vec<_>>().join("/");
+    let full = match names.len() {
+        1 => format!("{}/{}/{joined}", from.department, from.application),
+        2 => format!("{}/{joined}", from.department),
+        _ => joined,
+    };
+    full.parse().expect("checked names joined by slashes, of at most the depth of a key")
+}
+
+fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
+    check_command(&spec.command, place, faults);
+    check_env(spec, place, faults);
+    check_keys_in_files(spec, place, faults);
+    check_resources(&spec.resources, place, faults);
+    check_ports(&spec.ports, place, faults);
+    if spec.restart.backoff_max < spec.restart.backoff {
+        let message = "must be at least restart.backoff_s";
+        place.fault_at(&["restart", "backoff_max_s"], message, faults);
+    }
+    check_size(spec, place, faults);
+}
+
+fn check_command(words: &[String], place: &Place<'_>, faults: &mut Faults) {
+    if words.first().is_none_or(String::is_empty) {
+        place.fault_at(&["command"], "must begin with a program, such as [/bin/sleep, 60]", faults);
+    }
+    if words.len() > COMMAND_WORDS_MAX {
+        let message = format!("has {} words: write at most {COMMAND_WORDS_MAX}", words.len());
+        place.fault_at(&["command"], message, faults);
+    }
+    let nul = words.iter().position(|word| word.contains('\0'));
+    if let Some(index) = nul {
+        place.fault_at(&["command", &index.to_string()], NUL, faults);
+    }
+}
+
+const NUL: &str = "must not hold a NUL character";
+
+fn check_env(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
+    let port_name = |port: &PortSpec| {
+        format!("PORT_{}", port.name.as_str().to_ascii_uppercase().replace('-', "_"))
+    };
+    let ports: BTreeSet<String> = spec.ports.iter().map(port_name).collect();
+    for (name, value) in &spec.env {
+        let message = if value.contains('\0') {
+            NUL
+        } else if ports.contains(name) {
+            "is what the agent says of the port: choose another name"
+        } else if !value.is_empty() && is_secret_name(name) || value.contains(PRIVATE_KEY) {
+            CLEAR_SECRET
+        } else {
+            continue;
+        };
+        place.fault_at(&["env", name], message, faults);
+    }
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_WORDS.iter().any(|word| name.ends_with(word))
+}
+
+/// A private key in a file would stay in the journal.
+fn check_keys_in_files(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
+    let needle = PRIVATE_KEY.as_bytes();
+    for (index, file) in spec.files.iter().enumerate() {
+        if file.content.windows(needle.len()).any(|window| window == needle) {
+            place.fault_at(&["files", &index.to_string()], CLEAR_SECRET, faults);
+        }
+    }
+}
+
+fn check_resources(resources: &Resources, place: &Place<'_>, faults: &mut Faults) {
+    if resources.memory.is_zero() {
+        place.fault_at(&["resources", "memory"], "must be at least 1Mi", faults);
+    }
+    if resources.cpu_limit.is_some_and(|limit| limit < resources.cpu) {
+        let message = format!("must be at least resources.cpu, which is {}m", resources.cpu.get());
+        place.fault_at(&["resources", "cpu_limit"], message, faults);
+    }
+}
+
+fn check_ports(ports: &[PortSpec], place: &Place<'_>, faults: &mut Faults) {
+    let mut numbers = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    for (index, port) in ports.iter().enumerate() {
+        let first = numbers.insert(port.number, index).or(names.insert(&port.name, index));
+        if let Some(first) = first {
+            let message =
+                format!("has the number or name of ports[{first}]: each must be different");
+            place.fault_at(&["ports", &index.to_string()], message, faults);
+        }
+    }
+}
+
+fn check_size(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
+    let words: usize = spec.command.iter().map(String::len).sum();
+    let env: usize = spec.env.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let files: usize = spec.files.iter().map(|f| f.path.len() + f.content.len()).sum();
+    let bytes = words + env + files;
+    if bytes > SPEC_BYTES_MAX {
+        let message = format!(
+            "command, env and files have {bytes} bytes together: at most {SPEC_BYTES_MAX} are \
+             allowed"
+        );
+        place.fault(message, faults);
+    }
+}

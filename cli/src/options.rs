@@ -1,0 +1,170 @@
+//! The command line: every verb and option, and where the scheduler is by default.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::output::Format;
+use crate::session::Session;
+use crate::text::Language;
+use crate::{apply, demo, describe, get, logs, policy, top, up};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
+manifest or policy, 3 the scheduler cannot be reached, 4 anything else.";
+
+/// tengyun (腾云): one government cloud from a city's idle servers.
+#[derive(Debug, Parser)]
+#[command(name = "tengyun", version, after_help = EXIT_CODES)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Directory that holds the state [default: /var/lib/tengyun as root, else
+    /// ~/.local/state/tengyun]
+    #[arg(long, global = true, env = "TENGYUN_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Socket of the scheduler [default: scheduler/scheduler.sock in the state directory]
+    #[arg(long, global = true, env = "TENGYUN_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How results are shown
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a scheduler and one or more agents for this machine, until Ctrl-C
+    Up(up::UpArgs),
+    /// Apply the workloads of a manifest
+    Apply(apply::ApplyArgs),
+    /// List nodes, departments, workloads or instances
+    Get(get::GetArgs),
+    /// Show everything about one node, workload or instance
+    Describe(describe::DescribeArgs),
+    /// Say why a workload or instance is where it is, why not elsewhere, and what would help
+    Explain {
+        /// A workload's name or an instance's number
+        name: String,
+    },
+    /// Show what an instance wrote
+    Logs(logs::LogsArgs),
+    /// Show use as it is now
+    Top(top::TopArgs),
+    /// Stop every instance of a workload and keep the workload
+    Stop {
+        /// The workload
+        name: String,
+    },
+    /// Stop every instance of a workload and forget it
+    Delete {
+        /// The workload
+        name: String,
+    },
+    /// Show or set the policy
+    Policy(policy::PolicyArgs),
+    /// Show the journaled meters
+    Meters,
+    /// Show the state of the scheduler
+    Status,
+    /// Print the JSON Schema of manifests
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: String,
+    },
+    /// Tell the city's story in about three minutes, with real processes and real limits (root)
+    Demo(demo::DemoArgs),
+    #[command(hide = true)]
+    DemoPlayer(demo::PlayerArgs),
+    #[command(hide = true)]
+    DemoService(demo::ServiceArgs),
+}
+
+impl Options {
+    pub(crate) fn session(&self) -> Session {
+        Session {
+            socket: self.global.socket(),
+            format: self.global.output,
+            language: Language::of_locale(),
+        }
+    }
+}
+
+impl Global {
+    /// Returns the directory that holds the state.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| {
+            let home = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+            let root = nix::unistd::Uid::effective().is_root();
+            default_state_dir(
+                root,
+                home("XDG_STATE_HOME").as_deref().map(Path::new),
+                home("HOME").as_deref().map(Path::new),
+            )
+        })
+    }
+
+    /// Returns the socket of the scheduler.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let default = || self.state_dir().join("scheduler/scheduler.sock");
+        self.socket.clone().unwrap_or_else(default)
+    }
+}
+
+fn default_state_dir(root: bool, state_home: Option<&Path>, home: Option<&Path>) -> PathBuf {
+    match (root, state_home, home) {
+        (true, ..) => PathBuf::from("/var/lib/tengyun"),
+        (false, Some(state), _) => state.join("tengyun"),
+        (false, None, Some(home)) => home.join(".local/state/tengyun"),
+        (false, None, None) => {
+            std::env::temp_dir().join(format!("tengyun-{}", nix::unistd::Uid::effective()))
+        }
+    }
+}
+
+/// Prints the names that a shell can complete: verbs and their long options.
+pub(crate) fn completions(shell: &str) -> Result<(), Failure> {
+    let command = Options::command();
+    let verbs = command.get_subcommands().filter(|c| !c.is_hide_set()).map(clap::Command::get_name);
+    let words = verbs.collect::<Vec<_>>().join(" ");
+    match shell {
+        "bash" => crate::output::print(&format!("complete -o default -W '{words}' tengyun\n")),
+        "fish" => crate::output::print(&format!(
+            "complete -c tengyun -n __fish_use_subcommand -a '{words}'\n"
+        )),
+        "zsh" => crate::output::print(&format!(
+            "#compdef tengyun\n_arguments '1: :({words})' '*: :_files'\n"
+        )),
+        other => Err(Failure::Usage(format!("no completions for {other}: bash, fish or zsh"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn the_state_is_where_its_user_may_write() {
+        let path = |text| Some(Path::new(text));
+        assert_eq!(default_state_dir(true, None, path("/root")), Path::new("/var/lib/tengyun"));
+        assert_eq!(default_state_dir(false, path("/s"), path("/h")), Path::new("/s/tengyun"));
+        assert_eq!(
+            default_state_dir(false, None, path("/h")),
+            Path::new("/h/.local/state/tengyun")
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! A session: the connection to the scheduler, and what names mean there.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tengyun_model::{OperationId, WorkloadKey};
+use tengyun_proto::v1::operator_service_client::OperatorServiceClient;
+use tengyun_proto::{limits, uds, v1};
+use tonic::transport::Channel;
+
+use crate::failure::Failure;
+use crate::output::Format;
+use crate::text::{Language, heading};
+
+/// How often a call that may have been lost is made again.
+const ATTEMPTS_MAX: u32 = 5;
+/// The pause before the second attempt; it doubles.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The client of the operator API.
+pub type Operator = OperatorServiceClient<Channel>;
+
+/// What every command knows.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Where the scheduler answers.
+    pub socket: PathBuf,
+    /// How results are shown.
+    pub format: Format,
+    /// What language headings are in.
+    pub language: Language,
+}
+
+impl Session {
+    /// Connects to the scheduler.
+    pub async fn operator(&self) -> Result<Operator, Failure> {
+        Ok(limits::operator_client(uds::connect(&self.socket).await?))
+    }
+
+    /// Makes a call that is safe to repeat until it is answered.
+    pub async fn call<T, F>(&self, call: impl Fn(Operator) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let mut pause = PAUSE;
+        let mut attempt = 1;
+        loop {
+            // A scheduler that is not there at first is not waited for; one that was lost is.
+            let failure = match self.operator().await {
+                Ok(operator) => match call(operator).await {
+                    Ok(response) => return Ok(response.into_inner()),
+                    Err(status) => status.into(),
+                },
+                Err(failure) if attempt == 1 => return Err(failure),
+                Err(failure) => failure,
+            };
+            if attempt >= ATTEMPTS_MAX || !matches!(failure, Failure::Unreachable(_)) {
+                return Err(failure);
+            }
+            attempt += 1;
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// Returns the headings of a table in the language of the session.
+    pub fn headings(&self, english: &[&'static str]) -> Vec<&'static str> {
+        english.iter().map(|h| heading(self.language, h)).collect()
+    }
+
+    /// Lists the workloads.
+    pub async fn workloads(&self) -> Result<Vec<v1::WorkloadView>, Failure> {
+        let request = v1::ListWorkloadsRequest { department: String::new() };
+        let list = self.call(|mut o| {
+            let request = request.clone();
+            async move { o.list_workloads(request).await }
+        });
+        Ok(list.await?.workloads)
+    }
+
+    /// Lists the instances of a workload, or of all.
+    pub async fn instances(
+        &self,
+        key: Option<v1::WorkloadKey>,
+    ) -> Result<v1::ListInstancesResponse, Failure> {
+        let request = v1::ListInstancesRequest { key, all: true };
+        self.call(|mut o| {
+            let request = request.clone();
+            async move { o.list_instances(request).await }
+        })
+        .await
+    }
+
+    /// Finds the workload that a name means: its full path, or the end of exactly one.
+    pub async fn workload(&self, name: &str) -> Result<v1::WorkloadView, Failure> {
+        let views = self.workloads().await?;
+        let keys: Vec<String> = views.iter().map(|v| path(key_of(v.spec.as_ref()))).collect();
+        let found = find(&keys, name)?;
+        Ok(views.into_iter().nth(found).expect("the index is of this list"))
+    }
+}
+
+/// Returns the index of the path that a name means.
+fn find(paths: &[String], name: &str) -> Result<usize, Failure> {
+    if let Some(exact) = paths.iter().position(|p| p == name) {
+        return Ok(exact);
+    }
+    let ends = |p: &String| p.strip_suffix(name).is_some_and(|rest| rest.ends_with('/'));
+    let found: Vec<usize> = (0..paths.len()).filter(|i| ends(&paths[*i])).collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(Failure::Refused(unknown(paths, name))),
+        several => {
+            let list: Vec<&str> = several.iter().map(|i| paths[*i].as_str()).collect();
+            let list = list.join("\n  ");
+            Err(Failure::Usage(format!("{name} may mean several workloads; name one:\n  {list}")))
+        }
+    }
+}
+
+fn unknown(paths: &[String], name: &str) -> String {
+    let last = |p: &str| p.rsplit('/').next().unwrap_or_default().to_owned();
+    let near = paths
+        .iter()
+        .map(|p| (strsim::osa_distance(&last(p), &last(name)), p))
+        .filter(|(distance, _)| *distance <= 2)
+        .min();
+    match near {
+        Some((_, path)) => format!("no workload is called {name}; did you mean {path}?"),
+        None => format!("no workload is called {name}\nnext: tengyun get workloads"),
+    }
+}
+
+/// Returns the key in a specification; an empty one where it is missing.
+pub fn key_of(spec: Option<&v1::WorkloadSpec>) -> v1::WorkloadKey {
+    spec.and_then(|s| s.key.clone()).unwrap_or_default()
+}
+
+/// Returns the path of a key.
+pub fn path(key: v1::WorkloadKey) -> String {
+    WorkloadKey::try_from(key).map(|k| k.to_string()).unwrap_or_default()
+}
+
+/// Makes the id of a new wish.
+pub fn operation_id() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .map_err(|error| Failure::Internal(format!("cannot read /dev/urandom: {error}")))?;
+    Ok(OperationId::new(u128::from_le_bytes(bytes)).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_means_a_full_path_or_the_end_of_one() {
+        let paths = ["city/a/app/api", "city/b/app/api", "city/b/app/web"].map(str::to_owned);
+        assert_eq!(find(&paths, "city/a/app/api").unwrap(), 0);
+        assert_eq!(find(&paths, "web").unwrap(), 2);
+        assert_eq!(find(&paths, "b/app/api").unwrap(), 1);
+        let several = find(&paths, "api").unwrap_err().to_string();
+        assert!(several.contains("city/a/app/api") && several.contains("city/b/app/api"));
+        assert!(find(&paths, "ap").is_err(), "a part of a word is no name");
+        let near = find(&paths, "wbe").unwrap_err().to_string();
+        assert_eq!(near, "no workload is called wbe; did you mean city/b/app/web?");
+    }
+
+    #[test]
+    fn two_operations_differ() {
+        assert_ne!(operation_id().unwrap(), operation_id().unwrap());
+    }
+}

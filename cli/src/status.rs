@@ -1,0 +1,99 @@
+//! `tengyun status` and `tengyun meters`.
+
+use serde_json::{Value, json};
+use tengyun_proto::v1;
+
+use crate::describe::lines;
+use crate::failure::Failure;
+use crate::output::{core_hours, gibibyte_hours, show, table, time};
+use crate::session::{Session, path};
+
+/// Shows the state of the scheduler.
+pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
+    let status = session.call(|mut o| async move { o.status(v1::StatusRequest {}).await }).await?;
+    let text = || {
+        let mode = if status.read_only {
+            format!("read-only: {}", status.read_only_reason)
+        } else {
+            "read and write".to_owned()
+        };
+        lines(&[
+            (
+                "scheduler",
+                format!("tengyun {} (wire {})", status.software_version, status.wire_version),
+            ),
+            ("socket", session.socket.display().to_string()),
+            ("time", time(status.at_millis)),
+            ("mode", mode),
+            ("journal", format!("entry {}, epoch {}", status.sequence, status.epoch)),
+            (
+                "nodes",
+                format!(
+                    "{} known, {} connected, {} in use",
+                    status.nodes, status.nodes_connected, status.nodes_in_use
+                ),
+            ),
+            ("moves", format!("{} ever", status.moves_total)),
+            ("rebalancing", status.rebalancing.clone()),
+        ])
+    };
+    let json = json!({
+        "software_version": status.software_version,
+        "wire_version": status.wire_version,
+        "at_millis": status.at_millis,
+        "read_only": status.read_only,
+        "read_only_reason": status.read_only_reason,
+        "sequence": status.sequence,
+        "epoch": status.epoch,
+        "nodes": status.nodes,
+        "nodes_connected": status.nodes_connected,
+        "nodes_in_use": status.nodes_in_use,
+        "moves": status.moves_total,
+        "rebalancing": status.rebalancing,
+    });
+    show(session.format, text, &json)
+}
+
+/// Shows the journaled meters.
+pub(crate) async fn meters(session: &Session) -> Result<(), Failure> {
+    let request = v1::ListMetersRequest { instance: None };
+    let list = session.call(|mut o| async move { o.list_meters(request).await }).await?;
+    let text = || {
+        let headings =
+            ["WORKLOAD", "INSTANCE", "START", "NODE", "CPU", "MEMORY", "FROM", "TO", "CLOSED"];
+        let row = |m: &v1::MeterView| {
+            let record = m.record.clone().unwrap_or_default();
+            vec![
+                path(m.key.clone().unwrap_or_default()),
+                record.instance.to_string(),
+                record.incarnation.to_string(),
+                m.node.to_string(),
+                core_hours(record.cpu_core_millis),
+                gibibyte_hours(record.memory_mib_seconds),
+                time(record.from_millis),
+                time(record.to_millis),
+                if record.last { "yes" } else { "no" }.to_owned(),
+            ]
+        };
+        table(&session.headings(&headings), &list.meters.iter().map(row).collect::<Vec<_>>())
+    };
+    let json: Vec<Value> = list.meters.iter().map(meter_json).collect();
+    show(session.format, text, &json!(json))
+}
+
+fn meter_json(meter: &v1::MeterView) -> Value {
+    let record = meter.record.clone().unwrap_or_default();
+    json!({
+        "workload": path(meter.key.clone().unwrap_or_default()),
+        "node": meter.node,
+        "instance": record.instance,
+        "incarnation": record.incarnation,
+        "boot_id": record.boot_id,
+        "cpu_core_millis": record.cpu_core_millis,
+        "memory_mib_seconds": record.memory_mib_seconds,
+        "covered_millis": record.covered_millis,
+        "from_millis": record.from_millis,
+        "to_millis": record.to_millis,
+        "closed": record.last,
+    })
+}
