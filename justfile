@@ -29,9 +29,14 @@ deny:
 
 # The agent's cost beside the physical floors.
 bench-agent:
-    cargo bench -p tengyun-agent --bench sampling
+    cargo bench -p tengyun-agent --bench agent
 
 # Time from submission to running with 100 instances on one node.
 bench-submit:
     cargo build --release --workspace --locked
     cargo bench -p tengyun-tests --bench submit
+
+# The city's story three times (root): the medians that docs/demo.md quotes.
+bench-demo:
+    cargo build --release --workspace --locked
+    for _ in 1 2 3; do target/release/tengyun demo --output json || true; done

@@ -158,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_every_verb_and_option() {
+        let text = include_str!("../../docs/cli.md");
+        for verb in Options::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let name = verb.get_name();
+            assert!(text.contains(&format!("`tengyun {name}`")), "no line about {name}");
+            for option in verb.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(text.contains(&format!("--{option}")), "{name} --{option} is missing");
+            }
+        }
+    }
+
+    #[test]
     fn the_state_is_where_its_user_may_write() {
         let path = |text| Some(Path::new(text));
         assert_eq!(default_state_dir(true, None, path("/root")), Path::new("/var/lib/tengyun"));

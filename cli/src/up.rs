@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tengyun_agent::{CapacityOverrides, Config as AgentConfig};
 use tengyun_model::{Mebibytes, Millicores, Name, NodeName};
@@ -56,6 +56,7 @@ pub(crate) struct Layout {
 
 /// Runs until Ctrl-C or SIGTERM.
 pub(crate) fn run(args: &UpArgs, global: &Global) -> Result<(), Failure> {
+    let start = Instant::now();
     start_log()?;
     let layout = Layout::of(args, global.state_dir(), global.socket())?;
     let runtime = runtime()?;
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &UpArgs, global: &Global) -> Result<(), Failure> {
         };
         match ready {
             Ok(Some(nodes)) => {
-                say_ready(&layout, &nodes);
+                say_ready(&layout, &nodes, start.elapsed());
                 tokio::select! {
                     () = signals.any() => {}
                     () = cloud.ended() => {}
@@ -345,8 +346,9 @@ fn make_state_dir(dir: &Path) -> Result<(), Failure> {
     })
 }
 
-fn say_ready(layout: &Layout, nodes: &[v1::NodeView]) {
-    note(&format!("tengyun is up; its state is in {}", layout.state_dir.display()));
+fn say_ready(layout: &Layout, nodes: &[v1::NodeView], after: Duration) {
+    let (millis, dir) = (after.as_millis(), layout.state_dir.display());
+    note(&format!("tengyun is up after {millis} ms; its state is in {dir}"));
     for node in nodes {
         let facts = node.facts.clone().unwrap_or_default();
         let capacity = facts.capacity.unwrap_or_default();

@@ -1,7 +1,8 @@
 //! The one path of every change: decided, journaled, then applied. Nothing else calls
 //! [`State::apply`].
 //!
-//! Invariant: an outcome is returned after its entry is durable (`a_kill_between_append_and_answer_loses_nothing`).
+//! Invariant: an outcome is returned after its entry is durable
+//! (`a_kill_between_append_and_answer_loses_nothing_and_a_retry_changes_nothing`).
 
 use tengyun_engine::{Command, Entry, Outcome, State};
 use tengyun_model::{At, Sequence};

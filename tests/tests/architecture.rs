@@ -112,6 +112,45 @@ fn only_commit_applies_entries_to_the_state() {
     }
 }
 
+/// The words in backquotes that look like names of tests.
+fn named_tests(text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named = quoted.filter(|word| {
+        word.matches('_').count() >= 3
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    });
+    named.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_invariant_names_a_test_that_exists() {
+    let mut files = Vec::new();
+    for member in members() {
+        sources(&root().join(&member), &mut files);
+    }
+    // This file speaks of claims without making one.
+    files.retain(|file| !file.ends_with("tests/tests/architecture.rs"));
+    let texts: Vec<String> = files.iter().map(|f| fs::read_to_string(f).unwrap()).collect();
+    let mut named = named_tests(&fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap());
+    assert!(named.len() >= 20, "the table of invariants was not found");
+    for text in &texts {
+        for (at, _) in text.match_indices("Invariant: ") {
+            // A claim and the name of its test are a few lines.
+            let claim: String = text[at..].lines().take(4).collect::<Vec<_>>().join(" ");
+            let tests = named_tests(&claim);
+            let by_file = claim.contains(".rs`");
+            assert!(by_file || !tests.is_empty(), "names no test: {claim}");
+            named.extend(tests);
+        }
+    }
+    let own = include_str!("architecture.rs").to_owned();
+    for name in named {
+        let marker = format!("fn {name}(");
+        let found = texts.iter().chain([&own]).any(|text| text.contains(&marker));
+        assert!(found, "no test is called {name}");
+    }
+}
+
 #[test]
 fn banned_and_unregistered_crates_stay_out() {
     let lock: toml::Table = fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
