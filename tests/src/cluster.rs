@@ -22,6 +22,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// How often a test looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// The node of an agent that is not told how large it is.
+const SHARE: &[&str] = &["--cpu-millicores", "1000", "--memory-mib", "1024"];
+
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 
 /// A scheduler and its agents; dropped, everything it started is gone.
@@ -90,8 +93,12 @@ impl Cluster {
     }
 
     /// Starts an agent with these further options; they are kept for restarts.
+    ///
+    /// Its node is a share of the machine: what other tests use meanwhile is not counted as foreign.
     pub fn start_agent(&mut self, name: &str, options: &[&str]) {
-        let options = options.iter().map(|o| (*o).to_owned()).collect();
+        let sized = options.contains(&"--cpu-millicores");
+        let share = if sized { &[][..] } else { SHARE };
+        let options = [share, options].concat().iter().map(|o| (*o).to_owned()).collect();
         self.agents.insert(name.to_owned(), Agent { child: None, options });
         self.restart_agent(name);
     }
