@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use tengyun_model::{Class, InstanceId, NodeId, WorkloadSpec};
+use tengyun_model::{Capacity, Class, InstanceId, NodeId, WorkloadSpec};
 
 use crate::image::{InstanceImage, InstanceWish};
 use crate::plan::{Move, Plan, ShiftReason};
@@ -35,6 +35,8 @@ pub enum Violation {
     MovedTwice(InstanceId),
     /// A shift that goes nowhere.
     Pointless(InstanceId),
+    /// What is kept beside the instances does not follow from them; what of it.
+    Drifted(&'static str),
 }
 
 impl fmt::Display for Violation {
@@ -50,6 +52,7 @@ impl fmt::Display for Violation {
             Self::Stale(id) => write!(f, "a move of instance {id} does not fit the state"),
             Self::MovedTwice(id) => write!(f, "instance {id} is moved twice"),
             Self::Pointless(id) => write!(f, "instance {id} is shifted to where it is"),
+            Self::Drifted(what) => write!(f, "{what} is not what the instances say"),
         }
     }
 }
@@ -103,6 +106,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
 /// Says what of a state must not be.
 pub fn check_state(state: &State) -> Vec<Violation> {
     let mut found = capacity(state, &placed(state));
+    found.extend(state.drift().map(Violation::Drifted));
     let mut copies = BTreeMap::new();
     for instance in state.instances().filter(|i| i.wish == InstanceWish::Run) {
         let copy = (instance.workload, instance.ordinal, instance.replaces.is_some());
@@ -125,50 +129,66 @@ fn spec<'a>(state: &'a State, instance: &InstanceImage, newest: bool) -> &'a Wor
     &workload.revisions[&revision]
 }
 
-fn capacity(state: &State, placed: &Placed<'_>) -> Vec<Violation> {
-    let mut promised: BTreeMap<(NodeId, String), u64> = BTreeMap::new();
-    let mut ports = BTreeSet::new();
-    let mut found = Vec::new();
-    let mut add = |node: NodeId, what: &str, amount: u64| {
-        let sum = promised.entry((node, what.to_owned())).or_default();
-        *sum = sum.saturating_add(amount);
-    };
-    for (node, spec) in placed {
-        add(*node, "memory", spec.resources.memory.get());
-        add(*node, "disk", spec.resources.disk.get());
-        add(*node, "pids", spec.resources.pids);
+/// What is promised on one node.
+#[derive(Default)]
+struct Promised<'a> {
+    counters: BTreeMap<&'a str, u64>,
+    critical: u64,
+    disk: u64,
+    memory: u64,
+    pids: u64,
+}
+
+impl<'a> Promised<'a> {
+    fn add(&mut self, spec: &'a WorkloadSpec) {
+        let add = |sum: &mut u64, amount: u64| *sum = sum.saturating_add(amount);
+        add(&mut self.memory, spec.resources.memory.get());
+        add(&mut self.disk, spec.resources.disk.get());
+        add(&mut self.pids, spec.resources.pids);
         if spec.class == Class::Critical {
-            add(*node, "critical cpu", spec.resources.cpu.get());
+            add(&mut self.critical, spec.resources.cpu.get());
         }
         for (name, count) in &spec.counted {
-            add(*node, &format!("counter {name}"), *count);
+            add(self.counters.entry(name.as_str()).or_default(), *count);
         }
+    }
+
+    /// Says what is promised beyond a node's capacity.
+    fn over(&self, state: &State, node: NodeId, found: &mut Vec<Violation>) {
+        let none = Capacity::default();
+        let capacity = state.node(node).map_or(&none, |n| &n.facts.capacity);
+        let mut compare = |what: &str, promised: u64, capacity: u64| {
+            if promised > capacity {
+                let what = what.to_owned();
+                found.push(Violation::Over { node, what, promised, capacity });
+            }
+        };
+        for (name, promised) in &self.counters {
+            let counted = capacity.counted.iter().find(|(n, _)| n.as_str() == *name);
+            let all = counted.map_or(0, |(_, count)| *count);
+            compare(&format!("counter {name}"), *promised, all);
+        }
+        compare("critical cpu", self.critical, capacity.cpu.get());
+        compare("disk", self.disk, capacity.disk.get());
+        compare("memory", self.memory, capacity.memory.get());
+        compare("pids", self.pids, capacity.pids);
+    }
+}
+
+fn capacity(state: &State, placed: &Placed<'_>) -> Vec<Violation> {
+    let mut promised: BTreeMap<NodeId, Promised<'_>> = BTreeMap::new();
+    let mut ports = BTreeSet::new();
+    let mut found = Vec::new();
+    for (node, spec) in placed {
+        promised.entry(*node).or_default().add(spec);
         for port in &spec.ports {
             if !ports.insert((*node, port.number)) {
                 found.push(Violation::PortTwice(*node, port.number));
             }
         }
     }
-    for ((node, what), promised) in promised {
-        let capacity = capacity_of(state, node, &what);
-        if promised > capacity {
-            found.push(Violation::Over { node, what, promised, capacity });
-        }
+    for (node, promised) in promised {
+        promised.over(state, node, &mut found);
     }
     found
-}
-
-fn capacity_of(state: &State, node: NodeId, what: &str) -> u64 {
-    let Some(capacity) = state.node(node).map(|n| &n.facts.capacity) else { return 0 };
-    match what {
-        "memory" => capacity.memory.get(),
-        "disk" => capacity.disk.get(),
-        "pids" => capacity.pids,
-        "critical cpu" => capacity.cpu.get(),
-        counter => {
-            let name = counter.strip_prefix("counter ").unwrap_or_default();
-            let found = capacity.counted.iter().find(|(n, _)| n.as_str() == name);
-            found.map_or(0, |(_, count)| *count)
-        }
-    }
 }

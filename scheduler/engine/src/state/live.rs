@@ -53,7 +53,8 @@ impl State {
         for used in &usage.instances {
             let here = self.instances.get(&used.instance).is_some_and(|i| i.node == Some(node));
             if here {
-                let track = self.tracks.entry(used.instance).or_insert_with(|| Track::start(at));
+                let profile = self.profile_mut(used.instance).expect("every instance has one");
+                let track = profile.track.get_or_insert_with(|| Track::start(at));
                 track.observe(at, sample(used.cpu, used.memory, usage), half_life);
             }
         }
@@ -61,8 +62,9 @@ impl State {
 
     /// Lets a replacement start from what was measured of the copy it replaces.
     pub(super) fn inherit_track(&mut self, from: InstanceId, to: InstanceId) {
-        if let Some(track) = self.tracks.get(&from).cloned() {
-            self.tracks.insert(to, track);
+        let track = self.profile_mut(from).and_then(|p| p.track.clone());
+        if let (Some(track), Some(profile)) = (track, self.profile_mut(to)) {
+            profile.track = Some(track);
         }
     }
 }

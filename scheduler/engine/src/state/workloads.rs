@@ -164,6 +164,7 @@ impl State {
     /// Enters an instance into the indexes.
     pub(super) fn index(&mut self, id: InstanceId, instance: &InstanceImage) {
         self.of_workload.entry(instance.workload).or_default().insert(id);
+        self.derive(id, instance);
         if let Some(node) = instance.node {
             self.on_node.entry(node).or_default().insert(id);
         }
@@ -179,6 +180,8 @@ impl State {
             return;
         }
         instance.wish = InstanceWish::Stop(reason);
+        self.derive_leaving(id);
+        let instance = &self.instances[&id];
         match instance.node {
             Some(node) if !instance.status.phase.is_final() => self.touch(node),
             Some(_) | None => self.remove_instance(id),
@@ -188,11 +191,11 @@ impl State {
     /// Forgets an instance of which nothing runs any more.
     pub(super) fn remove_instance(&mut self, id: InstanceId) {
         let instance = self.instances.remove(&id).expect("only existing instances are removed");
-        self.tracks.remove(&id);
         if let Some(node) = instance.node {
             self.on_node.entry(node).or_default().remove(&id);
             self.touch(node);
         }
+        self.underive(id, &instance);
         if let Some(new) = self.replacements.remove(&id)
             && let Some(new) = self.instances.get_mut(&new)
         {
