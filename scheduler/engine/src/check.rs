@@ -60,11 +60,13 @@ impl fmt::Display for Violation {
 /// Where each living instance is, as a flat list.
 type Placed<'a> = Vec<(NodeId, &'a WorkloadSpec)>;
 
-/// Says what of a plan must not be carried out on a state.
+/// Says what of a plan must not be carried out on a state. Nodes that it brings nothing to are not
+/// looked at: what is wrong with them is not the plan's doing, and no plan would mend it.
 pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut placed = placed(state);
+    let filled: BTreeSet<NodeId> = plan.moves.iter().filter_map(destination).collect();
+    let mut placed = placed(state, |node| filled.contains(&node));
     for step in &plan.moves {
         let id = match *step {
             Move::Start { instance, .. }
@@ -105,7 +107,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
 
 /// Says what of a state must not be.
 pub fn check_state(state: &State) -> Vec<Violation> {
-    let mut found = capacity(state, &placed(state));
+    let mut found = capacity(state, &placed(state, |_| true));
     found.extend(state.drift().map(Violation::Drifted));
     let mut copies = BTreeMap::new();
     for instance in state.instances().filter(|i| i.wish == InstanceWish::Run) {
@@ -117,10 +119,18 @@ pub fn check_state(state: &State) -> Vec<Violation> {
     found
 }
 
-fn placed(state: &State) -> Placed<'_> {
-    let alive = |i: &&InstanceImage| !i.status.phase.is_final();
-    let place = |i: &InstanceImage| i.node.map(|node| (node, spec(state, i, false)));
-    state.instances().filter(alive).filter_map(place).collect()
+/// Returns the node that a move brings an instance to.
+const fn destination(step: &Move) -> Option<NodeId> {
+    match *step {
+        Move::Start { node, .. } | Move::Shift { to: node, .. } => Some(node),
+        Move::Stop { .. } => None,
+    }
+}
+
+fn placed(state: &State, counts: impl Fn(NodeId) -> bool) -> Placed<'_> {
+    let place = |i: &InstanceImage| i.node.filter(|n| !i.status.phase.is_final() && counts(*n));
+    let there = state.instances().filter_map(|i| Some((place(i)?, i)));
+    there.map(|(node, i)| (node, spec(state, i, false))).collect()
 }
 
 fn spec<'a>(state: &'a State, instance: &InstanceImage, newest: bool) -> &'a WorkloadSpec {

@@ -29,6 +29,9 @@ pub(crate) struct Track {
     weighted_sum: u128,
     weighted_deviation: u128,
     histogram: Histogram,
+    /// What was foreseen after the newest sample, and by which terms: it is asked for far more
+    /// often than it changes.
+    foreseen: Option<Foreseen>,
     /// The newest rate.
     pub(crate) cpu: Millicores,
     /// The newest working set.
@@ -46,6 +49,7 @@ impl Track {
             weighted_sum: 0,
             weighted_deviation: 0,
             histogram: Histogram::default(),
+            foreseen: None,
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
         }
@@ -71,6 +75,7 @@ impl Track {
         let deviation = rate.abs_diff(u128::from(self.mean().get()));
         self.weighted_deviation += weight * deviation;
         self.histogram.add(sample.cpu, held);
+        self.foreseen = None;
         self.cpu = sample.cpu;
         self.memory = sample.memory;
         self.last = at;
@@ -94,12 +99,37 @@ impl Track {
         ratio(self.weighted_deviation, self.weight)
     }
 
+    /// Works out what the present samples foretell.
+    pub(crate) fn foresee(&mut self, terms: &Terms) {
+        let (mean, peak) = self.work_out(terms);
+        let (percentile, deviations) = (terms.percentile, terms.deviations);
+        self.foreseen = Some(Foreseen { percentile, deviations, mean, peak });
+    }
+
     /// Returns mean and peak without margin.
     fn forecast(&self, terms: &Terms) -> (Millicores, Millicores) {
+        let same =
+            |f: &&Foreseen| f.percentile == terms.percentile && f.deviations == terms.deviations;
+        match self.foreseen.as_ref().filter(same) {
+            Some(foreseen) => (foreseen.mean, foreseen.peak),
+            None => self.work_out(terms),
+        }
+    }
+
+    fn work_out(&self, terms: &Terms) -> (Millicores, Millicores) {
         let mean = self.mean();
         let wide = mean.saturating_add(self.deviation().share(terms.deviations));
         (mean, wide.max(self.histogram.percentile(terms.percentile)))
     }
+}
+
+/// What a track foretells by some terms, without margin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Foreseen {
+    percentile: Permille,
+    deviations: Permille,
+    mean: Millicores,
+    peak: Millicores,
 }
 
 /// Divides, and returns nothing for what cannot be. Wide division is slow and seldom needed.
@@ -115,7 +145,7 @@ fn ratio(sum: u128, weight: u128) -> Millicores {
 
 /// What the policy says of forecasts, looked up once a forecast.
 #[derive(Clone, Copy, Debug)]
-struct Terms {
+pub(crate) struct Terms {
     percentile: Permille,
     deviations: Permille,
     margin: Permille,
@@ -124,7 +154,8 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(policy: &Policy) -> Self {
+    /// Looks them up.
+    pub(crate) fn of(policy: &Policy) -> Self {
         Self {
             percentile: policy.peak_percentile(),
             deviations: policy.peak_deviations(),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{At, InstanceId, NodeId};
+use tengyun_model::{At, InstanceId, NodeId, WorkloadId};
 
 use super::State;
 use crate::image::{InstanceImage, InstanceWish};
@@ -25,6 +25,8 @@ pub(crate) struct Derived {
     rooms: BTreeMap<NodeId, Room>,
     /// What forecasts need of each instance.
     profiles: BTreeMap<InstanceId, Profile>,
+    /// Workloads that have more than one revision.
+    renewing: BTreeSet<WorkloadId>,
     /// What is taken where nothing is.
     empty: Room,
 }
@@ -84,6 +86,16 @@ impl State {
         self.derived.moved.insert((now, id));
     }
 
+    /// A workload got or lost revisions, or is gone.
+    pub(super) fn derive_revisions(&mut self, id: WorkloadId) {
+        let several = self.workloads.get(&id).is_some_and(|w| w.revisions.len() > 1);
+        if several {
+            self.derived.renewing.insert(id);
+        } else {
+            self.derived.renewing.remove(&id);
+        }
+    }
+
     /// Sums up a node anew: what leaves cannot be subtracted where sums were held at the largest.
     pub(super) fn sum_up_room(&mut self, node: NodeId) {
         let room = Room::taken(self, node, |_| true);
@@ -118,7 +130,7 @@ impl State {
 
     /// Says whether instances of more than one revision of a workload may be there.
     pub(crate) fn has_old_revisions(&self) -> bool {
-        self.workloads.values().any(|workload| workload.revisions.len() > 1)
+        !self.derived.renewing.is_empty()
     }
 
     /// Returns when an instance that is still there was shifted last.
@@ -149,6 +161,10 @@ impl State {
         }
         if !self.derived.profiles.keys().eq(self.instances.keys()) {
             return Some("who is measured");
+        }
+        let several = self.workloads.values().filter(|w| w.revisions.len() > 1);
+        if !self.derived.renewing.iter().copied().eq(several.map(|w| w.id)) {
+            return Some("which workloads have old revisions");
         }
         let differs = |node: &NodeId| *self.room(*node) != Room::taken(self, *node, |_| true);
         self.nodes.keys().any(differs).then_some("what is taken on a node")

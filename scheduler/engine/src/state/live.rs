@@ -3,7 +3,7 @@
 use tengyun_model::{At, InstanceId, NodeId, NodeUsage};
 
 use super::State;
-use crate::predict::{Track, sample};
+use crate::predict::{Terms, Track, sample};
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,7 @@ impl State {
     /// Takes in what a node used. Instances that are not on it are passed over.
     pub(super) fn report_usage(&mut self, node: NodeId, usage: &NodeUsage, at: At) {
         let half_life = self.policy.half_life();
+        let terms = Terms::of(&self.policy);
         let live = self.live.entry(node).or_default();
         live.seen = Some(at);
         let foreign = sample(usage.cpu_foreign, usage.memory_foreign, usage);
@@ -56,6 +57,7 @@ impl State {
                 let profile = self.profile_mut(used.instance).expect("every instance has one");
                 let track = profile.track.get_or_insert_with(|| Track::start(at));
                 track.observe(at, sample(used.cpu, used.memory, usage), half_life);
+                track.foresee(&terms);
             }
         }
     }

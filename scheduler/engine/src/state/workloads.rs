@@ -30,6 +30,7 @@ impl State {
         workload.revisions.insert(revision, spec.clone());
         workload.wish = WorkloadWish::Run;
         workload.applied = at;
+        self.derive_revisions(id);
         self.scale(id, at);
         Effect::Updated(id, revision)
     }
@@ -219,6 +220,7 @@ impl State {
         let workload = self.workloads.get_mut(&id).expect("an instance's workload exists");
         let present = workload.revision;
         workload.revisions.retain(|revision, _| *revision == present || used.contains(revision));
+        self.derive_revisions(id);
     }
 
     fn forget_if_done(&mut self, id: WorkloadId) {
@@ -226,6 +228,7 @@ impl State {
         if deleted && !self.of_workload.contains_key(&id) {
             let workload = self.workloads.remove(&id).expect("it was there a line ago");
             self.keys.remove(&workload.revisions[&workload.revision].key);
+            self.derive_revisions(id);
         }
     }
 }
