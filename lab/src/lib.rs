@@ -4,12 +4,15 @@
 //! Floats live here and only here; decisions of the engine stay integers. Nothing reads a clock except
 //! to say how long a run took: the same input and seed give the same figures on every machine.
 
+pub mod cloud;
+pub mod cloudsim;
 pub mod drive;
 pub mod energy;
 pub mod fleet;
 pub mod generate;
 mod number;
 pub mod replay;
+pub mod report;
 pub mod rules;
 pub mod score;
 pub mod trace;

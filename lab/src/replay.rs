@@ -8,7 +8,8 @@ use serde::Serialize;
 use tengyun_engine::policy::KNOBS;
 use tengyun_engine::{Policy, Refusal};
 
-use crate::drive::{DriveError, Driver, Seen};
+use crate::cloud::{DriveError, Seen};
+use crate::drive::Driver;
 use crate::energy::PowerCurve;
 use crate::fleet::{Fleet, MemoryMode, Shape};
 use crate::generate::Random;
