@@ -3,7 +3,11 @@
 //! Readers turn what publishers give into a [`Trace`]. They never drop a row silently: every row that
 //! cannot be used is counted in [`Rows`], and what was not recorded stays visible as coverage.
 
+mod grid;
 pub mod parquet;
+pub mod public;
+pub mod servers;
+pub(crate) mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +17,8 @@ use crate::number::{length, percent, real};
 
 /// The length of a step in seconds.
 pub const STEP_SECS: u64 = 300;
+/// The same as a real number.
+const STEP_SECS_F: f64 = 300.0;
 /// Steps of one day.
 pub const DAY_STEPS: usize = 288;
 /// For so many steps (30 minutes) the last value stands in for missing ones; then it is nothing.
@@ -260,6 +266,135 @@ impl Trace {
         let sum: u64 = all.map(u64::from).sum();
         if self.steps() == 0 { 0.0 } else { real(sum) / length(self.steps()) }
     }
+}
+
+/// The layouts that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The parquet layout of the shared traces.
+    Parquet,
+    /// A `PlanetLab` day.
+    PlanetLab,
+    /// Bitbrains GWA-T-12.
+    Bitbrains,
+    /// Azure V1 or V2.
+    Azure,
+    /// Alibaba 2018.
+    Alibaba,
+    /// Google 2011.
+    Google,
+    /// `sadf -j`.
+    Sadf,
+    /// Prometheus range queries.
+    Prometheus,
+    /// CSV with a line of names.
+    Csv,
+}
+
+impl Format {
+    /// Every format with its name on the command line.
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("parquet", Self::Parquet),
+        ("planetlab", Self::PlanetLab),
+        ("bitbrains", Self::Bitbrains),
+        ("azure", Self::Azure),
+        ("alibaba", Self::Alibaba),
+        ("google", Self::Google),
+        ("sadf", Self::Sadf),
+        ("prometheus", Self::Prometheus),
+        ("csv", Self::Csv),
+    ];
+
+    /// Parses a name of the command line.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, format)| *format)
+    }
+
+    /// Guesses the layout of a path by the names of its files, and of a lone file by its beginning.
+    pub fn guess(path: &Path) -> Option<Self> {
+        if !path.is_dir() {
+            let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+            return match name.rsplit_once('.')?.1 {
+                "json" => Some(Self::Sadf),
+                "csv" => Some(Self::Csv),
+                _ => None,
+            };
+        }
+        let has = |name: &str| path.join(name).exists();
+        if has("usage.parquet") {
+            return Some(Self::Parquet);
+        }
+        if has("container_usage.csv") {
+            return Some(Self::Alibaba);
+        }
+        if has("task_usage") {
+            return Some(Self::Google);
+        }
+        let files = text::files(path, |_| true).ok()?;
+        let names: Vec<&str> = files.iter().filter_map(|f| f.file_name()?.to_str()).collect();
+        let any = |start: &str, end: &str| {
+            names.iter().any(|n| n.starts_with(start) && n.to_ascii_lowercase().ends_with(end))
+        };
+        if any("vm_cpu_readings", ".csv") {
+            return Some(Self::Azure);
+        }
+        if any("task_usage", ".csv") {
+            return Some(Self::Google);
+        }
+        if any("cpu", ".json") {
+            return Some(Self::Prometheus);
+        }
+        if any("", ".json") {
+            return Some(Self::Sadf);
+        }
+        if any("", ".csv") {
+            let first = files.iter().find(|f| f.extension().is_some_and(|e| e == "csv"))?;
+            return Some(if is_bitbrains(first) { Self::Bitbrains } else { Self::Csv });
+        }
+        (!names.is_empty()).then_some(Self::PlanetLab)
+    }
+
+    /// Reads a path in this layout.
+    pub fn read(self, path: &Path) -> Result<Trace, TraceError> {
+        match self {
+            Self::Parquet => parquet::read(path),
+            Self::PlanetLab => public::planetlab(path),
+            Self::Bitbrains => public::bitbrains(path),
+            Self::Azure => public::azure(path),
+            Self::Alibaba => public::alibaba(path),
+            Self::Google => public::google(path),
+            Self::Sadf => servers::sadf(path),
+            Self::Prometheus => servers::prometheus(path),
+            Self::Csv => servers::plain(path),
+        }
+    }
+}
+
+fn is_bitbrains(path: &Path) -> bool {
+    let mut first = None;
+    // The first line alone decides; what follows is not read for it.
+    let stop = text::lines(path, |line| {
+        first = line.map(str::to_owned);
+        Err(fault(path, &"read far enough"))
+    });
+    stop.is_err() && first.is_some_and(|line| line.contains(';'))
+}
+
+/// Reads a path in a layout, or in the one that its files look like.
+pub fn read(path: &Path, format: Option<Format>) -> Result<Trace, TraceError> {
+    let unknown = || {
+        let names: Vec<&str> = Format::ALL.iter().map(|(name, _)| *name).collect();
+        let reason = format!("its layout is not known; name one of {}", names.join(", "));
+        TraceError::File { path: path.to_owned(), reason }
+    };
+    if !path.exists() {
+        return Err(fault(path, &"there is nothing of this name"));
+    }
+    format.or_else(|| Format::guess(path)).ok_or_else(unknown)?.read(path)
+}
+
+pub(crate) fn fault(path: &Path, error: &dyn std::fmt::Display) -> TraceError {
+    TraceError::File { path: path.to_owned(), reason: error.to_string() }
 }
 
 pub(crate) fn too_large(path: &Path, what: &'static str, limit: usize) -> TraceError {

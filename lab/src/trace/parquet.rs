@@ -13,7 +13,7 @@ use tengyun_model::{Mebibytes, Millicores};
 
 use super::{
     CELLS_MAX, INSTANCES_MAX, Instance, Rows, STEP_SECS, STEPS_MAX, Series, Trace, TraceError,
-    too_large,
+    fault, too_large,
 };
 use crate::number::nearest;
 
@@ -167,10 +167,6 @@ impl Table {
 struct Wanted<'a> {
     text: Option<usize>,
     numbers: &'a [usize],
-}
-
-fn fault(path: &Path, error: &dyn std::fmt::Display) -> TraceError {
-    TraceError::File { path: path.to_owned(), reason: error.to_string() }
 }
 
 type Parquet<T> = Result<T, parquet::errors::ParquetError>;
