@@ -4,6 +4,7 @@
 //! Floats live here and only here; decisions of the engine stay integers. Nothing reads a clock except
 //! to say how long a run took: the same input and seed give the same figures on every machine.
 
+pub mod before_you_move;
 pub mod cloud;
 pub mod cloudsim;
 pub mod drive;
