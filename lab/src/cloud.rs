@@ -8,7 +8,8 @@ use tengyun_engine::{Command, Effect, Entry, Move, Outcome, Plan, State, check, 
 use tengyun_model::{
     At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
     InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeFacts,
-    NodeId, NodeUsage, OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    NodeId, NodeUsage, OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadId,
+    WorkloadKey, WorkloadSpec,
 };
 
 use crate::score::NOWHERE;
@@ -183,6 +184,39 @@ impl Cloud {
         Ok(())
     }
 
+    /// Plans once and lets the agents obey.
+    pub fn plan_once(&mut self) -> Result<(), DriveError> {
+        self.pass().map(drop)
+    }
+
+    /// Stops an instance for good.
+    pub fn stop(&mut self, at: usize) -> Result<(), DriveError> {
+        let key = key(at);
+        let operation = self.operation();
+        self.must("a stop", Command::StopWorkload { operation, key })?;
+        if let Some(id) = self.instance_of(at)
+            && let Some(node) = self.state.instance(id).and_then(|i| i.node)
+        {
+            let generation = Generation::default();
+            let gone = vec![id];
+            let instances = Vec::new();
+            let command = Command::ObserveInstances { node, generation, instances, gone };
+            self.must("an observation", command)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the node of an instance as of now.
+    pub fn seat_of(&self, at: usize) -> Option<usize> {
+        let node = self.state.instance(self.instance_of(at)?)?.node?;
+        usize::try_from(node.get()).ok()?.checked_sub(1)
+    }
+
+    fn instance_of(&self, at: usize) -> Option<InstanceId> {
+        let workload = WorkloadId::new(u32::try_from(at).ok()?.checked_add(1)?);
+        self.state.of_workload(workload).next()
+    }
+
     /// Plans once; says whether anything was to be done.
     fn pass(&mut self) -> Result<bool, DriveError> {
         self.seen.passes += 1;
@@ -320,9 +354,13 @@ fn facts(number: usize, place: Place) -> NodeFacts {
     }
 }
 
+fn key(number: usize) -> WorkloadKey {
+    format!("lab/all/i{number:07}").parse().expect("letters, digits and slashes")
+}
+
 fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
     WorkloadSpec {
-        key: format!("lab/all/i{number:07}").parse().expect("letters, digits and slashes"),
+        key: key(number),
         kind: Kind::Service,
         class: guest.class,
         command: vec!["/bin/true".to_owned()],

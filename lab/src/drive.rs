@@ -78,6 +78,11 @@ impl Driver {
         self.cloud.seen()
     }
 
+    /// Returns the number of nodes that the engine knows.
+    pub fn nodes(&self) -> usize {
+        self.cloud.state().nodes().count()
+    }
+
     /// Reports what every node used during a step.
     fn report(&mut self, fleet: &Fleet, step: usize) -> Result<(), DriveError> {
         let end = STEP_SECS.saturating_mul(wide(step) + 1);

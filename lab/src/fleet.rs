@@ -111,6 +111,18 @@ impl Fleet {
         fleet
     }
 
+    /// Cuts every demand to the first steps.
+    #[must_use]
+    pub fn cut(mut self, steps: usize) -> Self {
+        let steps = steps.min(self.steps);
+        if steps < self.steps {
+            let rows = self.demand.chunks_exact(self.steps);
+            self.demand = rows.flat_map(|row| &row[..steps]).copied().collect();
+            self.steps = steps;
+        }
+        self
+    }
+
     /// Returns the number of instances.
     pub fn len(&self) -> usize {
         self.request.len()

@@ -12,6 +12,7 @@ pub mod energy;
 pub mod fleet;
 pub mod generate;
 mod number;
+pub mod pack;
 pub mod replay;
 pub mod report;
 pub mod rules;
