@@ -1,7 +1,8 @@
 //! What follows from the instances and is kept beside them, so that a pass over a large cloud does no
 //! work twice: who waits, who leaves, who moved last, and what is taken on each node.
 //!
-//! Invariant: it equals what the instances say; `check::check_state` sums everything up again.
+//! Invariant: it equals what the instances say; `check::check_state` sums everything up again in
+//! `any_history_keeps_every_promise_and_can_be_replayed`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
