@@ -6,6 +6,7 @@ mod cast;
 pub mod client;
 pub mod histogram;
 mod kernel;
+mod load;
 pub mod player;
 mod score;
 pub mod service;
@@ -29,6 +30,7 @@ use crate::session::Session;
 use crate::text::Language;
 use crate::up::{self, Cloud, Layout, Signals};
 use kernel::Kernel;
+use load::Load;
 use score::{Measured, Score};
 use story::{NODE_CPU, NODES, Stage};
 
@@ -39,7 +41,12 @@ const NOT_SHOWN: u8 = 4;
 
 /// What `demo` takes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct DemoArgs {}
+pub(crate) struct DemoArgs {
+    /// The recorded day to replay [default: ../shared/traces/planetlab-20110303 where it is, else a
+    /// generated set]
+    #[arg(long, value_name = "DIR")]
+    trace: Option<PathBuf>,
+}
 
 /// What the player takes.
 #[derive(Debug, clap::Args)]
@@ -82,9 +89,10 @@ pub(crate) fn serve(args: &ServiceArgs) -> Result<(), Failure> {
 }
 
 /// Tells the story; success only when all of it was shown.
-pub(crate) fn run(_: DemoArgs, global: &Global, format: Format) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &DemoArgs, global: &Global, format: Format) -> Result<ExitCode, Failure> {
     let language = Language::of_locale();
     let cores = can_be_shown()?;
+    let load = Load::find(args.trace.as_ref())?;
     up::start_log()?;
     let layout = layout(&global.state_dir().join("demo"))?;
     let session = Session { socket: layout.socket.clone(), format, language };
@@ -92,9 +100,10 @@ pub(crate) fn run(_: DemoArgs, global: &Global, format: Format) -> Result<ExitCo
         let mut signals = Signals::watch()?;
         sweep(&layout).await?;
         let program = lay_out(&layout)?;
+        let stage = |kernel| Stage { session: &session, kernel, program, load, cores };
         let mut cloud = Cloud::start(&layout)?;
         let told = tokio::select! {
-            told = tell(&mut cloud, &layout, &session, program, cores) => told,
+            told = tell(&mut cloud, &layout, stage) => told,
             () = signals.any() => Err(Failure::Internal("stopped before the end".to_owned())),
         };
         note(language.pick("stopping everything", "正在停止全部进程"));
@@ -184,12 +193,10 @@ fn remove(dir: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Internal(format!("cannot remove {}: {error}", dir.display())))
 }
 
-async fn tell(
+async fn tell<'a>(
     cloud: &mut Cloud,
     layout: &Layout,
-    session: &Session,
-    program: PathBuf,
-    cores: f64,
+    stage: impl FnOnce(Kernel) -> Stage<'a>,
 ) -> Result<Measured, Failure> {
     let nodes = cloud.ready(layout).await?.unwrap_or_default();
     held_to_their_shares(&nodes)?;
@@ -199,7 +206,7 @@ async fn tell(
             "not shown: the nodes' CPU counters are not where they should be".to_owned(),
         )
     })?;
-    let stage = Stage { session, kernel, program, cores };
+    let stage = stage(kernel);
     tokio::select! {
         told = stage.play() => told,
         () = cloud.ended() => Err(Failure::Internal("a daemon ended before the story did".to_owned())),

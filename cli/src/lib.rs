@@ -14,8 +14,10 @@ mod apply;
 mod describe;
 mod explain;
 mod get;
+mod lab;
 mod logs;
 mod options;
+mod plan;
 mod policy;
 mod status;
 mod stop;
@@ -51,7 +53,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match options.verb {
         Verb::Up(args) => up::run(&args, &options.global).map(done),
-        Verb::Demo(args) => demo::run(args, &options.global, session.format),
+        Verb::Demo(args) => demo::run(&args, &options.global, session.format),
         Verb::DemoPlayer(args) => demo::play(&args).map(done),
         Verb::DemoService(args) => demo::serve(&args).map(done),
         Verb::Schema => output::print(&format!("{:#}\n", manifest::schema())).map(done),
@@ -67,6 +69,8 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::Policy(args) => wait(policy::run(&session, args)).map(done),
         Verb::Meters => wait(status::meters(&session)).map(done),
         Verb::Status => wait(status::status(&session)).map(done),
+        Verb::Lab(args) => lab::run(args, session.format).map(done),
+        Verb::Plan(args) => plan::run(&args, session.format).map(done),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::session::Session;
 use crate::text::Language;
-use crate::{apply, demo, describe, get, logs, policy, top, up};
+use crate::{apply, demo, describe, get, lab, logs, plan, policy, top, up};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
 manifest or policy, 3 the scheduler cannot be reached, 4 anything else.";
@@ -74,6 +74,10 @@ pub(crate) enum Verb {
     Meters,
     /// Show the state of the scheduler
     Status,
+    /// Replay recorded fleets through the engine, beside the policies of others
+    Lab(lab::LabArgs),
+    /// Before you move: how many servers, which workload where, what it saves
+    Plan(plan::PlanArgs),
     /// Print the JSON Schema of manifests
     Schema,
     /// Print a completion script for a shell

@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use tengyun_model::{
     Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, Resources,
     Restart, RestartMode, Stop, WorkloadSpec,
 };
 
-use crate::demo::player::{DEPARTMENTS, generated};
+use crate::demo::load::Load;
+use crate::demo::player::DEPARTMENTS;
 use crate::output::joined;
 
 /// The critical service's key and the name of its socket in its working directory.
 pub(crate) const SERVICE: &str = "city/finance/payments/gateway";
 pub(crate) const SOCKET: &str = "gateway.sock";
-/// How long one point of a series is played: a day of 96 points in a little over three minutes.
-const STEP: Duration = Duration::from_secs(2);
 /// What a department asks for: as is usual, many times what it uses.
 const ASKED: Millicores = Millicores::new(300);
 /// The reservation of the critical service; with a department's request it just fits one node.
@@ -38,7 +36,7 @@ pub(crate) const KNOBS: [(&str, u64); 4] = [
 pub(crate) const CONSOLIDATE: (&str, u64) = ("consolidate", 1);
 
 /// The critical service and one application of each department.
-pub(crate) fn city(program: &Path) -> Vec<WorkloadSpec> {
+pub(crate) fn city(program: &Path, load: &Load) -> Vec<WorkloadSpec> {
     let service = WorkloadSpec {
         class: Class::Critical,
         resources: resources(RESERVED),
@@ -46,15 +44,15 @@ pub(crate) fn city(program: &Path) -> Vec<WorkloadSpec> {
         move_policy: MovePolicy::Never,
         ..workload(SERVICE, program, &["demo-service", "--socket", SOCKET])
     };
-    let step = STEP.as_millis().to_string();
-    let player = |(number, department): (u32, &&str)| {
+    let step = load.step.as_millis().to_string();
+    let player = |(series, department): (&Vec<u64>, &&str)| {
         let key = format!("city/{department}/records/player");
         let words = ["demo-player", "--series", SERIES, "--step-millis", &step];
-        let lines = joined(generated(number).iter().map(ToString::to_string));
+        let lines = joined(series.iter().map(ToString::to_string));
         let file = FileSpec { path: SERIES.to_owned(), content: lines.into_bytes(), mode: 0o444 };
         WorkloadSpec { files: vec![file], ..workload(&key, program, &words) }
     };
-    (0..).zip(&DEPARTMENTS).map(player).chain([service]).collect()
+    load.series.iter().zip(&DEPARTMENTS).map(player).chain([service]).collect()
 }
 
 /// Harvest jobs that are busy for as long as they are let.
@@ -109,12 +107,13 @@ mod tests {
     #[test]
     fn requests_fill_a_node_each_and_use_would_fit_on_one() {
         let target = NODE_CPU.share(Band::DEFAULT.target);
-        let specs = city(Path::new("/bin/tengyun"));
+        let load = Load::find(None).unwrap();
+        let specs = city(Path::new("/bin/tengyun"), &load);
         let standard = specs.iter().filter(|s| s.class == Class::Standard).count();
         assert_eq!(standard, DEPARTMENTS.len());
         assert!(ASKED.saturating_add(RESERVED) <= target);
         assert!(ASKED.saturating_mul(2) > target);
-        let most: u64 = (0..4).map(|d| generated(d).into_iter().max().unwrap()).sum();
+        let most: u64 = load.series.iter().map(|s| *s.iter().max().unwrap()).sum();
         assert!(Millicores::new(most).saturating_add(RESERVED) <= target);
     }
 }

@@ -12,6 +12,7 @@ use crate::demo::cast::{self, SERVICE, SOCKET};
 use crate::demo::client;
 use crate::demo::histogram::Latencies;
 use crate::demo::kernel::{Kernel, Reading};
+use crate::demo::load::Load;
 use crate::demo::score::Measured;
 use crate::failure::Failure;
 use crate::get::list_nodes;
@@ -48,6 +49,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) kernel: Kernel,
     /// This program, where instances may run it.
     pub(crate) program: PathBuf,
+    /// What the departments use.
+    pub(crate) load: Load,
     /// The cores of the machine.
     pub(crate) cores: f64,
 }
@@ -59,8 +62,13 @@ impl Stage<'_> {
             "four nodes, one department's application on each, and a critical service",
             "四个节点，每个节点运行一个部门的应用，另有一个关键服务",
         );
+        note(&format!(
+            "{} {}",
+            self.session.language.pick("the departments replay", "各部门重放"),
+            self.load.source
+        ));
         self.set_policy(&cast::KNOBS, true).await?;
-        for spec in cast::city(&self.program) {
+        for spec in cast::city(&self.program, &self.load) {
             self.apply(&spec).await?;
         }
         self.until_healthy(5).await?;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use tengyun_model::{Class, InstanceId, NodeId, WorkloadSpec};
+use tengyun_model::{Capacity, Class, InstanceId, NodeId, WorkloadSpec};
 
 use crate::image::{InstanceImage, InstanceWish};
 use crate::plan::{Move, Plan, ShiftReason};
@@ -35,6 +35,8 @@ pub enum Violation {
     MovedTwice(InstanceId),
     /// A shift that goes nowhere.
     Pointless(InstanceId),
+    /// What is kept beside the instances does not follow from them; what of it.
+    Drifted(&'static str),
 }
 
 impl fmt::Display for Violation {
@@ -50,6 +52,7 @@ impl fmt::Display for Violation {
             Self::Stale(id) => write!(f, "a move of instance {id} does not fit the state"),
             Self::MovedTwice(id) => write!(f, "instance {id} is moved twice"),
             Self::Pointless(id) => write!(f, "instance {id} is shifted to where it is"),
+            Self::Drifted(what) => write!(f, "{what} is not what the instances say"),
         }
     }
 }
@@ -57,11 +60,13 @@ impl fmt::Display for Violation {
 /// Where each living instance is, as a flat list.
 type Placed<'a> = Vec<(NodeId, &'a WorkloadSpec)>;
 
-/// Says what of a plan must not be carried out on a state.
+/// Says what of a plan must not be carried out on a state. Nodes that it brings nothing to are not
+/// looked at: what is wrong with them is not the plan's doing, and no plan would mend it.
 pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut placed = placed(state);
+    let filled: BTreeSet<NodeId> = plan.moves.iter().filter_map(destination).collect();
+    let mut placed = placed(state, |node| filled.contains(&node));
     for step in &plan.moves {
         let id = match *step {
             Move::Start { instance, .. }
@@ -102,7 +107,8 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
 
 /// Says what of a state must not be.
 pub fn check_state(state: &State) -> Vec<Violation> {
-    let mut found = capacity(state, &placed(state));
+    let mut found = capacity(state, &placed(state, |_| true));
+    found.extend(state.drift().map(Violation::Drifted));
     let mut copies = BTreeMap::new();
     for instance in state.instances().filter(|i| i.wish == InstanceWish::Run) {
         let copy = (instance.workload, instance.ordinal, instance.replaces.is_some());
@@ -113,10 +119,18 @@ pub fn check_state(state: &State) -> Vec<Violation> {
     found
 }
 
-fn placed(state: &State) -> Placed<'_> {
-    let alive = |i: &&InstanceImage| !i.status.phase.is_final();
-    let place = |i: &InstanceImage| i.node.map(|node| (node, spec(state, i, false)));
-    state.instances().filter(alive).filter_map(place).collect()
+/// Returns the node that a move brings an instance to.
+const fn destination(step: &Move) -> Option<NodeId> {
+    match *step {
+        Move::Start { node, .. } | Move::Shift { to: node, .. } => Some(node),
+        Move::Stop { .. } => None,
+    }
+}
+
+fn placed(state: &State, counts: impl Fn(NodeId) -> bool) -> Placed<'_> {
+    let place = |i: &InstanceImage| i.node.filter(|n| !i.status.phase.is_final() && counts(*n));
+    let there = state.instances().filter_map(|i| Some((place(i)?, i)));
+    there.map(|(node, i)| (node, spec(state, i, false))).collect()
 }
 
 fn spec<'a>(state: &'a State, instance: &InstanceImage, newest: bool) -> &'a WorkloadSpec {
@@ -125,50 +139,66 @@ fn spec<'a>(state: &'a State, instance: &InstanceImage, newest: bool) -> &'a Wor
     &workload.revisions[&revision]
 }
 
-fn capacity(state: &State, placed: &Placed<'_>) -> Vec<Violation> {
-    let mut promised: BTreeMap<(NodeId, String), u64> = BTreeMap::new();
-    let mut ports = BTreeSet::new();
-    let mut found = Vec::new();
-    let mut add = |node: NodeId, what: &str, amount: u64| {
-        let sum = promised.entry((node, what.to_owned())).or_default();
-        *sum = sum.saturating_add(amount);
-    };
-    for (node, spec) in placed {
-        add(*node, "memory", spec.resources.memory.get());
-        add(*node, "disk", spec.resources.disk.get());
-        add(*node, "pids", spec.resources.pids);
+/// What is promised on one node.
+#[derive(Default)]
+struct Promised<'a> {
+    counters: BTreeMap<&'a str, u64>,
+    critical: u64,
+    disk: u64,
+    memory: u64,
+    pids: u64,
+}
+
+impl<'a> Promised<'a> {
+    fn add(&mut self, spec: &'a WorkloadSpec) {
+        let add = |sum: &mut u64, amount: u64| *sum = sum.saturating_add(amount);
+        add(&mut self.memory, spec.resources.memory.get());
+        add(&mut self.disk, spec.resources.disk.get());
+        add(&mut self.pids, spec.resources.pids);
         if spec.class == Class::Critical {
-            add(*node, "critical cpu", spec.resources.cpu.get());
+            add(&mut self.critical, spec.resources.cpu.get());
         }
         for (name, count) in &spec.counted {
-            add(*node, &format!("counter {name}"), *count);
+            add(self.counters.entry(name.as_str()).or_default(), *count);
         }
+    }
+
+    /// Says what is promised beyond a node's capacity.
+    fn over(&self, state: &State, node: NodeId, found: &mut Vec<Violation>) {
+        let none = Capacity::default();
+        let capacity = state.node(node).map_or(&none, |n| &n.facts.capacity);
+        let mut compare = |what: &str, promised: u64, capacity: u64| {
+            if promised > capacity {
+                let what = what.to_owned();
+                found.push(Violation::Over { node, what, promised, capacity });
+            }
+        };
+        for (name, promised) in &self.counters {
+            let counted = capacity.counted.iter().find(|(n, _)| n.as_str() == *name);
+            let all = counted.map_or(0, |(_, count)| *count);
+            compare(&format!("counter {name}"), *promised, all);
+        }
+        compare("critical cpu", self.critical, capacity.cpu.get());
+        compare("disk", self.disk, capacity.disk.get());
+        compare("memory", self.memory, capacity.memory.get());
+        compare("pids", self.pids, capacity.pids);
+    }
+}
+
+fn capacity(state: &State, placed: &Placed<'_>) -> Vec<Violation> {
+    let mut promised: BTreeMap<NodeId, Promised<'_>> = BTreeMap::new();
+    let mut ports = BTreeSet::new();
+    let mut found = Vec::new();
+    for (node, spec) in placed {
+        promised.entry(*node).or_default().add(spec);
         for port in &spec.ports {
             if !ports.insert((*node, port.number)) {
                 found.push(Violation::PortTwice(*node, port.number));
             }
         }
     }
-    for ((node, what), promised) in promised {
-        let capacity = capacity_of(state, node, &what);
-        if promised > capacity {
-            found.push(Violation::Over { node, what, promised, capacity });
-        }
+    for (node, promised) in promised {
+        promised.over(state, node, &mut found);
     }
     found
-}
-
-fn capacity_of(state: &State, node: NodeId, what: &str) -> u64 {
-    let Some(capacity) = state.node(node).map(|n| &n.facts.capacity) else { return 0 };
-    match what {
-        "memory" => capacity.memory.get(),
-        "disk" => capacity.disk.get(),
-        "pids" => capacity.pids,
-        "critical cpu" => capacity.cpu.get(),
-        counter => {
-            let name = counter.strip_prefix("counter ").unwrap_or_default();
-            let found = capacity.counted.iter().find(|(n, _)| n.as_str() == name);
-            found.map_or(0, |(_, count)| *count)
-        }
-    }
 }

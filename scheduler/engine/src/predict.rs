@@ -7,10 +7,9 @@
 
 mod histogram;
 
-use std::collections::BTreeMap;
-
 use tengyun_model::{
-    At, Class, InstanceId, Mebibytes, Millicores, Millis, NodeId, NodeUsage, WorkloadSpec,
+    At, Class, InstanceId, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Permille, Sequence,
+    WorkloadSpec,
 };
 
 use crate::policy::Policy;
@@ -30,6 +29,9 @@ pub(crate) struct Track {
     weighted_sum: u128,
     weighted_deviation: u128,
     histogram: Histogram,
+    /// What was foreseen after the newest sample, and by which terms: it is asked for far more
+    /// often than it changes.
+    foreseen: Option<Foreseen>,
     /// The newest rate.
     pub(crate) cpu: Millicores,
     /// The newest working set.
@@ -47,6 +49,7 @@ impl Track {
             weighted_sum: 0,
             weighted_deviation: 0,
             histogram: Histogram::default(),
+            foreseen: None,
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
         }
@@ -72,6 +75,7 @@ impl Track {
         let deviation = rate.abs_diff(u128::from(self.mean().get()));
         self.weighted_deviation += weight * deviation;
         self.histogram.add(sample.cpu, held);
+        self.foreseen = None;
         self.cpu = sample.cpu;
         self.memory = sample.memory;
         self.last = at;
@@ -88,23 +92,94 @@ impl Track {
     }
 
     fn mean(&self) -> Millicores {
-        millicores(self.weighted_sum.checked_div(self.weight))
+        ratio(self.weighted_sum, self.weight)
     }
 
     fn deviation(&self) -> Millicores {
-        millicores(self.weighted_deviation.checked_div(self.weight))
+        ratio(self.weighted_deviation, self.weight)
+    }
+
+    /// Works out what the present samples foretell.
+    pub(crate) fn foresee(&mut self, terms: &Terms) {
+        let (mean, peak) = self.work_out(terms);
+        let (percentile, deviations) = (terms.percentile, terms.deviations);
+        self.foreseen = Some(Foreseen { percentile, deviations, mean, peak });
     }
 
     /// Returns mean and peak without margin.
-    fn forecast(&self, policy: &Policy) -> (Millicores, Millicores) {
+    fn forecast(&self, terms: &Terms) -> (Millicores, Millicores) {
+        let same =
+            |f: &&Foreseen| f.percentile == terms.percentile && f.deviations == terms.deviations;
+        match self.foreseen.as_ref().filter(same) {
+            Some(foreseen) => (foreseen.mean, foreseen.peak),
+            None => self.work_out(terms),
+        }
+    }
+
+    fn work_out(&self, terms: &Terms) -> (Millicores, Millicores) {
         let mean = self.mean();
-        let wide = mean.saturating_add(self.deviation().share(policy.peak_deviations()));
-        (mean, wide.max(self.histogram.percentile(policy.peak_percentile())))
+        let wide = mean.saturating_add(self.deviation().share(terms.deviations));
+        (mean, wide.max(self.histogram.percentile(terms.percentile)))
     }
 }
 
-fn millicores(raw: Option<u128>) -> Millicores {
-    Millicores::new(raw.and_then(|r| u64::try_from(r).ok()).unwrap_or(0))
+/// What a track foretells by some terms, without margin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Foreseen {
+    percentile: Permille,
+    deviations: Permille,
+    mean: Millicores,
+    peak: Millicores,
+}
+
+/// Divides, and returns nothing for what cannot be. Wide division is slow and seldom needed.
+fn ratio(sum: u128, weight: u128) -> Millicores {
+    let raw = match (u64::try_from(sum), u64::try_from(weight)) {
+        (Ok(sum), Ok(weight)) => sum.checked_div(weight),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => {
+            sum.checked_div(weight).and_then(|raw| u64::try_from(raw).ok())
+        }
+    };
+    Millicores::new(raw.unwrap_or(0))
+}
+
+/// What the policy says of forecasts, looked up once a forecast.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    percentile: Permille,
+    deviations: Permille,
+    margin: Permille,
+    history_min: Millis,
+    stale: Millis,
+}
+
+impl Terms {
+    /// Looks them up.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            percentile: policy.peak_percentile(),
+            deviations: policy.peak_deviations(),
+            margin: policy.peak_margin(),
+            history_min: policy.history_min(),
+            stale: policy.data_stale(),
+        }
+    }
+}
+
+/// What forecasts need of one instance, kept beside it so that they look nothing up.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    class: Class,
+    request: Millicores,
+    /// What was measured of it.
+    pub(crate) track: Option<Track>,
+}
+
+impl Profile {
+    /// Makes the profile of an instance that was never measured.
+    pub(crate) fn of(spec: &WorkloadSpec) -> Self {
+        Self { class: spec.class, request: spec.resources.cpu, track: None }
+    }
 }
 
 /// One sample.
@@ -142,75 +217,99 @@ pub struct NodeForecast {
     pub measured: bool,
 }
 
+/// What the instances of a node add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Crew {
+    /// The critical and standard ones.
+    pub(crate) load: Load,
+    /// How many they are.
+    pub(crate) others: usize,
+    /// What harvest asks for.
+    pub(crate) harvest: Millicores,
+}
+
+impl Crew {
+    /// Adds an instance.
+    pub(crate) fn add(&mut self, class: Class, request: Millicores, expected: InstanceForecast) {
+        match class {
+            Class::Harvest => self.harvest = self.harvest.saturating_add(request),
+            Class::Critical | Class::Standard => {
+                self.load.add(expected);
+                self.others += 1;
+            }
+        }
+    }
+}
+
 /// The forecasts of all instances and nodes at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forecast {
-    instances: BTreeMap<InstanceId, InstanceForecast>,
-    nodes: BTreeMap<NodeId, NodeForecast>,
+    base: Sequence,
+    instances: Vec<(InstanceId, InstanceForecast)>,
+    nodes: Vec<(NodeId, NodeForecast, Crew)>,
 }
 
 impl Forecast {
     /// Returns the forecast of an instance; nothing for an unknown one.
     pub fn instance(&self, id: InstanceId) -> InstanceForecast {
-        self.instances.get(&id).copied().unwrap_or_default()
+        let at = self.instances.binary_search_by_key(&id, |(id, _)| *id);
+        at.map(|at| self.instances[at].1).unwrap_or_default()
     }
 
     /// Returns the forecast of a node; nothing for an unknown one.
     pub fn node(&self, id: NodeId) -> NodeForecast {
-        self.nodes.get(&id).copied().unwrap_or_default()
+        self.place(id).map(|at| self.nodes[at].1).unwrap_or_default()
+    }
+
+    /// Returns what the instances of a node add up to, if the forecast was made of this state.
+    pub(crate) fn crew(&self, state: &State, id: NodeId) -> Option<Crew> {
+        let at = self.place(id).filter(|_| self.base == state.sequence())?;
+        Some(self.nodes[at].2)
+    }
+
+    fn place(&self, id: NodeId) -> Option<usize> {
+        // Nodes are numbered from 1 and never forgotten, so the first look nearly always hits.
+        let guess = usize::try_from(id.get()).ok()?.checked_sub(1)?;
+        if self.nodes.get(guess).is_some_and(|(node, _, _)| *node == id) {
+            return Some(guess);
+        }
+        self.nodes.binary_search_by_key(&id, |(node, _, _)| *node).ok()
     }
 }
 
 /// Forecasts everything in the state as of a moment.
 pub fn forecast(state: &State, now: At) -> Forecast {
-    let policy = state.policy();
-    let mut forecast = Forecast::default();
-    for instance in state.instances() {
-        let spec = state.spec(instance);
-        let track = state.track(instance.status.instance);
-        let expected = instance_forecast(spec, track, policy, now);
-        forecast.instances.insert(instance.status.instance, expected);
-    }
-    for node in state.nodes() {
-        let foreign = state.foreign(node.id);
-        let measured = foreign.is_some_and(|t| now.since(t.last()) <= policy.data_stale());
-        let foreign = foreign.map_or(Millicores::ZERO, |t| t.forecast(policy).1.max(t.cpu));
-        let mut load = Load::default();
-        let mut harvest = Millicores::ZERO;
-        for id in state.on_node(node.id) {
-            let expected = forecast.instance(id);
-            let instance = state.instance(id).expect("the index names instances that exist");
-            if instance.status.phase.is_final() {
-                continue;
-            }
-            match state.spec(instance).class {
-                Class::Harvest => {
-                    harvest = harvest.saturating_add(state.spec(instance).resources.cpu);
-                }
-                Class::Critical | Class::Standard => load.add(expected),
-            }
+    let terms = Terms::of(state.policy());
+    let nodes = state.nodes().map(|n| (n.id, NodeForecast::default(), Crew::default())).collect();
+    let mut forecast = Forecast { base: state.sequence(), instances: Vec::new(), nodes };
+    for (instance, profile) in state.profiled() {
+        let expected = instance_forecast(profile, &terms, now);
+        forecast.instances.push((instance.status.instance, expected));
+        let place = instance.node.filter(|_| !instance.status.phase.is_final());
+        if let Some(at) = place.and_then(|node| forecast.place(node)) {
+            forecast.nodes[at].2.add(profile.class, profile.request, expected);
         }
-        let peak = foreign.saturating_add(load.peak());
-        forecast.nodes.insert(node.id, NodeForecast { peak, foreign, harvest, measured });
+    }
+    for (id, node, crew) in &mut forecast.nodes {
+        let foreign = state.foreign(*id);
+        let measured = foreign.is_some_and(|t| now.since(t.last()) <= terms.stale);
+        let foreign = foreign.map_or(Millicores::ZERO, |t| t.forecast(&terms).1.max(t.cpu));
+        let peak = foreign.saturating_add(crew.load.peak());
+        *node = NodeForecast { peak, foreign, harvest: crew.harvest, measured };
     }
     forecast
 }
 
-fn instance_forecast(
-    spec: &WorkloadSpec,
-    track: Option<&Track>,
-    policy: &Policy,
-    now: At,
-) -> InstanceForecast {
-    let request = spec.resources.cpu;
-    let enough = track.filter(|t| t.history() >= policy.history_min());
+fn instance_forecast(profile: &Profile, terms: &Terms, now: At) -> InstanceForecast {
+    let request = profile.request;
+    let enough = profile.track.as_ref().filter(|t| t.history() >= terms.history_min);
     let Some(track) = enough else {
         return InstanceForecast { mean: request, peak: request, measured: false };
     };
-    let (mean, peak) = track.forecast(policy);
-    let peak = peak.saturating_add(peak.share(policy.peak_margin()));
-    let fresh = now.since(track.last()) <= policy.data_stale();
-    match (spec.class, fresh) {
+    let (mean, peak) = track.forecast(terms);
+    let peak = peak.saturating_add(peak.share(terms.margin));
+    let fresh = now.since(track.last()) <= terms.stale;
+    match (profile.class, fresh) {
         // A critical reservation is never lent out.
         (Class::Critical, _) => {
             InstanceForecast { mean: mean.max(request), peak: peak.max(request), measured: fresh }
@@ -240,16 +339,37 @@ impl Load {
 
     /// Returns the peak of the sum.
     pub(crate) fn peak(self) -> Millicores {
-        let root = self.squares.isqrt();
-        let rounded_up = if root * root < self.squares { root + 1 } else { root };
-        Millicores::new(self.mean.saturating_add(u64::try_from(rounded_up).unwrap_or(u64::MAX)))
+        Millicores::new(self.mean.saturating_add(root_up(self.squares)))
+    }
+
+    /// Says whether the peak is at most this much, without the cost of a root.
+    pub(crate) fn is_within(self, line: Millicores) -> bool {
+        let spread = line.get().checked_sub(self.mean);
+        // The root, rounded up, is at most n exactly when the square is at most n times n.
+        spread.is_some_and(|n| self.squares <= u128::from(n) * u128::from(n))
+    }
+
+    /// Returns the sum with one more instance.
+    pub(crate) fn with(mut self, forecast: InstanceForecast) -> Self {
+        self.add(forecast);
+        self
     }
 
     /// Returns the peak with one more instance.
-    pub(crate) fn peak_with(mut self, forecast: InstanceForecast) -> Millicores {
-        self.add(forecast);
-        self.peak()
+    pub(crate) fn peak_with(self, forecast: InstanceForecast) -> Millicores {
+        self.with(forecast).peak()
     }
+}
+
+/// Returns the root, rounded up. Wide roots are slow and seldom needed.
+fn root_up(square: u128) -> u64 {
+    if let Ok(narrow) = u64::try_from(square) {
+        let root = narrow.isqrt();
+        return if root * root < narrow { root + 1 } else { root };
+    }
+    let root = square.isqrt();
+    let up = if root * root < square { root + 1 } else { root };
+    u64::try_from(up).unwrap_or(u64::MAX)
 }
 
 /// Returns the sample of an instance, or of the foreign use, in a report.
@@ -262,6 +382,10 @@ mod tests {
     use super::*;
 
     const HALF_LIFE: Millis = Millis::from_secs(43200);
+
+    fn terms() -> Terms {
+        Terms::of(&Policy::default())
+    }
 
     fn track(rates: &[u64]) -> Track {
         let mut at = At::from_millis(1_000_000);
@@ -277,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_steady_use_is_its_own_mean_and_peak() {
-        let (mean, peak) = track(&[5; 100]).forecast(&Policy::default());
+        let (mean, peak) = track(&[5; 100]).forecast(&terms());
         assert_eq!((mean, peak), (Millicores::new(5), Millicores::new(5)));
     }
 
@@ -285,7 +409,7 @@ mod tests {
     fn a_peak_is_never_below_the_mean_and_covers_most_of_a_burst() {
         let mut rates = vec![10; 90];
         rates.extend([200; 10]);
-        let (mean, peak) = track(&rates).forecast(&Policy::default());
+        let (mean, peak) = track(&rates).forecast(&terms());
         assert!(mean > Millicores::new(10) && mean < Millicores::new(40), "{mean}");
         assert!(peak >= Millicores::new(200), "{peak}");
     }
@@ -297,7 +421,7 @@ mod tests {
         let sample =
             Sample { cpu: Millicores::new(4), memory: Mebibytes::ZERO, held: Millis::from_secs(5) };
         track.observe(late, sample, HALF_LIFE);
-        assert_eq!(track.forecast(&Policy::default()).0, Millicores::new(4));
+        assert_eq!(track.forecast(&terms()).0, Millicores::new(4));
     }
 
     #[test]
@@ -316,5 +440,24 @@ mod tests {
         load.add(one);
         assert_eq!(load.peak(), one.peak);
         assert_eq!(load.peak_with(other), Millicores::new(20 + 50));
+    }
+
+    #[test]
+    fn a_load_is_within_a_line_exactly_when_its_peak_is() {
+        for spread in [0_u64, 1, 2, 7, 40, 41, 1 << 40, u64::MAX / 2] {
+            let mut load = Load::default();
+            for peak in [spread, spread / 2 + 3] {
+                load.add(InstanceForecast {
+                    mean: Millicores::ZERO,
+                    peak: Millicores::new(peak),
+                    measured: true,
+                });
+            }
+            let peak = load.peak().get();
+            for line in [peak.saturating_sub(1), peak, peak.saturating_add(1)] {
+                let line = Millicores::new(line);
+                assert_eq!(load.is_within(line), load.peak() <= line, "{spread}: {line}");
+            }
+        }
     }
 }

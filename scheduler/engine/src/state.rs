@@ -5,6 +5,7 @@
 //! [`State::image`] holds the former only, and equal durable entries give equal images.
 
 mod check;
+mod derived;
 mod image;
 mod instances;
 mod live;
@@ -26,6 +27,7 @@ use crate::image::{
 };
 use crate::policy::Policy;
 use crate::predict::Track;
+use derived::Derived;
 use live::Live;
 
 /// The most nodes; ten times the largest cloud designed for.
@@ -59,7 +61,7 @@ pub struct State {
     operation_order: BTreeSet<(At, OperationId)>,
     meters: BTreeMap<(NodeId, MeterKey), MeterImage>,
     live: BTreeMap<NodeId, Live>,
-    tracks: BTreeMap<InstanceId, Track>,
+    derived: Derived,
 }
 
 impl State {
@@ -323,10 +325,6 @@ impl State {
             band: self.policy.band(),
             instances: self.on_node(id).filter_map(wanted).collect(),
         })
-    }
-
-    pub(crate) fn track(&self, id: InstanceId) -> Option<&Track> {
-        self.tracks.get(&id)
     }
 
     pub(crate) fn foreign(&self, id: NodeId) -> Option<&Track> {

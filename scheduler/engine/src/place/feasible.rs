@@ -18,6 +18,8 @@ pub(crate) struct Room {
     pub(crate) critical: Millicores,
     ports: BTreeSet<u16>,
     counted: BTreeMap<String, u64>,
+    /// Whether anything there must not share the node with something.
+    apart: bool,
 }
 
 impl Room {
@@ -46,6 +48,7 @@ impl Room {
         if spec.class == Class::Critical {
             self.critical = self.critical.saturating_add(resources.cpu);
         }
+        self.apart |= !spec.constraints.anti_affinity.is_empty();
         self.ports.extend(spec.ports.iter().map(|p| p.number));
         for (name, count) in &spec.counted {
             let taken = self.counted.entry(name.to_string()).or_default();
@@ -96,7 +99,7 @@ pub(crate) fn hard(
     replaces: Option<InstanceId>,
 ) -> Result<(), Refusal> {
     let image = state.node(node).ok_or(Refusal::UnknownNode(node))?;
-    Room::taken(state, node, |_| true).fits(spec, &image.facts.capacity)?;
+    state.room(node).fits(spec, &image.facts.capacity)?;
     constraints(state, (spec, replaces), image, &[])?;
     match &spec.constraints.spread {
         Some(label) => spread(state, (spec, replaces, label), image, &[]),
@@ -116,7 +119,10 @@ pub(crate) fn constraints(
             return Err(Refusal::NoLabel { name: name.clone(), value: value.clone() });
         }
     }
-    for id in state.on_node(node.id).filter(|id| Some(*id) != replaces) {
+    // Most instances share a node with anything; then nobody need be asked.
+    let asks = state.room(node.id).apart || !spec.constraints.anti_affinity.is_empty();
+    let there = asks.then(|| state.on_node(node.id)).into_iter().flatten();
+    for id in there.filter(|id| Some(*id) != replaces) {
         let instance = state.instance(id).expect("the index names instances that exist");
         let other = state.spec(instance);
         if !instance.status.phase.is_final() && must_be_apart(spec, other) {

@@ -6,8 +6,8 @@
 use tengyun_model::{Class, MovePolicy, Phase};
 
 use super::pack::choose;
-use super::problem::{Problem, lives};
-use crate::image::{InstanceImage, InstanceWish};
+use super::problem::{Guest, Problem, Seat, lives};
+use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason, StopReason};
 
 /// Says whether enough is known, and enough at rest, to move anything.
@@ -16,9 +16,7 @@ pub(super) fn may_rebalance(problem: &Problem<'_>) -> bool {
     let measured = problem.seats.iter().filter(|s| s.connected && s.measured).count();
     let (measured, all) = (wide(measured), wide(problem.seats.len()));
     let reported = measured * 1000 >= all * u64::from(policy.reports_before_rebalance().get());
-    let leaves = |i: &InstanceImage| i.wish != InstanceWish::Run;
-    let under_way = problem.state.instances().any(|i| i.replaces.is_some() || leaves(i));
-    reported && !under_way
+    reported && !problem.state.is_under_way()
 }
 
 fn wide(count: usize) -> u64 {
@@ -59,13 +57,13 @@ pub(super) fn consolidate(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         return;
     }
     gather_harvest(problem, moves);
-    let last = problem.state.instances().filter_map(|i| i.moved).max();
+    let last = problem.state.moved_last();
     let rested = last.is_none_or(|m| problem.now.since(m) >= policy.consolidate_interval());
     if !moves.is_empty() || !rested {
         return;
     }
     let mut candidates: Vec<usize> = (0..problem.seats.len())
-        .filter(|at| problem.seats[*at].others > 0 && problem.seats[*at].measured)
+        .filter(|at| problem.seats[*at].crew.others > 0 && problem.seats[*at].measured)
         .collect();
     candidates.sort_by_key(|at| {
         let seat = &problem.seats[*at];
@@ -76,9 +74,8 @@ pub(super) fn consolidate(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         if seat.peak() >= seat.line(policy.band().floor) {
             return;
         }
-        let mut trial = problem.clone();
         let mut found = Vec::new();
-        if empty(&mut trial, at, &mut found) {
+        if empty(problem, at, &mut found) {
             found.truncate(policy.moves_per_pass());
             moves.extend(found);
             return;
@@ -86,17 +83,32 @@ pub(super) fn consolidate(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     }
 }
 
-/// Plans to move everything away from a node; false when something has to stay.
+/// Plans to move everything away from a node; false when something has to stay. The problem is
+/// afterwards as it was before.
 fn empty(problem: &mut Problem<'_>, at: usize, moves: &mut Vec<Move>) -> bool {
     let mut leaving: Vec<&InstanceImage> = others(problem, at).collect();
     leaving.sort_by_key(|i| {
         let peak = problem.forecast.instance(i.status.instance).peak;
         (std::cmp::Reverse(peak), i.status.instance)
     });
-    leaving.into_iter().all(|instance| {
-        may_move(problem, instance)
-            && shift(problem, instance, (at, ShiftReason::Consolidate), moves)
-    })
+    if !leaving.iter().all(|instance| may_move(problem, instance)) {
+        return false;
+    }
+    let mut before: Vec<(usize, Seat<'_>)> = Vec::new();
+    let all = leaving.into_iter().all(|instance| {
+        let guest = problem.guest(instance, true);
+        let reason = ShiftReason::Consolidate;
+        let Some(to) = destination(problem, &guest, (at, reason)) else { return false };
+        if before.iter().all(|(seat, _)| *seat != to) {
+            before.push((to, problem.seats[to].clone()));
+        }
+        go(problem, (instance, &guest), (at, to, reason), moves);
+        true
+    });
+    for (seat, as_it_was) in before {
+        problem.seats[seat] = as_it_was;
+    }
+    all
 }
 
 /// Moves one instance to another node in use, filled to the target at most.
@@ -107,23 +119,40 @@ fn shift<'a>(
     moves: &mut Vec<Move>,
 ) -> bool {
     let guest = problem.guest(instance, true);
+    let Some(to) = destination(problem, &guest, (from, reason)) else { return false };
+    go(problem, (instance, &guest), (from, to, reason), moves);
+    true
+}
+
+/// Returns where an instance would go.
+fn destination(
+    problem: &Problem<'_>,
+    guest: &Guest<'_>,
+    (from, reason): (usize, ShiftReason),
+) -> Option<usize> {
     let target = problem.state.policy().band().target;
-    let in_use =
-        |p: &Problem<'_>, at: usize| at != from && p.seats[at].measured && p.seats[at].others > 0;
     let anywhere = |p: &Problem<'_>, at: usize| at != from && p.seats[at].measured;
-    let to = choose(problem, &guest, target, in_use).or_else(|| match reason {
-        ShiftReason::Overload => choose(problem, &guest, target, anywhere),
+    let in_use = |p: &Problem<'_>, at: usize| anywhere(p, at) && p.seats[at].crew.others > 0;
+    choose(problem, guest, target, in_use).or_else(|| match reason {
+        ShiftReason::Overload => choose(problem, guest, target, anywhere),
         ShiftReason::Consolidate | ShiftReason::Revision => None,
-    });
-    let Some(to) = to else { return false };
+    })
+}
+
+/// Puts one instance on its new node.
+fn go<'a>(
+    problem: &mut Problem<'a>,
+    (instance, guest): (&InstanceImage, &Guest<'a>),
+    (from, to, reason): (usize, usize, ShiftReason),
+    moves: &mut Vec<Move>,
+) {
     moves.push(Move::Shift {
         instance: instance.status.instance,
         from: problem.seats[from].node.id,
         to: problem.seats[to].node.id,
         reason,
     });
-    problem.seats[to].put(&guest);
-    true
+    problem.seats[to].put(guest);
 }
 
 /// Evicts harvest from nodes that nobody else uses, where it fits on one in use.

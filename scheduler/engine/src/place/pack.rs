@@ -16,8 +16,7 @@ use crate::plan::{Move, ShiftReason, StopReason};
 /// Starts what waits, where it fits.
 pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let state = problem.state;
-    let mut waiting: Vec<&InstanceImage> =
-        state.instances().filter(|i| i.node.is_none() && lives(i)).collect();
+    let mut waiting: Vec<&InstanceImage> = state.waiting().filter(|i| lives(i)).collect();
     waiting.sort_by_key(|i| {
         let spec = state.spec(i);
         let size = (spec.resources.memory, spec.resources.cpu);
@@ -43,7 +42,7 @@ pub(super) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usiz
     if guest.spec.class == Class::Harvest {
         return choose(problem, guest, band.target, |p, at| p.takes_harvest(&p.seats[at]));
     }
-    let in_use = |p: &Problem<'_>, at: usize| p.seats[at].others > 0;
+    let in_use = |p: &Problem<'_>, at: usize| p.seats[at].crew.others > 0;
     choose(problem, guest, band.target, in_use)
         .or_else(|| choose(problem, guest, band.target, |_, _| true))
         .or_else(|| choose(problem, guest, band.ceiling, |_, _| true))
@@ -104,6 +103,9 @@ fn make_room(
 /// Replaces running copies of an older revision, one at a time for each workload.
 pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let state = problem.state;
+    if !state.has_old_revisions() {
+        return;
+    }
     let mut busy: BTreeSet<WorkloadId> =
         state.instances().filter(|i| i.replaces.is_some()).map(|i| i.workload).collect();
     for instance in state.instances().filter(|i| lives(i)) {

@@ -5,7 +5,7 @@ use tengyun_model::{At, Class, Millicores, NodeId, Permille, WorkloadSpec};
 use super::feasible::{self, Room};
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
-use crate::predict::{Forecast, InstanceForecast, Load};
+use crate::predict::{Crew, Forecast, InstanceForecast};
 use crate::state::State;
 
 /// One node while a plan is made.
@@ -14,13 +14,10 @@ pub(crate) struct Seat<'a> {
     pub(crate) node: &'a NodeImage,
     /// What is taken, by what leaves too.
     pub(crate) room: Room,
-    /// Forecast of the critical and standard instances.
-    pub(crate) load: Load,
-    /// What others than us use, and what harvest asks for.
+    /// What its instances add up to.
+    pub(crate) crew: Crew,
+    /// What others than us use.
     pub(crate) foreign: Millicores,
-    pub(crate) harvest: Millicores,
-    /// How many critical and standard instances are there.
-    pub(crate) others: usize,
     /// What the plan in the making put here.
     pub(crate) guests: Vec<&'a WorkloadSpec>,
     /// Whether its agent is there.
@@ -34,11 +31,9 @@ impl<'a> Seat<'a> {
         let expected = forecast.node(node.id);
         let mut seat = Self {
             node,
-            room: Room::taken(state, node.id, |_| true),
-            load: Load::default(),
+            room: state.room(node.id).clone(),
+            crew: forecast.crew(state, node.id).unwrap_or_default(),
             foreign: expected.foreign,
-            harvest: Millicores::ZERO,
-            others: 0,
             guests: Vec::new(),
             connected: state.connected(node.id),
             measured: expected.measured,
@@ -48,30 +43,23 @@ impl<'a> Seat<'a> {
             seat.measured &= fresh || expected.measured;
             seat.room.memory = seat.room.memory.saturating_add(usage.memory_foreign);
         }
-        for id in state.on_node(node.id) {
-            let instance = state.instance(id).expect("the index names instances that exist");
-            if !instance.status.phase.is_final() {
-                seat.sit(state.spec(instance), forecast.instance(id));
+        if forecast.crew(state, node.id).is_none() {
+            // The forecast was made of an earlier state: only what it says of instances holds.
+            for id in state.on_node(node.id) {
+                let instance = state.instance(id).expect("the index names instances that exist");
+                if !instance.status.phase.is_final() {
+                    let spec = state.spec(instance);
+                    seat.crew.add(spec.class, spec.resources.cpu, forecast.instance(id));
+                }
             }
         }
         seat
     }
 
-    /// Counts the CPU of one more instance.
-    fn sit(&mut self, spec: &WorkloadSpec, expected: InstanceForecast) {
-        match spec.class {
-            Class::Harvest => self.harvest = self.harvest.saturating_add(spec.resources.cpu),
-            Class::Critical | Class::Standard => {
-                self.load.add(expected);
-                self.others += 1;
-            }
-        }
-    }
-
     /// Puts one more instance here.
     pub(crate) fn put(&mut self, guest: &Guest<'a>) {
         self.room.take(guest.spec);
-        self.sit(guest.spec, guest.expected);
+        self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
         self.guests.push(guest.spec);
     }
 
@@ -82,14 +70,25 @@ impl<'a> Seat<'a> {
 
     /// Returns the forecast peak of everything but harvest.
     pub(crate) fn peak(&self) -> Millicores {
-        self.foreign.saturating_add(self.load.peak())
+        self.foreign.saturating_add(self.crew.load.peak())
     }
 
     /// Returns the CPU that is spoken for, as one of this class sees it.
     fn filled(&self, class: Class) -> Millicores {
         match class {
-            Class::Harvest => self.peak().saturating_add(self.harvest),
+            Class::Harvest => self.peak().saturating_add(self.crew.harvest),
             Class::Critical | Class::Standard => self.peak(),
+        }
+    }
+
+    /// Says whether the forecast peak with one more instance is at most this much.
+    fn is_within(&self, guest: &Guest<'_>, line: Millicores) -> bool {
+        match guest.spec.class {
+            Class::Harvest => self.peak_with(guest.spec, guest.expected) <= line,
+            Class::Critical | Class::Standard => {
+                let line = line.checked_sub(self.foreign);
+                line.is_some_and(|line| self.crew.load.with(guest.expected).is_within(line))
+            }
         }
     }
 
@@ -98,7 +97,7 @@ impl<'a> Seat<'a> {
         match spec.class {
             Class::Harvest => self.filled(spec.class).saturating_add(spec.resources.cpu),
             Class::Critical | Class::Standard => {
-                self.foreign.saturating_add(self.load.peak_with(expected))
+                self.foreign.saturating_add(self.crew.load.peak_with(expected))
             }
         }
     }
@@ -178,7 +177,7 @@ impl<'a> Problem<'a> {
             let guests: Vec<_> = self.seats.iter().flat_map(put).collect();
             feasible::spread(self.state, (guest.spec, guest.replaces, label), seat.node, &guests)?;
         }
-        if seat.peak_with(guest.spec, guest.expected) > seat.line(share) {
+        if !seat.is_within(guest, seat.line(share)) {
             let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
             return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
         }
@@ -187,7 +186,7 @@ impl<'a> Problem<'a> {
 
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.
     pub(crate) fn takes_harvest(&self, seat: &Seat<'_>) -> bool {
-        seat.others > 0 || self.seats.iter().all(|s| s.others == 0)
+        seat.crew.others > 0 || self.seats.iter().all(|s| s.crew.others == 0)
     }
 }
 

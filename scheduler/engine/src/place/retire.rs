@@ -9,7 +9,7 @@ use crate::plan::{Move, StopReason};
 /// Stops what is to be stopped. Afterwards no instance that is replaced by a healthy one is wanted.
 pub(super) fn retire(problem: &Problem<'_>, moves: &mut Vec<Move>) {
     let timeout = problem.state.policy().replacement_timeout();
-    for new in problem.state.instances().filter(|i| i.wish == InstanceWish::Run) {
+    for new in problem.state.replacing().filter(|i| i.wish == InstanceWish::Run) {
         let Some(old) = new.replaces.and_then(|old| problem.state.instance(old)) else { continue };
         let (old_id, new_id) = (old.status.instance, new.status.instance);
         if new.status.phase == Phase::Healthy {

@@ -38,7 +38,12 @@ impl Histogram {
     /// Returns the rate that was not passed for this share of the time; nothing without samples.
     pub(crate) fn percentile(&self, share: Permille) -> Millicores {
         let total: u128 = self.buckets.iter().map(|(_, weight)| u128::from(*weight)).sum();
-        let wanted = (total * u128::from(share.get())).div_ceil(1000);
+        let scaled = total.saturating_mul(u128::from(share.get()));
+        // Wide division is slow and seldom needed.
+        let wanted = match u64::try_from(scaled) {
+            Ok(narrow) => u128::from(narrow.div_ceil(1000)),
+            Err(_) => scaled.div_ceil(1000),
+        };
         let mut covered = 0;
         for (bucket, weight) in &self.buckets {
             covered += u128::from(*weight);

@@ -49,7 +49,9 @@ impl State {
             let spec = workload.revisions.get(&workload.revision);
             let key = spec.ok_or(Refusal::Stale("a workload's revision"))?.key.clone();
             state.keys.insert(key, workload.id);
-            state.workloads.insert(workload.id, workload);
+            let id = workload.id;
+            state.workloads.insert(id, workload);
+            state.derive_revisions(id);
         }
         for instance in image.instances {
             let workload = state.workloads.get(&instance.workload);

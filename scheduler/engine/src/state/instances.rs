@@ -29,11 +29,16 @@ impl State {
         if instance.node != Some(node) || !is_news(&instance.status, status) {
             return;
         }
+        let ended = instance.status.phase.is_final();
         instance.status = status.clone();
+        let wish = instance.wish;
+        if ended != status.phase.is_final() {
+            self.sum_up_room(node);
+        }
         if !status.phase.is_final() {
             return;
         }
-        match instance.wish {
+        match wish {
             InstanceWish::Stop(_) => self.remove_instance(status.instance),
             // It ended by itself: its record stays, its room is free.
             InstanceWish::Run => self.touch(node),
@@ -53,6 +58,7 @@ impl State {
                 let workload = instance.workload;
                 self.instances.get_mut(&id).expect("it was there a line ago").wish =
                     InstanceWish::Stop(StopReason::NotWanted);
+                self.derive_leaving(id);
                 self.remove_instance(id);
                 self.fill(workload, at);
             }

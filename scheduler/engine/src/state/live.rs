@@ -3,7 +3,7 @@
 use tengyun_model::{At, InstanceId, NodeId, NodeUsage};
 
 use super::State;
-use crate::predict::{Track, sample};
+use crate::predict::{Terms, Track, sample};
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,7 @@ impl State {
     /// Takes in what a node used. Instances that are not on it are passed over.
     pub(super) fn report_usage(&mut self, node: NodeId, usage: &NodeUsage, at: At) {
         let half_life = self.policy.half_life();
+        let terms = Terms::of(&self.policy);
         let live = self.live.entry(node).or_default();
         live.seen = Some(at);
         let foreign = sample(usage.cpu_foreign, usage.memory_foreign, usage);
@@ -53,16 +54,19 @@ impl State {
         for used in &usage.instances {
             let here = self.instances.get(&used.instance).is_some_and(|i| i.node == Some(node));
             if here {
-                let track = self.tracks.entry(used.instance).or_insert_with(|| Track::start(at));
+                let profile = self.profile_mut(used.instance).expect("every instance has one");
+                let track = profile.track.get_or_insert_with(|| Track::start(at));
                 track.observe(at, sample(used.cpu, used.memory, usage), half_life);
+                track.foresee(&terms);
             }
         }
     }
 
     /// Lets a replacement start from what was measured of the copy it replaces.
     pub(super) fn inherit_track(&mut self, from: InstanceId, to: InstanceId) {
-        if let Some(track) = self.tracks.get(&from).cloned() {
-            self.tracks.insert(to, track);
+        let track = self.profile_mut(from).and_then(|p| p.track.clone());
+        if let (Some(track), Some(profile)) = (track, self.profile_mut(to)) {
+            profile.track = Some(track);
         }
     }
 }

@@ -63,6 +63,7 @@ impl State {
         instance.status.phase = Phase::Starting;
         instance.status.since = at;
         self.on_node.entry(node).or_default().insert(id);
+        self.derive_start(id, node);
         self.touch(node);
         Ok(())
     }
@@ -152,7 +153,8 @@ impl State {
             StopReason::GivenUp => {
                 // The old copy stays, and is not tried again before its cooldown.
                 if let Some(old) = old.and_then(|old| self.instances.get_mut(&old)) {
-                    old.moved = Some(at);
+                    let (id, before) = (old.status.instance, old.moved.replace(at));
+                    self.derive_moved(id, before, at);
                 }
                 self.detach(id);
             }

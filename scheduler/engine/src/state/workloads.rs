@@ -30,6 +30,7 @@ impl State {
         workload.revisions.insert(revision, spec.clone());
         workload.wish = WorkloadWish::Run;
         workload.applied = at;
+        self.derive_revisions(id);
         self.scale(id, at);
         Effect::Updated(id, revision)
     }
@@ -164,6 +165,7 @@ impl State {
     /// Enters an instance into the indexes.
     pub(super) fn index(&mut self, id: InstanceId, instance: &InstanceImage) {
         self.of_workload.entry(instance.workload).or_default().insert(id);
+        self.derive(id, instance);
         if let Some(node) = instance.node {
             self.on_node.entry(node).or_default().insert(id);
         }
@@ -179,6 +181,8 @@ impl State {
             return;
         }
         instance.wish = InstanceWish::Stop(reason);
+        self.derive_leaving(id);
+        let instance = &self.instances[&id];
         match instance.node {
             Some(node) if !instance.status.phase.is_final() => self.touch(node),
             Some(_) | None => self.remove_instance(id),
@@ -188,11 +192,11 @@ impl State {
     /// Forgets an instance of which nothing runs any more.
     pub(super) fn remove_instance(&mut self, id: InstanceId) {
         let instance = self.instances.remove(&id).expect("only existing instances are removed");
-        self.tracks.remove(&id);
         if let Some(node) = instance.node {
             self.on_node.entry(node).or_default().remove(&id);
             self.touch(node);
         }
+        self.underive(id, &instance);
         if let Some(new) = self.replacements.remove(&id)
             && let Some(new) = self.instances.get_mut(&new)
         {
@@ -216,6 +220,7 @@ impl State {
         let workload = self.workloads.get_mut(&id).expect("an instance's workload exists");
         let present = workload.revision;
         workload.revisions.retain(|revision, _| *revision == present || used.contains(revision));
+        self.derive_revisions(id);
     }
 
     fn forget_if_done(&mut self, id: WorkloadId) {
@@ -223,6 +228,7 @@ impl State {
         if deleted && !self.of_workload.contains_key(&id) {
             let workload = self.workloads.remove(&id).expect("it was there a line ago");
             self.keys.remove(&workload.revisions[&workload.revision].key);
+            self.derive_revisions(id);
         }
     }
 }

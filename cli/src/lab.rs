@@ -1,0 +1,227 @@
+//! `tengyun lab`: recorded fleets through the very engine, beside yardsticks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tengyun_lab::cloudsim::{self, Detector};
+use tengyun_lab::fleet::{MemoryMode, Shape};
+use tengyun_lab::pack;
+use tengyun_lab::replay::{Choice, Replay, Replayed, replay};
+use tengyun_lab::rules::Honest;
+use tengyun_lab::trace::{self, Trace};
+
+use crate::failure::Failure;
+use crate::output::{self, Format, clean_lines, show};
+
+/// What `lab` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    verb: LabVerb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum LabVerb {
+    /// Replay a recorded fleet under one policy
+    Replay(ReplayArgs),
+    /// Pack a list of instances on a list of nodes, one after the other
+    Pack(PackArgs),
+    /// Run the experiment of Beloglazov and Buyya on a recorded day
+    Cloudsim(CloudsimArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ReplayArgs {
+    /// A recorded trace; several follow one another in time
+    #[arg(long = "trace", value_name = "DIR", required = true)]
+    traces: Vec<PathBuf>,
+    /// The layout of the traces [default: seen by their files]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    format: Option<trace::Format>,
+    /// Lay several traces over each other instead
+    #[arg(long)]
+    stack: bool,
+    /// The size of every node
+    #[arg(long, value_name = "CORES/GIB", value_parser = shape)]
+    node: Shape,
+    /// How memory counts: none, request or used
+    #[arg(long, value_name = "MODE", default_value = "request", value_parser = memory)]
+    memory: MemoryMode,
+    /// The share of node-time above the ceiling that is allowed
+    #[arg(long, value_name = "PCT", default_value = "1", value_parser = percent)]
+    budget: f64,
+    /// default, ffd-N, nsigma-N, rc-P, max, borg, oracle-24h, oracle-1h or a file of knobs
+    #[arg(long, value_name = "POLICY", default_value = "default")]
+    policy: String,
+    /// Fill what is left below the target with harvest work
+    #[arg(long, value_name = "WORK", value_parser = ["pool"])]
+    harvest: Option<String>,
+    /// Charge power-on and moves, and keep to the window
+    #[arg(long)]
+    honest: bool,
+    /// Hours of the day in which nodes may be emptied, such as 22-6; with --honest
+    #[arg(long, value_name = "FROM-UNTIL", value_parser = window, requires = "honest")]
+    window: Option<(u8, u8)>,
+    /// The share of instances that never move
+    #[arg(long, value_name = "PCT", default_value = "0", value_parser = percent)]
+    immovable: f64,
+    /// Write a report with plots
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct PackArgs {
+    /// Nodes: `sn,cpu_milli,memory_mib,gpu,model`
+    #[arg(long, value_name = "FILE.csv")]
+    nodes: PathBuf,
+    /// Instances: `name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec`
+    #[arg(long, value_name = "FILE.csv")]
+    instances: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct CloudsimArgs {
+    /// A recorded day
+    #[arg(long = "trace", value_name = "DIR")]
+    trace: PathBuf,
+    /// thr-mmt, iqr-mmt, mad-mmt, lr-mmt, default or a file of knobs
+    #[arg(long, value_name = "POLICY", default_value = "default")]
+    policy: String,
+    /// Count memory after the first placement too
+    #[arg(long)]
+    honour_memory: bool,
+}
+
+/// Runs an experiment.
+pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
+    match args.verb {
+        LabVerb::Replay(args) => run_replay(&args, format),
+        LabVerb::Pack(args) => {
+            let figures = pack::pack(&args.nodes, &args.instances).map_err(usage)?;
+            show_figures(format, &figures)
+        }
+        LabVerb::Cloudsim(args) => run_cloudsim(&args, format),
+    }
+}
+
+fn run_replay(args: &ReplayArgs, format: Format) -> Result<(), Failure> {
+    let trace = joined(&args.traces, args.format, args.stack)?;
+    let honest = args.honest.then_some(Honest { window: args.window, ..Honest::DEFAULT });
+    let wish = Replay {
+        budget_pct: args.budget,
+        choice: Choice::parse(&args.policy).map_err(usage)?,
+        harvest: args.harvest.is_some(),
+        honest,
+        immovable_pct: args.immovable,
+        ..Replay::new(args.node, args.memory)
+    };
+    let replayed = replay(&trace, &wish).map_err(usage)?;
+    if let Some(path) = &args.report {
+        write(path, &tengyun_lab::report::replay(&trace.name, &args.policy, &replayed))?;
+    }
+    let json = json(&replayed.figures)?;
+    show(format, || table(&replayed), &json)
+}
+
+fn table(replayed: &Replayed) -> String {
+    clean_lines(&replayed.table())
+}
+
+fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
+    let trace = trace::read(&args.trace, None).map_err(usage)?;
+    let policy = match Detector::parse(&args.policy) {
+        Some(detector) => cloudsim::Policy::Theirs(detector),
+        None => match Choice::parse(&args.policy).map_err(usage)? {
+            Choice::Engine(knobs) => cloudsim::Policy::Ours(knobs),
+            Choice::Yardstick(_) => {
+                let text = "the experiment knows thr-mmt, iqr-mmt, mad-mmt, lr-mmt and the engine";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+        },
+    };
+    let figures = cloudsim::run(&trace, &policy, args.honour_memory).map_err(usage)?;
+    show_figures(format, &figures)
+}
+
+/// Reads traces and joins them.
+pub(crate) fn joined(
+    paths: &[PathBuf],
+    format: Option<trace::Format>,
+    stack: bool,
+) -> Result<Trace, Failure> {
+    let read = |path: &PathBuf| trace::read(path, format).map_err(usage);
+    let mut traces: Vec<Trace> = paths.iter().map(read).collect::<Result<_, _>>()?;
+    match (traces.len(), stack) {
+        (1, _) => Ok(traces.remove(0)),
+        (_, true) => Ok(Trace::stacked(traces)),
+        (_, false) => Ok(Trace::following(&traces)),
+    }
+}
+
+/// Shows figures: one line each for people, one object for machines.
+fn show_figures(format: Format, figures: &impl Serialize) -> Result<(), Failure> {
+    let json = json(figures)?;
+    let fields: BTreeMap<String, serde_json::Value> =
+        serde_json::from_value(json.clone()).map_err(|e| Failure::internal(&e))?;
+    let line = |(name, value): (&String, &serde_json::Value)| format!("{name:<24}{value}");
+    show(format, || output::joined(fields.iter().map(line)), &json)
+}
+
+/// Makes JSON of figures.
+pub(crate) fn json(figures: &impl Serialize) -> Result<serde_json::Value, Failure> {
+    serde_json::to_value(figures).map_err(|e| Failure::internal(&e))
+}
+
+/// Writes a report.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text)
+        .map_err(|error| Failure::Internal(format!("cannot write {}: {error}", path.display())))
+}
+
+/// What a person asked for cannot be done so.
+pub(crate) fn usage(error: impl std::error::Error) -> Failure {
+    Failure::Usage(crate::failure::chain(&error))
+}
+
+pub(crate) fn format(text: &str) -> Result<trace::Format, String> {
+    trace::Format::parse(text).ok_or_else(|| {
+        let names: Vec<&str> = trace::Format::ALL.iter().map(|(name, _)| *name).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+pub(crate) fn shape(text: &str) -> Result<Shape, String> {
+    Shape::parse(text).ok_or_else(|| "cores and GiB, such as 32/128".to_owned())
+}
+
+pub(crate) fn memory(text: &str) -> Result<MemoryMode, String> {
+    MemoryMode::parse(text).ok_or_else(|| "none, request or used".to_owned())
+}
+
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let value = text.trim_end_matches('%').trim().parse().ok();
+    value.filter(|v| (0.0..=100.0).contains(v)).ok_or_else(|| "a number from 0 to 100".to_owned())
+}
+
+fn window(text: &str) -> Result<(u8, u8), String> {
+    let hours = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let valid = |(from, until): &(u8, u8)| *from < 24 && *until <= 24;
+    hours.filter(valid).ok_or_else(|| "two hours of the day, such as 22-6".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_with_their_units() {
+        assert_eq!(percent("5 %"), Ok(5.0));
+        assert!(percent("101").is_err() && percent("nan").is_err());
+        assert_eq!(window("22-6"), Ok((22, 6)));
+        assert!(window("22").is_err() && window("24-6").is_err());
+        assert!(format("excel").unwrap_err().contains("bitbrains"));
+    }
+}

@@ -1,0 +1,97 @@
+//! `tengyun plan`: before you move, from the history of existing servers.
+
+use std::path::PathBuf;
+
+use tengyun_lab::before_you_move::{self, BeforeError, BeforeYouMove, Wish};
+use tengyun_lab::fleet::{MemoryMode, Shape};
+use tengyun_lab::trace;
+
+use crate::failure::Failure;
+use crate::lab::{format, joined, json, memory, percent, shape, usage, write};
+use crate::output::{Format, clean_lines, show};
+
+/// What `plan` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// The history of existing servers; several follow one another in time
+    #[arg(long = "history", value_name = "DIR", required = true)]
+    histories: Vec<PathBuf>,
+    /// The layout of the history [default: seen by its files]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    format: Option<trace::Format>,
+    /// The size of every server of the plan
+    #[arg(long, value_name = "CORES/GIB", value_parser = shape)]
+    node: Shape,
+    /// How memory counts: none, request or used
+    #[arg(long, value_name = "MODE", default_value = "used", value_parser = memory)]
+    memory: MemoryMode,
+    /// The share of time that a server may be above 80 % of its CPU
+    #[arg(long, value_name = "PCT", default_value = "1", value_parser = percent)]
+    risk: f64,
+    /// The coverage below which no plan is made
+    #[arg(long, value_name = "PCT", default_value = "70", value_parser = percent)]
+    coverage: f64,
+    /// The price of one kWh
+    #[arg(long, value_name = "MONEY", default_value = "0", value_parser = money)]
+    price_kwh: f64,
+    /// The price of one server for one year, without energy
+    #[arg(long, value_name = "MONEY", default_value = "0", value_parser = money)]
+    price_server: f64,
+    /// Write the plan as a page
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+/// Makes a plan.
+pub(crate) fn run(args: &PlanArgs, format: Format) -> Result<(), Failure> {
+    let history = joined(&args.histories, args.format, false)?;
+    let wish = Wish {
+        memory: args.memory,
+        risk_pct: args.risk,
+        coverage_min_pct: args.coverage,
+        price_kwh: args.price_kwh,
+        price_server: args.price_server,
+        ..Wish::new(args.node)
+    };
+    let plan = before_you_move::plan(&history, &wish).map_err(|error| match error {
+        BeforeError::Thin { .. } => Failure::Refused(error.to_string()),
+        BeforeError::NothingFits => usage(error),
+    })?;
+    if let Some(path) = &args.report {
+        write(path, &before_you_move::html(&history.name, &plan))?;
+    }
+    show(format, || text(&plan), &json(&plan)?)
+}
+
+fn text(plan: &BeforeYouMove) -> String {
+    let used = plan.bounds.memory_used.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let mut lines = vec![
+        format!(
+            "{} servers are needed instead of {}; {} are released",
+            plan.servers_needed, plan.servers_now, plan.servers_released
+        ),
+        format!(
+            "{} binds; no fewer than {} by CPU, {used} by memory used, {} by memory requested",
+            plan.binding, plan.bounds.cpu, plan.bounds.memory_requested
+        ),
+        format!(
+            "risk {} %, mean CPU utilisation {} %, coverage {} % of {} h ({} bad rows)",
+            plan.risk_pct, plan.utilisation_pct, plan.coverage_pct, plan.hours, plan.bad_rows
+        ),
+        format!(
+            "energy {} kWh a year instead of {}; money {} instead of {}",
+            plan.kwh_per_year_then,
+            plan.kwh_per_year_now,
+            plan.money_per_year_then,
+            plan.money_per_year_now
+        ),
+    ];
+    lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
+    lines.push("every server, move and department: --report FILE.html or --output json".to_owned());
+    clean_lines(&(lines.join("\n") + "\n"))
+}
+
+fn money(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0);
+    value.ok_or_else(|| "an amount of money, not negative".to_owned())
+}

@@ -1,0 +1,126 @@
+//! How long replays take, and what they find. One core, release: `cargo bench -p tengyun-lab`.
+//!
+//! Recorded days need the shared traces (`TENGYUN_LAB_REFERENCE` names the directory that holds
+//! `traces`); without them only the synthetic fleet is replayed. An argument chooses by name.
+
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tengyun_lab::cloudsim::{self, Detector};
+use tengyun_lab::drive::Driver;
+use tengyun_lab::fleet::{Fleet, MemoryMode, Shape};
+use tengyun_lab::generate::Statistics;
+use tengyun_lab::replay::{Choice, Replay, replay};
+use tengyun_lab::rules::Rules;
+use tengyun_lab::score::Scores;
+use tengyun_lab::trace::{self, Trace};
+
+const DAYS: [&str; 5] = ["20110303", "20110306", "20110309", "20110322", "20110325"];
+const POLICIES: [&str; 9] =
+    ["default", "ffd-1", "ffd-4", "nsigma-5", "rc-95", "max", "borg", "oracle-24h", "oracle-1h"];
+
+fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|c| name.contains(c.as_str()));
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("TENGYUN_LAB_REFERENCE").map_or(beside, PathBuf::from);
+    let traces = shared.join("traces");
+    let read = |name: &str| trace::read(&traces.join(name), None).ok();
+    if wanted("planetlab") {
+        let days: Vec<Trace> =
+            DAYS.iter().filter_map(|d| read(&format!("planetlab-{d}"))).collect();
+        if days.len() == DAYS.len() {
+            table("planetlab stacked, 32/128, no memory", &Trace::stacked(days), MemoryMode::None);
+        }
+    }
+    if wanted("bitbrains")
+        && let Some(month) = read("bitbrains-rnd-2013-7")
+    {
+        table("bitbrains month, 32/128, no memory", &month, MemoryMode::None);
+        table("bitbrains month, 32/128, memory used", &month, MemoryMode::Used);
+    }
+    if wanted("google")
+        && let Some(day) = read("google2011-gcd")
+    {
+        table("google day, 32/128, no memory", &day, MemoryMode::None);
+    }
+    if wanted("cloudsim")
+        && let Some(day) = read("planetlab-20110303")
+    {
+        experiment(&day);
+    }
+    if wanted("synthetic") {
+        synthetic();
+    }
+}
+
+fn table(name: &str, trace: &Trace, memory: MemoryMode) {
+    println!(
+        "\n{name}: policy, nodes, utilisation %, band %, >80 %, >90 %, >100 %, lost %, moves, s"
+    );
+    let shape = Shape::parse("32/128").expect("a shape");
+    for policy in POLICIES {
+        let choice = Choice::parse(policy).expect("a policy");
+        let done = replay(trace, &Replay { choice, ..Replay::new(shape, memory) });
+        let f = done.expect("a replay").figures;
+        println!(
+            "{policy:<12}{:>8}{:>8}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+            f.nodes_mean,
+            f.utilisation_pct,
+            f.in_band_pct,
+            f.above80_pct,
+            f.above90_pct,
+            f.above100_pct,
+            f.demand_lost_pct,
+            f.moves,
+            f.seconds
+        );
+    }
+    println!("peak memory so far: {} MiB", peak_mebibytes());
+}
+
+fn experiment(day: &Trace) {
+    println!("\ncloudsim 20110303: policy, memory honoured, figures, s");
+    for name in ["thr-mmt", "iqr-mmt", "mad-mmt", "lr-mmt", "default"] {
+        for honour in [false, true] {
+            let policy = Detector::parse(name)
+                .map_or(cloudsim::Policy::Ours(BTreeMap::new()), cloudsim::Policy::Theirs);
+            let began = Instant::now();
+            let figures = cloudsim::run(day, &policy, honour).expect("a day");
+            println!("{name:<10}{honour:<7}{figures:?} {:.2}", began.elapsed().as_secs_f64());
+        }
+    }
+}
+
+/// 10,000 nodes and 100,000 instances: virtual hours a second.
+fn synthetic() {
+    let trace = Statistics { instances: 100_000, ..Statistics::PLANETLAB }.trace(1);
+    let fleet = Fleet::new(&trace, Shape::parse("16/64").expect("a shape"), MemoryMode::None);
+    let steps = fleet.warm + 24;
+    let fleet = fleet.cut(steps);
+    let began = Instant::now();
+    let mut driver = Driver::new(&fleet, &BTreeMap::new(), |_| false).expect("an engine");
+    let warm = began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    let scores = Scores::of(&fleet, &mut driver, &Rules::FREE);
+    let seconds = began.elapsed().as_secs_f64();
+    let hours = 24.0 / 12.0;
+    println!(
+        "\nsynthetic, {} instances on {} nodes known: warm-up {warm:.1} s, then {hours} virtual \
+         hours in {seconds:.1} s ({:.2} h/s), {:.0} nodes in use, peak memory {} MiB",
+        fleet.len(),
+        driver.nodes(),
+        hours / seconds,
+        scores.nodes_mean(),
+        peak_mebibytes()
+    );
+}
+
+fn peak_mebibytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}

@@ -1,0 +1,210 @@
+//! The fleet of an experiment: instances with their recorded demand, and identical nodes under the
+//! free-move rules: empty nodes are off at once, nodes come on at once, moves are free but counted.
+
+use tengyun_model::{Mebibytes, Millicores};
+
+use crate::number::{length, real};
+use crate::trace::Trace;
+
+/// Steps of one hour.
+pub const HOUR_STEPS: usize = 12;
+/// Added to every capacity before comparing, as the reference does, against rounding only.
+pub(crate) const SLACK: f64 = 1e-6;
+/// What a lack of memory records is sized with at least, in MiB.
+const MEMORY_USED_MIN: f64 = 64.0;
+
+/// The nodes of an experiment: all alike, as many as are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// CPU of one node.
+    pub cpu: Millicores,
+    /// Memory of one node.
+    pub memory: Mebibytes,
+}
+
+impl Shape {
+    /// Parses `CORES/GIB`, such as `32/128`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (cores, gib) = text.split_once('/')?;
+        let (cores, gib): (u64, u64) = (cores.trim().parse().ok()?, gib.trim().parse().ok()?);
+        let cpu = Millicores::new(cores.checked_mul(1000)?);
+        let memory = Mebibytes::new(gib.checked_mul(1024)?);
+        (!cpu.is_zero() && !memory.is_zero()).then_some(Self { cpu, memory })
+    }
+}
+
+/// How memory counts in an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryMode {
+    /// Not at all.
+    None,
+    /// The sum of requests must fit.
+    Request,
+    /// The sum of each instance's own recorded peak and 10 % must fit.
+    Used,
+}
+
+impl MemoryMode {
+    /// Parses `none`, `request` or `used`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "none" => Some(Self::None),
+            "request" => Some(Self::Request),
+            "used" => Some(Self::Used),
+            _ => None,
+        }
+    }
+}
+
+/// Instances and nodes, ready for policies. Demand is clipped at each instance's request.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Instances of the trace that fit on no node and were left out.
+    pub unfit: usize,
+    /// Steps before the measurement.
+    pub warm: usize,
+    /// Steps in all, with the warm-up.
+    pub steps: usize,
+    /// The nodes.
+    pub shape: Shape,
+    /// How memory counts.
+    pub memory_mode: MemoryMode,
+    /// Places of the instances in the trace.
+    pub source: Vec<usize>,
+    pub(crate) capacity: f64,
+    pub(crate) memory_capacity: f64,
+    pub(crate) demand: Vec<f64>,
+    pub(crate) request: Vec<f64>,
+    pub(crate) memory: Vec<f64>,
+}
+
+impl Fleet {
+    /// Makes the fleet of a trace. An instance that fits on no node is left out and counted.
+    pub fn new(trace: &Trace, shape: Shape, memory_mode: MemoryMode) -> Self {
+        let capacity = real(shape.cpu.get());
+        let memory_capacity = real(shape.memory.get());
+        let mut fleet = Self {
+            unfit: 0,
+            warm: trace.warm_up(),
+            steps: trace.steps(),
+            shape,
+            memory_mode,
+            source: Vec::new(),
+            capacity,
+            memory_capacity,
+            demand: Vec::with_capacity(trace.instances.len() * trace.steps()),
+            request: Vec::new(),
+            memory: Vec::new(),
+        };
+        for (at, instance) in trace.instances.iter().enumerate() {
+            let request = real(instance.cpu_request.get());
+            let memory = memory_of(trace, at, memory_mode);
+            if request > capacity || memory > memory_capacity {
+                fleet.unfit += 1;
+                continue;
+            }
+            fleet.source.push(at);
+            fleet.request.push(request);
+            fleet.memory.push(memory);
+            fleet.demand.extend(trace.cpu.held(at).map(|used| f64::from(used).min(request)));
+        }
+        fleet
+    }
+
+    /// Cuts every demand to the first steps.
+    #[must_use]
+    pub fn cut(mut self, steps: usize) -> Self {
+        let steps = steps.min(self.steps);
+        if steps < self.steps {
+            let rows = self.demand.chunks_exact(self.steps);
+            self.demand = rows.flat_map(|row| &row[..steps]).copied().collect();
+            self.steps = steps;
+        }
+        self
+    }
+
+    /// Returns the number of instances.
+    pub fn len(&self) -> usize {
+        self.request.len()
+    }
+
+    /// Returns true without instances.
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty()
+    }
+
+    /// Returns the demand of an instance in each step.
+    pub fn demand(&self, instance: usize) -> &[f64] {
+        &self.demand[instance * self.steps..][..self.steps]
+    }
+
+    /// Returns the measured days.
+    pub fn days(&self) -> f64 {
+        length(self.steps - self.warm) / length(crate::trace::DAY_STEPS)
+    }
+
+    /// Returns the demand of all instances in each measured step.
+    pub fn aggregate(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.steps - self.warm];
+        for instance in 0..self.len() {
+            for (sum, used) in sums.iter_mut().zip(&self.demand(instance)[self.warm..]) {
+                *sum += used;
+            }
+        }
+        sums
+    }
+
+    /// Returns the nodes that memory alone needs.
+    pub fn memory_bound(&self) -> f64 {
+        (self.memory.iter().sum::<f64>() / self.memory_capacity).ceil()
+    }
+
+    /// Returns the fewest nodes for which no node need pass a share of its CPU, on average over
+    /// time, if instances could be cut in pieces and moved at every step.
+    pub fn lower_bound(&self, share: f64) -> f64 {
+        let aggregate = self.aggregate();
+        let memory = self.memory_bound();
+        let nodes = |sum: &f64| (sum / (share * self.capacity)).ceil().max(memory);
+        aggregate.iter().map(nodes).sum::<f64>() / length(aggregate.len().max(1))
+    }
+
+    /// Returns the resource that sets the lower bound most of the time.
+    pub fn binding(&self, share: f64) -> &'static str {
+        let aggregate = self.aggregate();
+        let memory = self.memory_bound();
+        let bound = |sum: &&f64| memory > (**sum / (share * self.capacity)).ceil();
+        let by_memory = aggregate.iter().filter(bound).count();
+        if by_memory * 2 > aggregate.len() { "memory" } else { "cpu" }
+    }
+
+    /// Says whether one more instance fits into memory that is taken to this much.
+    pub(crate) fn memory_fits(&self, taken: f64, instance: usize) -> bool {
+        taken + self.memory[instance] <= self.memory_capacity + SLACK
+    }
+}
+
+fn memory_of(trace: &Trace, at: usize, mode: MemoryMode) -> f64 {
+    let request = real(trace.instances[at].memory_request.get());
+    match mode {
+        MemoryMode::None => 0.0,
+        MemoryMode::Request => request,
+        MemoryMode::Used => match trace.memory_peak(at) {
+            Some(peak) => request.min((f64::from(peak) * 1.1).max(MEMORY_USED_MIN)),
+            None => request,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_cores_and_gib() {
+        let shape = Shape::parse("32/128").unwrap();
+        assert_eq!((shape.cpu.get(), shape.memory.get()), (32_000, 131_072));
+        for bad in ["", "32", "0/1", "32/0", "-1/1", "1/99999999999999999999", "a/b"] {
+            assert_eq!(Shape::parse(bad), None, "{bad}");
+        }
+    }
+}

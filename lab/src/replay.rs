@@ -1,0 +1,389 @@
+//! A replay: a recorded fleet under one policy and one set of rules, and the figures that come of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+use tengyun_engine::policy::KNOBS;
+use tengyun_engine::{Policy, Refusal};
+
+use crate::cloud::{DriveError, Seen};
+use crate::drive::Driver;
+use crate::energy::PowerCurve;
+use crate::fleet::{Fleet, MemoryMode, Shape};
+use crate::generate::Random;
+use crate::number::{decimals, nearest, percent, real, wide};
+use crate::rules::{Honest, Rules};
+use crate::score::{HourScore, Planner, Scores};
+use crate::trace::Trace;
+use crate::yardstick::Yardstick;
+
+/// The knob that a budget of violations is handed to, in permille, where the engine has it.
+pub const BUDGET_KNOB: &str = "violation_budget";
+/// The largest policy file: far more than all knobs.
+const POLICY_BYTES_MAX: u64 = 64 * 1024;
+/// The seed by which immovable instances are drawn.
+const SEED: u64 = 42;
+
+/// What keeps a replay from being made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// No policy has this name and no file is called so.
+    #[error(
+        "no policy is called {0}: give default, ffd-N, nsigma-N, rc-P, max, borg, oracle-24h, oracle-1h or a file of knobs"
+    )]
+    UnknownPolicy(String),
+    /// A policy file cannot be read.
+    #[error("cannot read policy file {path}: {reason}")]
+    PolicyFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The engine does not take these knobs.
+    #[error("the engine does not take this policy: {0}")]
+    Policy(Refusal),
+    /// Nothing of the trace fits on the nodes, or it is too short.
+    #[error("there is nothing to replay: {0}")]
+    Nothing(&'static str),
+    /// An oracle packs from scratch and cannot be told to leave instances alone.
+    #[error("an oracle moves everything: leave out --immovable, or choose another policy")]
+    ImmovableOracle,
+    /// The engine could not be driven.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+}
+
+/// Who decides.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// Our engine, with these knobs.
+    Engine(BTreeMap<String, u64>),
+    /// A yardstick.
+    Yardstick(Yardstick),
+}
+
+impl Choice {
+    /// Parses the name of a policy; anything else is a file of knobs.
+    pub fn parse(text: &str) -> Result<Self, ReplayError> {
+        if text == "default" {
+            return Ok(Self::Engine(BTreeMap::new()));
+        }
+        if let Some(yardstick) = Yardstick::parse(text) {
+            return Ok(Self::Yardstick(yardstick));
+        }
+        let path = Path::new(text);
+        if !path.is_file() {
+            return Err(ReplayError::UnknownPolicy(text.to_owned()));
+        }
+        let fault = |reason: String| ReplayError::PolicyFile { path: path.to_owned(), reason };
+        let size = std::fs::metadata(path).map_err(|e| fault(e.to_string()))?.len();
+        if size > POLICY_BYTES_MAX {
+            return Err(fault(format!("it has more than {POLICY_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| fault(e.to_string()))?;
+        let knobs = parse_knobs(&text).map_err(fault)?;
+        Policy::new(knobs.clone()).map_err(ReplayError::Policy)?;
+        Ok(Self::Engine(knobs))
+    }
+}
+
+/// Parses a JSON object of numbers, or lines of `knob = number` with `#` before remarks.
+pub fn parse_knobs(text: &str) -> Result<BTreeMap<String, u64>, String> {
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|e| format!("not an object of numbers: {e}"));
+    }
+    let mut knobs = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let parts = line.split_once('=').or_else(|| line.split_once(':'));
+        let pair = parts.and_then(|(name, value)| {
+            Some((name.trim().to_owned(), value.trim().replace('_', "").parse().ok()?))
+        });
+        let Some((name, value)) = pair else {
+            return Err(format!("line {} is not knob = number", number + 1));
+        };
+        knobs.insert(name, value);
+    }
+    Ok(knobs)
+}
+
+/// A replay to be made.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The nodes.
+    pub shape: Shape,
+    /// How memory counts.
+    pub memory: MemoryMode,
+    /// Share of node-time above the ceiling that is allowed, in percent.
+    pub budget_pct: f64,
+    /// Who decides.
+    pub choice: Choice,
+    /// Whether harvest work fills what the others leave below the target.
+    pub harvest: bool,
+    /// What power-on and moves cost; `None` when both are free.
+    pub honest: Option<Honest>,
+    /// Share of instances that never move, in percent.
+    pub immovable_pct: f64,
+    /// What nodes draw.
+    pub curve: PowerCurve,
+}
+
+impl Replay {
+    /// A replay by our engine with free moves and a budget of 1 %.
+    pub fn new(shape: Shape, memory: MemoryMode) -> Self {
+        Self {
+            shape,
+            memory,
+            budget_pct: 1.0,
+            choice: Choice::Engine(BTreeMap::new()),
+            harvest: false,
+            honest: None,
+            immovable_pct: 0.0,
+            curve: PowerCurve::G5,
+        }
+    }
+}
+
+/// The figures of a replay: the fields of `lab replay --output json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// Instances that took part.
+    pub instances: u64,
+    /// Measured steps of 5 minutes.
+    pub steps: u64,
+    /// Share of samples that the trace has.
+    pub coverage_pct: f64,
+    /// Mean of powered-on nodes.
+    pub nodes_mean: f64,
+    /// Most nodes powered on in a step.
+    pub nodes_max: u64,
+    /// Mean utilisation of powered-on nodes.
+    pub utilisation_pct: f64,
+    /// Share of powered-on node-time from 60 to 80 %.
+    pub in_band_pct: f64,
+    /// Share of powered-on node-time above 80 %.
+    pub above80_pct: f64,
+    /// Share above 90 %.
+    pub above90_pct: f64,
+    /// Share above the capacity.
+    pub above100_pct: f64,
+    /// Demand above capacity, or without a node, of all demand.
+    pub demand_lost_pct: f64,
+    /// Instances moved.
+    pub moves: u64,
+    /// The same per instance and day.
+    pub moves_per_instance_day: f64,
+    /// Fewest nodes on average that no policy can go below without passing 80 %.
+    pub lower_bound_nodes_mean: f64,
+    /// The resource that sets that bound.
+    pub binding: &'static str,
+    /// Energy by the power curve.
+    pub energy_kwh: f64,
+    /// How long the replay took; the only figure that differs between runs.
+    pub seconds: f64,
+}
+
+/// A replay that was made.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// Its figures.
+    pub figures: Figures,
+    /// The same per hour of the week.
+    pub hours: Vec<HourScore>,
+    /// Everything that was measured.
+    pub scores: Scores,
+    /// What our engine did besides; `None` for a yardstick.
+    pub seen: Option<Seen>,
+    /// Instances that fit on no node.
+    pub unfit: u64,
+    /// Rows of the trace that could not be used.
+    pub bad_rows: u64,
+    /// Share of critical and standard instance-time on nodes above 80 %.
+    pub affected_pct: f64,
+    /// Core-hours of harvest work done, and given but taken back.
+    pub harvest_core_hours: (f64, f64),
+    /// Share of instance-time that waited for a node.
+    pub waiting_pct: f64,
+    /// Stretches of 6 hours and more in which a node that was used before or after was off.
+    pub long_off: u64,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+/// Replays a trace.
+pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
+    let began = Instant::now();
+    let fleet = Fleet::new(trace, wish.shape, wish.memory);
+    if fleet.is_empty() {
+        return Err(ReplayError::Nothing("no instance fits on a node of this size"));
+    }
+    if fleet.steps <= fleet.warm {
+        return Err(ReplayError::Nothing("the trace has no step after its warm-up"));
+    }
+    let mut notes = Vec::new();
+    let target = real(u64::from(Policy::default().band().target.get())) / 1000.0;
+    let rules =
+        Rules { curve: wish.curve, harvest: wish.harvest.then_some(target), honest: wish.honest };
+    let immovable = drawn(&fleet, wish.immovable_pct);
+    let (scores, seen) = match &wish.choice {
+        Choice::Engine(knobs) => {
+            let knobs = with_budget(knobs, wish.budget_pct, &mut notes)?;
+            let mut driver = Driver::new(&fleet, &knobs, |i| immovable[i])?.held(wish.honest);
+            let scores = Scores::of(&fleet, &mut driver, &rules);
+            (scores, Some(driver.seen()))
+        }
+        Choice::Yardstick(yardstick) => {
+            let oracle = matches!(yardstick, Yardstick::Oracle { .. });
+            if oracle && wish.immovable_pct > 0.0 {
+                return Err(ReplayError::ImmovableOracle);
+            }
+            let mut planner: Box<dyn Planner> = yardstick.held(&fleet, wish.honest, immovable);
+            (Scores::of(&fleet, planner.as_mut(), &rules), None)
+        }
+    };
+    let mut replayed = summary(trace, &fleet, (scores, seen), notes);
+    replayed.figures.seconds = decimals(began.elapsed().as_secs_f64(), 3);
+    Ok(replayed)
+}
+
+fn summary(
+    trace: &Trace,
+    fleet: &Fleet,
+    (scores, seen): (Scores, Option<Seen>),
+    mut notes: Vec<String>,
+) -> Replayed {
+    let [used, band, above80, above90, above100, lost] = scores.figures();
+    let figures = Figures {
+        instances: wide(fleet.len()),
+        steps: scores.len(),
+        coverage_pct: decimals(trace.coverage_pct(), 2),
+        nodes_mean: decimals(scores.nodes_mean(), 2),
+        nodes_max: scores.nodes_max(),
+        utilisation_pct: decimals(used, 2),
+        in_band_pct: decimals(band, 2),
+        above80_pct: decimals(above80, 3),
+        above90_pct: decimals(above90, 3),
+        above100_pct: decimals(above100, 3),
+        demand_lost_pct: decimals(lost, 4),
+        moves: scores.moves,
+        moves_per_instance_day: decimals(scores.moves_rate(fleet), 3),
+        lower_bound_nodes_mean: decimals(fleet.lower_bound(0.8), 2),
+        binding: fleet.binding(0.8),
+        energy_kwh: decimals(scores.energy_kwh(), 2),
+        seconds: 0.0,
+    };
+    let seen_badly = seen.filter(|s| s.violations > 0 || s.stale > 0);
+    if let Some(seen) = seen_badly {
+        notes.push(format!(
+            "the second opinion held back {} plans, and {} moves were stale",
+            seen.violations, seen.stale
+        ));
+    }
+    Replayed {
+        hours: scores.hours(),
+        seen,
+        unfit: wide(fleet.unfit),
+        bad_rows: trace.rows.bad,
+        affected_pct: decimals(percent(scores.all.instance_above80, scores.all.instance_steps), 3),
+        harvest_core_hours: scores.harvest_core_hours(fleet),
+        waiting_pct: decimals(scores.unplaced_pct(fleet), 4),
+        long_off: scores.long_off(),
+        figures,
+        scores,
+        notes,
+    }
+}
+
+/// Draws the instances that never move; the same ones for every policy.
+fn drawn(fleet: &Fleet, share_pct: f64) -> Vec<bool> {
+    let drawn = |i: &usize| Random::new(SEED, wide(*i)).unit() * 100.0 < share_pct;
+    fleet.source.iter().map(drawn).collect()
+}
+
+fn with_budget(
+    knobs: &BTreeMap<String, u64>,
+    budget_pct: f64,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, u64>, ReplayError> {
+    let mut knobs = knobs.clone();
+    if KNOBS.iter().any(|k| k.name == BUDGET_KNOB) {
+        knobs.entry(BUDGET_KNOB.to_owned()).or_insert_with(|| nearest(budget_pct * 10.0));
+    } else {
+        notes.push(format!(
+            "the budget of {budget_pct} % is shown, this engine does not steer by it"
+        ));
+    }
+    Policy::new(knobs.clone()).map_err(ReplayError::Policy)?;
+    Ok(knobs)
+}
+
+impl Replayed {
+    /// Returns the figures as a table for people.
+    pub fn table(&self) -> String {
+        let f = &self.figures;
+        let mut lines = Vec::new();
+        let mut line = |name: &str, value: String| lines.push(format!("{name:<34}{value}\n"));
+        line("instances", f.instances.to_string());
+        line("steps of 5 minutes", f.steps.to_string());
+        line("coverage", format!("{:.2} % ({} bad rows)", f.coverage_pct, self.bad_rows));
+        line("nodes in use, mean (most)", format!("{:.2} ({})", f.nodes_mean, f.nodes_max));
+        line("lower bound of nodes, mean", format!("{:.2}", f.lower_bound_nodes_mean));
+        line("binding resource", f.binding.to_owned());
+        line("utilisation", format!("{:.2} %", f.utilisation_pct));
+        line("node-time in band 60-80 %", format!("{:.2} %", f.in_band_pct));
+        let above =
+            format!("{:.3} / {:.3} / {:.3} %", f.above80_pct, f.above90_pct, f.above100_pct);
+        line("node-time above 80/90/100 %", above);
+        line("instance-time on nodes above 80 %", format!("{:.3} %", self.affected_pct));
+        line("demand lost", format!("{:.4} %", f.demand_lost_pct));
+        line(
+            "moves (per instance and day)",
+            format!("{} ({:.3})", f.moves, f.moves_per_instance_day),
+        );
+        line("instance-time without a node", format!("{:.4} %", self.waiting_pct));
+        if self.scores.all.harvest_pool > 0.0 {
+            let (done, back) = self.harvest_core_hours;
+            line("harvest work", format!("{done:.1} core-hours done, {back:.1} given back"));
+        }
+        line("nodes off for 6 hours or more", self.long_off.to_string());
+        line("energy", format!("{:.2} kWh", f.energy_kwh));
+        line("took", format!("{:.3} s", f.seconds));
+        if self.unfit > 0 {
+            line("instances too large for a node", self.unfit.to_string());
+        }
+        for note in &self.notes {
+            line("note", note.clone());
+        }
+        lines.concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_a_name_or_a_file_of_knobs() {
+        assert_eq!(Choice::parse("default").unwrap(), Choice::Engine(BTreeMap::new()));
+        assert!(matches!(Choice::parse("rc-95"), Ok(Choice::Yardstick(_))));
+        let error = Choice::parse("no-such-policy").unwrap_err().to_string();
+        assert!(error.contains("give default, ffd-N"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = file.path().to_str().unwrap();
+        std::fs::write(file.path(), "# quicker\nmoves_per_pass = 100\n").unwrap();
+        let knobs = BTreeMap::from([("moves_per_pass".to_owned(), 100)]);
+        assert_eq!(Choice::parse(name).unwrap(), Choice::Engine(knobs));
+        std::fs::write(file.path(), "{\"nope\": 1}").unwrap();
+        assert!(matches!(Choice::parse(name), Err(ReplayError::Policy(_))));
+        for junk in ["x", "a = -1", "a = 1e3", "{\"a\": \"b\"}", "{"] {
+            std::fs::write(file.path(), junk).unwrap();
+            assert!(matches!(Choice::parse(name), Err(ReplayError::PolicyFile { .. })), "{junk}");
+        }
+    }
+}

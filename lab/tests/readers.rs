@@ -1,0 +1,184 @@
+//! Every reader: what publishers give is read, every bad row is counted, and nothing hostile gets far.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use tengyun_lab::trace::{self, Format, Trace, TraceError};
+
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, content) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, content).expect("a file");
+    }
+    directory
+}
+
+fn guessed(directory: &TempDir, format: Format) -> Trace {
+    assert_eq!(Format::guess(directory.path()), Some(format));
+    trace::read(directory.path(), None).expect("a trace")
+}
+
+/// Name, request, memory request and held values of every instance.
+fn seen(trace: &Trace) -> Vec<(String, u64, u64, Vec<u32>)> {
+    let one = |at: usize| {
+        let i = &trace.instances[at];
+        let held = trace.cpu.held(at).collect();
+        (i.name.clone(), i.cpu_request.get(), i.memory_request.get(), held)
+    };
+    (0..trace.instances.len()).map(one).collect()
+}
+
+fn is(name: &str, cpu: u64, memory: u64, held: &[u32]) -> (String, u64, u64, Vec<u32>) {
+    (name.to_owned(), cpu, memory, held.to_vec())
+}
+
+#[test]
+fn a_planetlab_day_has_the_types_of_its_quarters() {
+    let files = directory(&[
+        ("a_x_y", "10\n20\n"),
+        ("b_x_y", "0\n101\nnonsense\n5\n"),
+        ("c_x_y", "50\n50\n"),
+        ("d_x_y", "100\n1\n"),
+    ]);
+    let trace = guessed(&files, Format::PlanetLab);
+    let wanted = [
+        is("a_x_y", 2500, 870, &[250, 500, 500, 500]),
+        is("b_x_y", 2000, 1740, &[0, 0, 0, 100]),
+        is("c_x_y", 1000, 1740, &[500; 4]),
+        is("d_x_y", 500, 613, &[500, 5, 5, 5]),
+    ];
+    assert_eq!(seen(&trace), wanted);
+    assert_eq!((trace.rows.read, trace.rows.bad), (10, 2));
+}
+
+#[test]
+fn bitbrains_rows_become_shares_of_cores() {
+    let head = "Timestamp [ms];\tCPU cores;\tCPU capacity provisioned [MHZ];\tCPU usage [MHZ];\t\
+                CPU usage [%];\tMemory capacity provisioned [KB];\tMemory usage [KB]\n";
+    let rows = "1372629804;\t2;\t5852.0;\t87.8;\t1.5;\t8388608.0;\t204800.0\n\
+                1372630104;\t2;\t5852.0;\t0;\t50;\t8388608.0;\t409600.0\nbroken;row\n";
+    let files = directory(&[("1.csv", &format!("{head}{rows}"))]);
+    let trace = guessed(&files, Format::Bitbrains);
+    assert_eq!(seen(&trace), [is("1", 2000, 8192, &[30, 1000])]);
+    assert_eq!(trace.memory_peak(0), Some(400));
+    assert_eq!(trace.rows.bad, 1);
+}
+
+#[test]
+fn azure_readings_use_the_sizes_of_the_table() {
+    let table = "vm1,tenant1,d,0,300,9,5,8,Interactive,4,>24\nvm2,,d,0,1,1,1,1,x,bad,bad\n";
+    let readings = "0,vm1,1,9,5\n300,vm1,1,9,10\n0,vm2,1,9,50\n0,vm1\nx,vm1,1,9,5\n";
+    let files =
+        directory(&[("vmtable.csv", table), ("vm_cpu_readings-file-1-of-195.csv", readings)]);
+    let trace = guessed(&files, Format::Azure);
+    let wanted = [is("vm1", 4000, 24 * 1024, &[200, 400]), is("vm2", 1000, 0, &[500, 500])];
+    assert_eq!(seen(&trace), wanted);
+    assert_eq!(trace.instances[0].group, "tenant1");
+    assert_eq!(trace.rows.bad, 3);
+}
+
+#[test]
+fn alibaba_containers_ask_in_hundredths_of_cores() {
+    let files = directory(&[
+        ("container_meta.csv", "c_1,m_1,0,app_7,started,400,800,1.56\n"),
+        ("container_usage.csv", "c_1,m_1,0,25,50,,,,,,\nc_1,m_1,300,nan,50,,,,,,\n,,,\n"),
+    ]);
+    let trace = guessed(&files, Format::Alibaba);
+    assert_eq!(seen(&trace), [is("c_1", 4000, 2045, &[1000])]);
+    assert_eq!(trace.rows.bad, 2);
+}
+
+#[test]
+fn google_tasks_are_shares_of_the_largest_machine() {
+    let files = directory(&[
+        ("task_events/part-00000.csv", "0,,7,1,,0,u,0,9,0.25,0.125,0,\n"),
+        ("task_usage/part-00000.csv", "600000000,900000000,7,1,m,0.125,0.0625\n1,2,,,\n"),
+    ]);
+    let trace = guessed(&files, Format::Google);
+    assert_eq!(seen(&trace), [is("7-1", 8000, 16_384, &[4000])]);
+    assert_eq!((trace.memory_peak(0), trace.rows.bad), (Some(8192), 1));
+}
+
+#[test]
+fn sadf_counts_neither_idle_time_nor_memory_that_could_be_given_back() {
+    let one = r#"{"sysstat":{"hosts":[{"nodename":"s1","number-of-cpus":4,"statistics":[
+        {"timestamp":{"date":"2026-11-25","time":"10:00:00","utc":1,"interval":300},
+         "cpu-load":[{"cpu":"all","user":20.0,"idle":75.0,"iowait":5.0}],
+         "memory":{"memfree":1048576,"avail":3145728,"memused":3145728}},
+        {"timestamp":{"date":"2026-11-25","time":"10:05:00","utc":1},"cpu-load":[]},
+        {"timestamp":{"date":"x","time":"y"},"cpu-load":[{"cpu":"all","idle":50.0}]}]}]}}"#;
+    let files = directory(&[("s1.json", one), ("broken.json", "{\"sysstat\": 3}")]);
+    let trace = guessed(&files, Format::Sadf);
+    assert_eq!(seen(&trace), [is("s1", 4000, 4096, &[800])]);
+    assert_eq!((trace.memory_peak(0), trace.rows.bad), (Some(1024), 3));
+}
+
+#[test]
+fn prometheus_answers_are_joined_by_their_labels() {
+    let answer = |values: &str| {
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":
+            {{"instance":"s1","department":"tax"}},"values":[{values}]}}]}}}}"#
+        )
+    };
+    let cpu = answer(r#"[1700000100,"0.5"],[1700000400,"NaN"],[1700000700,"1.5"]"#);
+    let files = directory(&[
+        ("cpu.json", cpu.as_str()),
+        ("memory.json", &answer(r#"[1700000100,"1073741824"]"#)),
+        ("cpu_request.json", &answer(r#"[1700000100,"8"]"#)),
+    ]);
+    let trace = guessed(&files, Format::Prometheus);
+    assert_eq!(seen(&trace), [is("s1", 8000, 1024, &[500, 500, 1500])]);
+    assert_eq!((trace.instances[0].group.as_str(), trace.rows.bad), ("tax", 1));
+}
+
+#[test]
+fn plain_csv_says_which_column_is_missing() {
+    let files = directory(&[(
+        "use.csv",
+        "id,t_s,cpu_millicores,mem_mib,group,cpu_request_millicores\n\
+         a,0,100,10,tax,1000\na,300,-5,10,tax,1000\nb,0,7,,,\n,,,\n\"c\",1e99,3,,,\n",
+    )]);
+    let trace = guessed(&files, Format::Csv);
+    let wanted = [is("a", 1000, 10, &[100]), is("b", 7, 0, &[7]), is("c", 1, 0, &[0])];
+    assert_eq!(seen(&trace), wanted);
+    assert_eq!(trace.rows.bad, 3);
+    let files = directory(&[("use.csv", "id,t_s\na,0\n")]);
+    let error = trace::read(files.path(), None).unwrap_err().to_string();
+    assert!(error.contains("cpu_millicores"), "{error}");
+}
+
+#[test]
+fn nothing_hostile_gets_far() {
+    let long = "9".repeat(200_000);
+    let deep = "[".repeat(100_000);
+    let odd = ["", "\0\0\0", "\u{feff}id,t_s", "NaN\ninf\n-1\n", &long, &deep, "a;b;c\n;;;\n"];
+    for content in odd {
+        for name in ["1.csv", "s.json", "cpu.json", "plain", "vm_cpu_readings.csv"] {
+            let files = directory(&[(name, content)]);
+            for (_, format) in Format::ALL {
+                if let Ok(trace) = format.read(files.path()) {
+                    assert!(trace.steps() <= 1 << 20, "{name}: {content:.20}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_moment_far_away_does_not_stretch_a_trace_without_bound() {
+    let files = directory(&[("use.csv", "id,t_s,cpu_millicores\na,0,1\na,900000000000,1\n")]);
+    let error = trace::read(files.path(), None).unwrap_err();
+    assert!(matches!(error, TraceError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let error = trace::read(Path::new("/no/such/place"), None).unwrap_err().to_string();
+    assert!(error.contains("nothing of this name"), "{error}");
+    let empty = tempfile::tempdir().unwrap();
+    let error = trace::read(empty.path(), None).unwrap_err().to_string();
+    assert!(error.contains("name one of parquet, planetlab"), "{error}");
+}

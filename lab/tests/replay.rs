@@ -1,0 +1,124 @@
+//! Replays: the exact fields, the same bytes, and what each rule changes.
+
+use std::collections::BTreeMap;
+
+use expect_test::expect;
+use tengyun_lab::fleet::{MemoryMode, Shape};
+use tengyun_lab::generate::Statistics;
+use tengyun_lab::replay::{Choice, Figures, Replay, ReplayError, Replayed, replay};
+use tengyun_lab::rules::Honest;
+use tengyun_lab::trace::Trace;
+
+fn trace() -> Trace {
+    Statistics { instances: 120, ..Statistics::PLANETLAB }.trace(4)
+}
+
+fn wish(policy: &str) -> Replay {
+    let shape = Shape::parse("8/32").expect("a shape");
+    let choice = Choice::parse(policy).expect("a policy");
+    Replay { choice, ..Replay::new(shape, MemoryMode::None) }
+}
+
+fn done(wish: &Replay) -> Replayed {
+    replay(&trace(), wish).expect("a replay")
+}
+
+fn json(mut figures: Figures) -> String {
+    figures.seconds = 0.0;
+    serde_json::to_string_pretty(&figures).expect("figures are JSON")
+}
+
+#[test]
+fn the_fields_are_those_promised_and_the_figures_do_not_drift() {
+    expect![[r#"
+        {
+          "instances": 120,
+          "steps": 252,
+          "coverage_pct": 100.0,
+          "nodes_mean": 5.0,
+          "nodes_max": 5,
+          "utilisation_pct": 52.27,
+          "in_band_pct": 22.62,
+          "above80_pct": 0.159,
+          "above90_pct": 0.0,
+          "above100_pct": 0.0,
+          "demand_lost_pct": 0.0,
+          "moves": 0,
+          "moves_per_instance_day": 0.0,
+          "lower_bound_nodes_mean": 3.79,
+          "binding": "cpu",
+          "energy_kwh": 12.26,
+          "seconds": 0.0
+        }"#]]
+    .assert_eq(&json(done(&wish("default")).figures));
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    for policy in ["default", "nsigma-3", "oracle-1h"] {
+        let (one, two) = (done(&wish(policy)), done(&wish(policy)));
+        assert_eq!(json(one.figures.clone()), json(two.figures.clone()), "{policy}");
+        let seconds = |mut r: Replayed| {
+            r.figures.seconds = 0.0;
+            tengyun_lab::report::replay("t", policy, &r)
+        };
+        assert_eq!(seconds(one), seconds(two), "{policy}");
+    }
+}
+
+#[test]
+fn our_plans_pass_their_check_and_are_never_stale() {
+    let seen = done(&wish("default")).seen.expect("our engine decided");
+    assert!(seen.passes > 252);
+    assert_eq!((seen.violations, seen.stale), (0, 0));
+}
+
+#[test]
+fn harvest_work_fills_and_never_adds_a_violation() {
+    let plain = done(&wish("default")).figures;
+    let filled = done(&Replay { harvest: true, ..wish("default") });
+    assert!(filled.figures.utilisation_pct > plain.utilisation_pct);
+    assert!((filled.figures.above80_pct - plain.above80_pct).abs() < 1e-9);
+    assert!((filled.figures.demand_lost_pct - plain.demand_lost_pct).abs() < 1e-9);
+    assert!(filled.harvest_core_hours.0 > 0.0);
+}
+
+#[test]
+fn honest_moves_cost_something() {
+    let free = done(&wish("short-nsigma-2")).figures;
+    let honest = done(&Replay { honest: Some(Honest::DEFAULT), ..wish("short-nsigma-2") }).figures;
+    assert_eq!(free.moves, honest.moves);
+    assert!(honest.nodes_mean >= free.nodes_mean);
+    assert!(honest.energy_kwh > free.energy_kwh);
+}
+
+#[test]
+fn what_cannot_move_does_not() {
+    for policy in ["default", "nsigma-2"] {
+        let still = Replay { immovable_pct: 100.0, ..wish(policy) };
+        assert_eq!(done(&still).figures.moves, 0, "{policy}");
+    }
+    let oracle = Replay { immovable_pct: 10.0, ..wish("oracle-1h") };
+    assert!(matches!(replay(&trace(), &oracle), Err(ReplayError::ImmovableOracle)));
+}
+
+#[test]
+fn a_window_that_never_opens_empties_no_node() {
+    let closed = Honest { window: Some((0, 0)), ..Honest::DEFAULT };
+    let knobs = BTreeMap::from([("consolidate".to_owned(), 0)]);
+    let by_window = Replay { honest: Some(closed), ..wish("default") };
+    let by_knob =
+        Replay { honest: Some(Honest::DEFAULT), choice: Choice::Engine(knobs), ..wish("default") };
+    // The warm-up differs, so only the direction is compared.
+    assert!(done(&by_window).figures.moves <= done(&wish("default")).figures.moves);
+    assert!(done(&by_knob).figures.nodes_mean >= done(&by_window).figures.nodes_mean);
+}
+
+#[test]
+fn nothing_to_replay_is_said() {
+    let tiny = Replay { memory: MemoryMode::Request, ..wish("default") };
+    let tiny = Replay { shape: Shape::parse("1/1").expect("a shape"), ..tiny };
+    let mut large = trace();
+    large.instances.iter_mut().for_each(|i| i.cpu_request = tengyun_model::Millicores::new(9000));
+    assert!(matches!(replay(&large, &tiny), Err(ReplayError::Nothing(_))));
+}

@@ -1,0 +1,173 @@
+//! What follows from the instances and is kept beside them, so that a pass over a large cloud does no
+//! work twice: who waits, who leaves, who moved last, and what is taken on each node.
+//!
+//! Invariant: it equals what the instances say; `check::check_state` sums everything up again in
+//! `any_history_keeps_every_promise_and_can_be_replayed`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tengyun_model::{At, InstanceId, NodeId, WorkloadId};
+
+use super::State;
+use crate::image::{InstanceImage, InstanceWish};
+use crate::place::feasible::Room;
+use crate::predict::Profile;
+
+/// What follows from the instances.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Derived {
+    /// Instances without a node.
+    waiting: BTreeSet<InstanceId>,
+    /// Instances that are not wanted any more.
+    leaving: BTreeSet<InstanceId>,
+    /// When copies were shifted, and which.
+    moved: BTreeSet<(At, InstanceId)>,
+    /// What living instances take on each node.
+    rooms: BTreeMap<NodeId, Room>,
+    /// What forecasts need of each instance.
+    profiles: BTreeMap<InstanceId, Profile>,
+    /// Workloads that have more than one revision.
+    renewing: BTreeSet<WorkloadId>,
+    /// What is taken where nothing is.
+    empty: Room,
+}
+
+impl State {
+    /// Enters an instance that is new or was read from an image.
+    pub(super) fn derive(&mut self, id: InstanceId, instance: &InstanceImage) {
+        let workload = &self.workloads[&instance.workload];
+        let spec = &workload.revisions[&instance.revision];
+        if let Some(node) = instance.node.filter(|_| !instance.status.phase.is_final()) {
+            self.derived.rooms.entry(node).or_default().take(spec);
+        }
+        if instance.node.is_none() {
+            self.derived.waiting.insert(id);
+        }
+        if instance.wish != InstanceWish::Run {
+            self.derived.leaving.insert(id);
+        }
+        if let Some(at) = instance.moved {
+            self.derived.moved.insert((at, id));
+        }
+        self.derived.profiles.insert(id, Profile::of(spec));
+    }
+
+    /// Forgets an instance that was just removed.
+    pub(super) fn underive(&mut self, id: InstanceId, instance: &InstanceImage) {
+        self.derived.waiting.remove(&id);
+        self.derived.leaving.remove(&id);
+        self.derived.profiles.remove(&id);
+        if let Some(at) = instance.moved {
+            self.derived.moved.remove(&(at, id));
+        }
+        if let Some(node) = instance.node {
+            self.sum_up_room(node);
+        }
+    }
+
+    /// An instance found a node.
+    pub(super) fn derive_start(&mut self, id: InstanceId, node: NodeId) {
+        self.derived.waiting.remove(&id);
+        let instance = &self.instances[&id];
+        let workload = &self.workloads[&instance.workload];
+        let spec = &workload.revisions[&instance.revision];
+        self.derived.rooms.entry(node).or_default().take(spec);
+    }
+
+    /// An instance is not wanted any more.
+    pub(super) fn derive_leaving(&mut self, id: InstanceId) {
+        self.derived.leaving.insert(id);
+    }
+
+    /// An instance counts as moved at another moment.
+    pub(super) fn derive_moved(&mut self, id: InstanceId, before: Option<At>, now: At) {
+        if let Some(before) = before {
+            self.derived.moved.remove(&(before, id));
+        }
+        self.derived.moved.insert((now, id));
+    }
+
+    /// A workload got or lost revisions, or is gone.
+    pub(super) fn derive_revisions(&mut self, id: WorkloadId) {
+        let several = self.workloads.get(&id).is_some_and(|w| w.revisions.len() > 1);
+        if several {
+            self.derived.renewing.insert(id);
+        } else {
+            self.derived.renewing.remove(&id);
+        }
+    }
+
+    /// Sums up a node anew: what leaves cannot be subtracted where sums were held at the largest.
+    pub(super) fn sum_up_room(&mut self, node: NodeId) {
+        let room = Room::taken(self, node, |_| true);
+        self.derived.rooms.insert(node, room);
+    }
+
+    /// Returns the measured profile of an instance, to be added to.
+    pub(super) fn profile_mut(&mut self, id: InstanceId) -> Option<&mut Profile> {
+        self.derived.profiles.get_mut(&id)
+    }
+
+    /// Returns every instance with its profile by ascending id.
+    pub(crate) fn profiled(&self) -> impl Iterator<Item = (&InstanceImage, &Profile)> {
+        self.instances.values().zip(self.derived.profiles.values())
+    }
+
+    /// Returns the instances without a node by ascending id.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &InstanceImage> {
+        self.derived.waiting.iter().map(|id| &self.instances[id])
+    }
+
+    /// Returns the copies that are to replace others, by ascending id.
+    pub(crate) fn replacing(&self) -> impl Iterator<Item = &InstanceImage> {
+        let ids: BTreeSet<InstanceId> = self.replacements.values().copied().collect();
+        ids.into_iter().filter_map(|id| self.instances.get(&id))
+    }
+
+    /// Says whether any instance is being replaced or stopped.
+    pub(crate) fn is_under_way(&self) -> bool {
+        !self.replacements.is_empty() || !self.derived.leaving.is_empty()
+    }
+
+    /// Says whether instances of more than one revision of a workload may be there.
+    pub(crate) fn has_old_revisions(&self) -> bool {
+        !self.derived.renewing.is_empty()
+    }
+
+    /// Returns when an instance that is still there was shifted last.
+    pub(crate) fn moved_last(&self) -> Option<At> {
+        self.derived.moved.last().map(|(at, _)| *at)
+    }
+
+    /// Returns what living instances take on a node.
+    pub(crate) fn room(&self, node: NodeId) -> &Room {
+        self.derived.rooms.get(&node).unwrap_or(&self.derived.empty)
+    }
+
+    /// Returns what is kept beside the instances but does not follow from them, in words.
+    pub(crate) fn drift(&self) -> Option<&'static str> {
+        let of = |wanted: &dyn Fn(&InstanceImage) -> bool| -> BTreeSet<InstanceId> {
+            let ids = self.instances.values().filter(|i| wanted(i));
+            ids.map(|i| i.status.instance).collect()
+        };
+        let moved = |i: &InstanceImage| i.moved.map(|at| (at, i.status.instance));
+        if self.derived.waiting != of(&|i| i.node.is_none()) {
+            return Some("who waits");
+        }
+        if self.derived.leaving != of(&|i| i.wish != InstanceWish::Run) {
+            return Some("who leaves");
+        }
+        if self.derived.moved != self.instances.values().filter_map(moved).collect() {
+            return Some("who moved");
+        }
+        if !self.derived.profiles.keys().eq(self.instances.keys()) {
+            return Some("who is measured");
+        }
+        let several = self.workloads.values().filter(|w| w.revisions.len() > 1);
+        if !self.derived.renewing.iter().copied().eq(several.map(|w| w.id)) {
+            return Some("which workloads have old revisions");
+        }
+        let differs = |node: &NodeId| *self.room(*node) != Room::taken(self, *node, |_| true);
+        self.nodes.keys().any(differs).then_some("what is taken on a node")
+    }
+}
