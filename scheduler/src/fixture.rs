@@ -4,7 +4,7 @@ use tengyun_engine::{Command, Entry, Move, Plan, ShiftReason, State, StopReason}
 use tengyun_model::{
     At, BootId, Capacity, Class, Constraints, CoreMillis, Generation, Incarnation, InstanceId,
     InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millicores,
-    Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Phase, Report,
+    Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OnLost, OperationId, Phase, Report,
     Resources, Restart, RestartMode, Sequence, Stop, WorkloadSpec,
 };
 
@@ -57,6 +57,7 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         stop: Stop { signal: 15, grace: Millis::new(1000) },
         move_policy: MovePolicy::Any,
         startup: Millis::ZERO,
+        on_lost: OnLost::Wait,
     }
 }
 

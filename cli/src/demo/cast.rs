@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tengyun_model::{
-    Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, Resources,
-    Restart, RestartMode, Stop, WorkloadSpec,
+    Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost,
+    Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 use crate::demo::player::{DEPARTMENTS, generated};
@@ -92,6 +92,7 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         stop: Stop { signal: 15, grace: Millis::from_secs(2) },
         move_policy: MovePolicy::Any,
         startup: Millis::new(500),
+        on_lost: OnLost::Wait,
     }
 }
 

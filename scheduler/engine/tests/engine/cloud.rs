@@ -8,7 +8,7 @@ use tengyun_engine::{
 use tengyun_model::{
     At, Capacity, Class, Constraints, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
     Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeUsage,
-    OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    OnLost, OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 /// How often the agents of the tests report.
@@ -232,5 +232,6 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         stop: Stop { signal: 15, grace: Millis::from_secs(5) },
         move_policy: MovePolicy::Any,
         startup: Millis::from_secs(1),
+        on_lost: OnLost::Wait,
     }
 }
