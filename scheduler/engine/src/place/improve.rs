@@ -14,9 +14,11 @@ use crate::plan::{Move, ShiftReason, StopReason};
 pub(super) fn may_rebalance(problem: &Problem<'_>) -> bool {
     let policy = problem.state.policy();
     let measured = problem.seats.iter().filter(|s| s.connected && s.measured).count();
-    let (measured, all) = (wide(measured), wide(problem.seats.len()));
+    let all = problem.seats.iter().filter(|s| s.node.loss.is_none()).count();
+    let (measured, all) = (wide(measured), wide(all));
     let reported = measured * 1000 >= all * u64::from(policy.reports_before_rebalance().get());
-    let leaves = |i: &InstanceImage| i.wish != InstanceWish::Run;
+    // What stops on a lost node stops when the node returns, which may be never.
+    let leaves = |i: &InstanceImage| i.wish != InstanceWish::Run && !problem.state.is_on_lost(i);
     let under_way = problem.state.instances().any(|i| i.replaces.is_some() || leaves(i));
     reported && !under_way
 }
@@ -113,7 +115,10 @@ fn shift<'a>(
     let anywhere = |p: &Problem<'_>, at: usize| at != from && p.seats[at].measured;
     let to = choose(problem, &guest, target, in_use).or_else(|| match reason {
         ShiftReason::Overload => choose(problem, &guest, target, anywhere),
-        ShiftReason::Consolidate | ShiftReason::Revision => None,
+        ShiftReason::Consolidate
+        | ShiftReason::Revision
+        | ShiftReason::Drain
+        | ShiftReason::Operator => None,
     });
     let Some(to) = to else { return false };
     moves.push(Move::Shift {
@@ -171,6 +176,8 @@ fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     state.spec(instance).move_policy == MovePolicy::Any
         && instance.revision == workload.revision
         && instance.status.phase == Phase::Healthy
+        && !workload.is_held()
+        && !state.is_on_lost(instance)
         && problem.forecast.instance(instance.status.instance).measured
         && rested
 }

@@ -167,6 +167,7 @@ impl<'a> Problem<'a> {
         share: Permille,
     ) -> Result<(), Refusal> {
         let seat = &self.seats[at];
+        feasible::open(seat.node)?;
         if !seat.connected {
             return Err(Refusal::NodeAway);
         }
@@ -187,7 +188,7 @@ impl<'a> Problem<'a> {
 
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.
     pub(crate) fn takes_harvest(&self, seat: &Seat<'_>) -> bool {
-        seat.others > 0 || self.seats.iter().all(|s| s.others == 0)
+        seat.others > 0 || self.seats.iter().all(|s| s.others == 0 || !s.node.is_open())
     }
 }
 
