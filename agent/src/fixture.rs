@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{
     AssignedInstance, Class, Constraints, InstanceId, Kind, Mebibytes, Millicores, Millis,
-    MovePolicy, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
+    MovePolicy, OnLost, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
 };
 
 /// Makes an assigned service with this instance id.
@@ -36,6 +36,7 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         stop: Stop { signal: 15, grace: Millis::from_secs(2) },
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
+        on_lost: OnLost::Wait,
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

@@ -4,7 +4,9 @@ use serde_json::json;
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
-use crate::get::{instance_json, instance_table, list_nodes, node_json, word, workload_json};
+use crate::get::{
+    instance_json, instance_table, list_nodes, node_json, node_state, word, workload_json,
+};
 use crate::output::{clean, cores, joined, memory, show, time};
 use crate::session::{Session, key_of, path};
 
@@ -50,7 +52,8 @@ fn node_text(node: &v1::NodeView) -> String {
     let mut fields = vec![
         ("name", facts.name),
         ("id", node.node.to_string()),
-        ("state", if node.connected { "connected" } else { "away" }.to_owned()),
+        ("state", node_state(node)),
+        ("lost since", if node.lost_millis > 0 { time(node.lost_millis) } else { String::new() }),
         ("last seen", time(node.seen_millis)),
     ];
     fields.extend(inventory_fields(&facts.inventory.unwrap_or_default()));

@@ -76,7 +76,7 @@ pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> Str
         let usage = node.usage.clone().unwrap_or_default();
         vec![
             facts.name,
-            if node.connected { "connected" } else { "away" }.to_owned(),
+            node_state(node),
             cores(capacity.cpu_millicores),
             cores(usage.cpu_millicores),
             percent(usage.cpu_millicores, capacity.cpu_millicores),
@@ -88,6 +88,16 @@ pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> Str
         ]
     };
     table(&headings, &list.nodes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Says how a node is, and what operators wish of it when that is not to serve.
+pub(crate) fn node_state(node: &v1::NodeView) -> String {
+    match node.wish.as_str() {
+        "cordon" => format!("{}, cordoned", node.state),
+        "drain" | "drain-by-force" if node.instances == 0 => format!("{}, drained", node.state),
+        "drain" | "drain-by-force" => format!("{}, draining", node.state),
+        _ => node.state.clone(),
+    }
 }
 
 /// Makes the JSON of a node.
@@ -106,6 +116,9 @@ pub(crate) fn node_json(node: &v1::NodeView) -> Value {
         "name": facts.name,
         "labels": facts.labels,
         "connected": node.connected,
+        "state": node.state,
+        "wish": node.wish,
+        "lost_millis": node.lost_millis,
         "seen_millis": node.seen_millis,
         "generation": node.generation,
         "applied_generation": node.applied_generation,

@@ -12,10 +12,14 @@ pub mod text;
 
 mod apply;
 mod describe;
+mod events;
 mod explain;
 mod get;
 mod lab;
 mod logs;
+mod loss;
+mod moves;
+mod node;
 mod options;
 mod plan;
 mod policy;
@@ -66,6 +70,14 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::Top(args) => wait(top::run(&session, args)).map(done),
         Verb::Stop { name } => wait(stop::stop(&session, &name)).map(done),
         Verb::Delete { name } => wait(stop::delete(&session, &name)).map(done),
+        Verb::Cordon { node } => wait(node::cordon(&session, &node)).map(done),
+        Verb::Uncordon { node } => wait(node::uncordon(&session, &node)).map(done),
+        Verb::Drain(args) => wait(node::drain(&session, args)).map(done),
+        Verb::Move(args) => wait(moves::run(&session, args)).map(done),
+        Verb::AcknowledgeLoss(args) => wait(loss::acknowledge(&session, args)).map(done),
+        Verb::Release { name } => wait(loss::release(&session, &name)).map(done),
+        Verb::Events(args) => wait(events::run(&session, args)).map(done),
+        Verb::History { name } => wait(events::history(&session, &name)).map(done),
         Verb::Policy(args) => wait(policy::run(&session, args)).map(done),
         Verb::Meters => wait(status::meters(&session)).map(done),
         Verb::Status => wait(status::status(&session)).map(done),

@@ -8,7 +8,9 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::session::Session;
 use crate::text::Language;
-use crate::{apply, demo, describe, get, lab, logs, plan, policy, top, up};
+use crate::{
+    apply, demo, describe, events, get, lab, logs, loss, moves, node, plan, policy, top, up,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
 manifest or policy, 3 the scheduler cannot be reached, 4 anything else.";
@@ -65,6 +67,34 @@ pub(crate) enum Verb {
     },
     /// Stop every instance of a workload and forget it
     Delete {
+        /// The workload
+        name: String,
+    },
+    /// Keep new instances away from a node
+    Cordon {
+        /// The node
+        node: String,
+    },
+    /// Open a node that was cordoned or drained
+    Uncordon {
+        /// The node
+        node: String,
+    },
+    /// Empty a node: replacements are healthy elsewhere before anything stops
+    Drain(node::DrainArgs),
+    /// Move an instance to a node
+    Move(moves::MoveArgs),
+    /// Say that silent nodes are lost, where the scheduler waits for an operator's word
+    AcknowledgeLoss(loss::LossArgs),
+    /// Let a workload start again that was held because nodes were lost under it
+    Release {
+        /// The workload
+        name: String,
+    },
+    /// Show what happened
+    Events(events::EventsArgs),
+    /// Show all that is kept of a workload, a deleted one too
+    History {
         /// The workload
         name: String,
     },

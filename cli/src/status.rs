@@ -35,6 +35,7 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
             ),
             ("moves", format!("{} ever", status.moves_total)),
             ("rebalancing", status.rebalancing.clone()),
+            ("losses", status.losses.clone()),
         ])
     };
     let json = json!({
@@ -50,6 +51,7 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "nodes_in_use": status.nodes_in_use,
         "moves": status.moves_total,
         "rebalancing": status.rebalancing,
+        "losses": status.losses,
     });
     show(session.format, text, &json)
 }

@@ -73,6 +73,9 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
         "DEFAULT" => "默认",
         "UNIT" => "单位",
         "REASON" => "理由",
+        "TIME" => "时间",
+        "EVENT" => "事件",
+        "DETAILS" => "详情",
         other => other,
     }
 }

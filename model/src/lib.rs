@@ -25,6 +25,6 @@ pub use policy::Band;
 pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
 pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report};
 pub use workload::{
-    Class, Constraints, FileSpec, Kind, MovePolicy, PortSpec, Resources, Restart, RestartMode,
-    Stop, WorkloadSpec,
+    Class, Constraints, FileSpec, Kind, MovePolicy, OnLost, PortSpec, Resources, Restart,
+    RestartMode, Stop, WorkloadSpec,
 };

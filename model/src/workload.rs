@@ -98,6 +98,26 @@ impl MovePolicy {
     }
 }
 
+/// What happens to an instance whose node is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnLost {
+    /// It waits for its node, for proof that the node is dead, or for an operator's word.
+    #[default]
+    Wait,
+    /// Another copy starts elsewhere, though the lost one may still run.
+    Restart,
+}
+
+impl OnLost {
+    /// Returns the word used in manifests and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Restart => "restart",
+        }
+    }
+}
+
 /// A file put into the working directory before the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSpec {
@@ -221,4 +241,6 @@ pub struct WorkloadSpec {
     pub move_policy: MovePolicy,
     /// How long after its start an instance counts as healthy.
     pub startup: Millis,
+    /// What happens when its node is lost.
+    pub on_lost: OnLost,
 }

@@ -90,6 +90,7 @@ prop_compose! {
             stop: Stop { signal, grace: Millis::new(millis[2]) },
             move_policy,
             startup: Millis::new(millis[3]),
+            on_lost: if millis[3] % 2 == 0 { OnLost::Wait } else { OnLost::Restart },
         }
     }
 }

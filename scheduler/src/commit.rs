@@ -4,10 +4,11 @@
 //! Invariant: an outcome is returned after its entry is durable
 //! (`a_kill_between_append_and_answer_loses_nothing_and_a_retry_changes_nothing`).
 
-use tengyun_engine::{Command, Entry, Outcome, State};
+use tengyun_engine::{Command, Entry, Outcome, State, event};
 use tengyun_model::{At, Sequence};
 
 use crate::clock::Clock;
+use crate::events::Events;
 use crate::journal::{Journal, JournalError};
 
 /// Applies one entry; live and replay are this one path.
@@ -23,6 +24,7 @@ pub(crate) struct Log {
     journal: Option<Box<dyn Journal>>,
     snapshot_every: u64,
     snapshot_at: Sequence,
+    events: Events,
 }
 
 impl Log {
@@ -34,7 +36,18 @@ impl Log {
         snapshot_every: u64,
     ) -> Self {
         let snapshot_at = state.sequence();
-        Self { state, clock, journal, snapshot_every, snapshot_at }
+        let events = Events::default();
+        Self { state, clock, journal, snapshot_every, snapshot_at, events }
+    }
+
+    /// Tells events to a list that outlives this process.
+    pub(crate) fn telling(self, events: Events) -> Self {
+        Self { events, ..self }
+    }
+
+    /// Returns what happened lately.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Returns the present state.
@@ -62,7 +75,8 @@ impl Log {
         let journal = self.journal.as_mut().expect("changes are refused when there is no journal");
         journal.append(self.state.sequence().next(), &entries)?;
         let before = self.state.sequence().get();
-        let outcomes: Vec<_> = entries.iter().map(|e| apply(&mut self.state, e)).collect();
+        let outcomes: Vec<_> = entries.iter().map(|e| self.enter(e)).collect();
+        self.events.keep();
         let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
         let after = self.state.sequence().get();
         assert_eq!(after, before.saturating_add(count), "state and journal count the same entries");
@@ -76,7 +90,17 @@ impl Log {
     pub(crate) fn note(&mut self, command: Command) -> Outcome {
         assert!(!command.is_durable(), "durable commands are journaled");
         let at = self.clock.now();
-        apply(&mut self.state, &Entry { at, command })
+        let outcome = self.enter(&Entry { at, command });
+        self.events.keep();
+        outcome
+    }
+
+    /// Applies an entry and tells what it made happen.
+    fn enter(&mut self, entry: &Entry) -> Outcome {
+        let glance = event::glance(&self.state, entry);
+        let outcome = apply(&mut self.state, entry);
+        self.events.tell(event::happened(&glance, &self.state, entry, &outcome));
+        outcome
     }
 
     /// Keeps a snapshot, unless the newest one is of the present state.

@@ -8,6 +8,8 @@ use tengyun_model::Millis;
 const SOCKET_NAME: &str = "scheduler.sock";
 /// The name of the journal in the state directory.
 const JOURNAL_NAME: &str = "journal.db";
+/// The name of the file that keeps what happened lately.
+const EVENTS_NAME: &str = "events";
 /// The name of the file that says which entry could not be replayed.
 const MARKER_NAME: &str = "replay-at";
 /// How often agents report: often enough for a five-minute average, rare enough to cost nothing.
@@ -51,6 +53,10 @@ impl Config {
 
     pub(crate) fn journal(&self) -> PathBuf {
         self.state_dir.join(JOURNAL_NAME)
+    }
+
+    pub(crate) fn events(&self) -> PathBuf {
+        self.state_dir.join(EVENTS_NAME)
     }
 
     pub(crate) fn marker(&self) -> PathBuf {

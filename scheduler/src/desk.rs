@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tengyun_engine::{Command, Outcome, Refusal};
+use tengyun_engine::{Command, Outcome, Proof, Refusal};
 use tengyun_model::{Epoch, InstanceId, NodeFacts, NodeId, OperationId, Report};
 use tengyun_proto::v1;
 use tokio::sync::{mpsc, oneshot};
@@ -75,6 +75,35 @@ pub(crate) enum Request {
         /// Whether it was asked for.
         answer: oneshot::Sender<Result<(), Status>>,
     },
+    /// Bring an instance to a node; a refusal comes with what would help.
+    Move {
+        /// What is wished.
+        command: Box<Command>,
+        /// Which.
+        instance: InstanceId,
+        /// Where to.
+        to: NodeId,
+        /// What came of it.
+        answer: oneshot::Sender<Moved>,
+    },
+    /// Count silent nodes as lost: these, or all that are silent for long enough.
+    AcknowledgeLoss {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which; empty means all.
+        nodes: Vec<NodeId>,
+        /// How sure the operator is.
+        proof: Proof,
+        /// Which nodes count as lost now.
+        answer: oneshot::Sender<Result<Vec<NodeId>, Refusal>>,
+    },
+    /// Somebody wants to read events.
+    Events {
+        /// Which.
+        filter: Box<v1::ListEventsRequest>,
+        /// Those kept.
+        answer: oneshot::Sender<v1::ListEventsResponse>,
+    },
     /// Somebody wants to look at the state.
     Read(Box<dyn FnOnce(View<'_>) + Send>),
     /// Nothing more will be asked.
@@ -89,6 +118,9 @@ pub(crate) struct Attached {
     /// The present reign.
     pub epoch: Epoch,
 }
+
+/// An instance may not be moved so, and what would help; or the answer comes with the commit.
+pub(crate) type Moved = Result<Answer<Outcome>, (Refusal, String)>;
 
 /// A stream did not become the one of its node.
 #[derive(Debug)]
@@ -165,6 +197,12 @@ impl Desk {
 pub(crate) struct Answer<T>(oneshot::Receiver<T>);
 
 impl<T> Answer<T> {
+    /// Makes an answer that comes with a commit.
+    pub(crate) fn pair() -> (oneshot::Sender<T>, Self) {
+        let (sender, answer) = oneshot::channel();
+        (sender, Self(answer))
+    }
+
     /// Waits for it.
     pub(crate) async fn wait(self) -> Result<T, Status> {
         self.0.await.map_err(|_| stopping())

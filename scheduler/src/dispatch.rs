@@ -127,10 +127,12 @@ impl Links {
         self.seen.insert(node, Seen { at: now, generation });
     }
 
-    /// Removes the streams of agents that have been silent for too long, and returns their nodes.
-    pub(crate) fn drop_silent(&mut self, now: At) -> Vec<NodeId> {
+    /// Removes the streams of agents that have been silent for too long while this scheduler
+    /// listened, and returns their nodes.
+    pub(crate) fn drop_silent(&mut self, now: At, listening: At) -> Vec<NodeId> {
         let heard = |node: &NodeId, a: &Attached| {
-            self.seen.get(node).map_or(a.since, |seen| seen.at.max(a.since))
+            let attached = a.since.max(listening);
+            self.seen.get(node).map_or(attached, |seen| seen.at.max(attached))
         };
         let silent: Vec<NodeId> = self
             .attached

@@ -1,10 +1,10 @@
 //! Small values for the tests of this package.
 
-use tengyun_engine::{Command, Entry, Move, Plan, ShiftReason, State, StopReason};
+use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, State, StopReason};
 use tengyun_model::{
     At, BootId, Capacity, Class, Constraints, CoreMillis, Generation, Incarnation, InstanceId,
     InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millicores,
-    Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Phase, Report,
+    Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OnLost, OperationId, Phase, Report,
     Resources, Restart, RestartMode, Sequence, Stop, WorkloadSpec,
 };
 
@@ -57,6 +57,7 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         stop: Stop { signal: 15, grace: Millis::new(1000) },
         move_policy: MovePolicy::Any,
         startup: Millis::ZERO,
+        on_lost: OnLost::Wait,
     }
 }
 
@@ -142,6 +143,24 @@ pub(crate) fn story() -> Vec<Entry> {
             Move::Stop { instance: InstanceId::new(2), reason: StopReason::Evicted },
         ]),
         observe(vec![], vec![InstanceId::new(2)]),
+        Command::SetNodeWish {
+            operation: OperationId::new(5),
+            node: NodeId::new(2),
+            wish: NodeWish::Drain,
+        },
+        Command::DeclareLost(one),
+        Command::DeclareReturned(one),
+        Command::AcknowledgeLoss {
+            operation: OperationId::new(6),
+            nodes: vec![one],
+            proof: Proof::Death,
+        },
+        Command::MoveInstance {
+            operation: OperationId::new(7),
+            instance: InstanceId::new(4),
+            to: one,
+        },
+        Command::ReleaseWorkload { operation: OperationId::new(8), key: key.clone() },
         Command::StopWorkload { operation: OperationId::new(3), key: key.clone() },
         Command::DeleteWorkload { operation: OperationId::new(4), key },
     ];

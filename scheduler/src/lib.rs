@@ -20,6 +20,7 @@ mod writer;
 mod clock;
 mod commit;
 mod dispatch;
+mod events;
 mod ingest;
 mod journal;
 mod planning;

@@ -1,7 +1,7 @@
 //! The operators' service: wishes go to the writer, looks are taken there.
 
-use tengyun_engine::{Command, Outcome};
-use tengyun_model::{InstanceId, WorkloadKey, WorkloadSpec};
+use tengyun_engine::{Command, Outcome, Proof};
+use tengyun_model::{InstanceId, NodeId, WorkloadKey, WorkloadSpec};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::v1;
 use tengyun_proto::v1::operator_service_server::OperatorService;
@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::desk::{self, Answer, Desk};
+use crate::journal::codec::node_wish_from_wire;
 use crate::view::{effect_revision, effect_word, refusal};
 
 /// The most workloads of one call; a call's answer should come within its time.
@@ -64,22 +65,21 @@ impl Operators {
         key: Option<v1::WorkloadKey>,
         make: impl FnOnce(tengyun_model::OperationId, WorkloadKey) -> Command,
     ) -> Result<Response<v1::OperationResponse>, Status> {
-        if let refusal @ Some(_) = self.read_only() {
-            return Ok(Response::new(v1::OperationResponse { effect: String::new(), refusal }));
+        let key = workload_key(key)?;
+        self.wish(operation, |operation| make(operation, key)).await
+    }
+
+    async fn wish(
+        &self,
+        operation: &str,
+        make: impl FnOnce(tengyun_model::OperationId) -> Command,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        if let Some(refused) = self.read_only() {
+            return Ok(Response::new(denied(refused)));
         }
         let operation = operation_id("operation_id", operation).map_err(invalid)?;
-        let key = workload_key(key)?;
-        let outcome = self.submit(make(operation, key), false).await?.wait().await?;
-        let response = match outcome {
-            Outcome::Applied(effect) => {
-                v1::OperationResponse { effect: effect_word(&effect).to_owned(), refusal: None }
-            }
-            Outcome::Refused(refused) => {
-                let refusal = Some(refusal(&refused));
-                v1::OperationResponse { effect: String::new(), refusal }
-            }
-        };
-        Ok(Response::new(response))
+        let outcome = self.submit(make(operation), false).await?.wait().await?;
+        Ok(Response::new(operated(&outcome)))
     }
 
     async fn policy(
@@ -244,6 +244,101 @@ impl OperatorService for Operators {
         self.desk.read(|view| view.status()).await.map(Response::new)
     }
 
+    async fn set_node_wish(
+        &self,
+        request: Request<v1::SetNodeWishRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let request = request.into_inner();
+        let wish = node_wish_from_wire(request.wish())
+            .map_err(|_| Status::invalid_argument("wish: is missing or not known here"))?;
+        let node = NodeId::new(request.node);
+        let make = |operation| Command::SetNodeWish { operation, node, wish };
+        self.wish(&request.operation_id, make).await
+    }
+
+    async fn list_leaving(
+        &self,
+        request: Request<v1::ListLeavingRequest>,
+    ) -> Result<Response<v1::ListLeavingResponse>, Status> {
+        let node = NodeId::new(request.into_inner().node);
+        self.desk.read(move |view| view.leaving(node)).await.map(Response::new)
+    }
+
+    async fn r#move(
+        &self,
+        request: Request<v1::MoveRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let request = request.into_inner();
+        if let Some(refused) = self.read_only() {
+            return Ok(Response::new(denied(refused)));
+        }
+        let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
+        let (instance, to) = (InstanceId::new(request.instance), NodeId::new(request.to));
+        let command = Box::new(Command::MoveInstance { operation, instance, to });
+        let asked = self.desk.ask(|answer| desk::Request::Move { command, instance, to, answer });
+        let response = match asked.await? {
+            Ok(answer) => operated(&answer.wait().await?),
+            Err((refused, remedy)) => {
+                let refused = refusal(&refused);
+                let remedy = if remedy.is_empty() { refused.remedy } else { remedy };
+                denied(v1::Refusal { remedy, ..refused })
+            }
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn acknowledge_loss(
+        &self,
+        request: Request<v1::AcknowledgeLossRequest>,
+    ) -> Result<Response<v1::AcknowledgeLossResponse>, Status> {
+        let request = request.into_inner();
+        let refused = |refusal| {
+            let nodes = Vec::new();
+            Response::new(v1::AcknowledgeLossResponse { nodes, refusal: Some(refusal) })
+        };
+        if let Some(read_only) = self.read_only() {
+            return Ok(refused(read_only));
+        }
+        if request.nodes.len() > ITEMS_MAX {
+            let problem = format!("nodes: {} are more than {ITEMS_MAX}", request.nodes.len());
+            return Err(Status::invalid_argument(problem));
+        }
+        let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
+        let nodes = request.nodes.into_iter().map(NodeId::new).collect();
+        let proof = if request.dead { Proof::Death } else { Proof::Silence };
+        let asked = self.desk.ask(|answer| desk::Request::AcknowledgeLoss {
+            operation,
+            nodes,
+            proof,
+            answer,
+        });
+        Ok(match asked.await? {
+            Ok(nodes) => {
+                let nodes = nodes.into_iter().map(NodeId::get).collect();
+                Response::new(v1::AcknowledgeLossResponse { nodes, refusal: None })
+            }
+            Err(why) => refused(refusal(&why)),
+        })
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let request = request.into_inner();
+        let make = |operation, key| Command::ReleaseWorkload { operation, key };
+        self.operate(&request.operation_id, request.key, make).await
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        let filter = Box::new(request.into_inner());
+        let list = self.desk.ask(|answer| desk::Request::Events { filter, answer }).await?;
+        Ok(Response::new(list))
+    }
+
     async fn list_meters(
         &self,
         request: Request<v1::ListMetersRequest>,
@@ -252,6 +347,19 @@ impl OperatorService for Operators {
         let meters = self.desk.read(move |view| view.meters(instance)).await?;
         Ok(Response::new(v1::ListMetersResponse { meters }))
     }
+}
+
+fn operated(outcome: &Outcome) -> v1::OperationResponse {
+    match outcome {
+        Outcome::Applied(effect) => {
+            v1::OperationResponse { effect: effect_word(effect).to_owned(), refusal: None }
+        }
+        Outcome::Refused(refused) => denied(refusal(refused)),
+    }
+}
+
+const fn denied(refusal: v1::Refusal) -> v1::OperationResponse {
+    v1::OperationResponse { effect: String::new(), refusal: Some(refusal) }
 }
 
 fn applied_item(key: Option<v1::WorkloadKey>, outcome: Outcome) -> v1::ApplyResult {

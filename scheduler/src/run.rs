@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::commit::{self, Log};
 use crate::config::Config;
 use crate::desk::{Desk, QUEUE_MAX, Request};
+use crate::events::Events;
 use crate::journal::{Journal, JournalError, SqliteJournal};
 use crate::replay::{self, ReplayError};
 use crate::server::{ServerError, Services};
@@ -127,7 +128,8 @@ fn open(config: &Config) -> Result<Opened, RunError> {
         return Ok(open_read_only(&mut journal, config)?);
     }
     let recovered = replay::recover(&mut journal, &config.marker(), commit::apply)?;
-    let mut log = begin(recovered.state, recovered.at, Box::new(journal), config.snapshot_every);
+    let log = begin(recovered.state, recovered.at, Box::new(journal), config.snapshot_every);
+    let mut log = log.telling(Events::open(&config.events()));
     log.commit(vec![Command::BeginEpoch])?;
     announce(log.state());
     Ok((log, None))
@@ -146,5 +148,6 @@ fn open_read_only(journal: &mut SqliteJournal, config: &Config) -> Result<Opened
     warn!(%reason, sequence = %recovered.state.sequence(), "scheduler only reads");
     let clock = Clock::start(recovered.at);
     let log = Log::new(recovered.state, clock, None, config.snapshot_every);
+    let log = log.telling(Events::read(&config.events()));
     Ok((log, Some(reason.into())))
 }

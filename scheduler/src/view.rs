@@ -49,6 +49,7 @@ impl<'a> View<'a> {
             nodes_in_use: small(self.nodes_in_use()),
             read_only_reason: self.read_only.unwrap_or_default().to_owned(),
             rebalancing: self.rebalancing(),
+            losses: self.losses(),
         }
     }
 

@@ -3,11 +3,14 @@
 //!
 //! It is a thread and not a task because a commit waits for the disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tengyun_engine::{Command, Effect, Outcome, Refusal, State};
-use tengyun_model::{InstanceId, MeterKey, Millis, NodeFacts, NodeId, Report};
+use tengyun_engine::{
+    Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict,
+};
+use tengyun_model::{InstanceId, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report};
 use tengyun_proto::v1;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +19,7 @@ use tonic::Status;
 use tracing::{debug, error, info, warn};
 
 use crate::commit::Log;
-use crate::desk::{AttachRefusal, Attached, Request};
+use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request};
 use crate::dispatch::{Link, LinkId, Links, LogSink};
 use crate::ingest::Ingest;
 use crate::journal::JournalError;
@@ -99,7 +102,7 @@ impl Writer {
                 Ok(None) => break,
                 Err(_) => {}
             }
-            self.tick();
+            self.tick()?;
             self.plan()?;
             self.links.refresh(self.log.state());
         }
@@ -141,6 +144,17 @@ impl Writer {
             Request::Log { instance, request, sink, answer } => {
                 let asked = self.ask_log(instance, request, sink);
                 deliver(answer, asked);
+            }
+            Request::Move { command, instance, to, answer } => {
+                let moved = self.move_instance(*command, instance, to);
+                deliver(answer, moved);
+            }
+            Request::AcknowledgeLoss { operation, nodes, proof, answer } => {
+                let acknowledged = self.acknowledge_loss(operation, nodes, proof)?;
+                deliver(answer, acknowledged);
+            }
+            Request::Events { filter, answer } => {
+                deliver(answer, self.log.events().list(&filter));
             }
             Request::Read(look) => {
                 let now = self.log.now();
@@ -243,6 +257,71 @@ impl Writer {
         self.links.ask_log(node, request, sink)
     }
 
+    /// Asks what is measured before a move is journaled; what is durable is asked again there.
+    fn move_instance(&mut self, command: Command, id: InstanceId, to: NodeId) -> Moved {
+        let now = self.log.now();
+        let state = self.log.state();
+        let forecast = predict::forecast(state, now);
+        let known = command.operation().is_some_and(|known| state.operation(known).is_some());
+        if !known && let Err(refusal) = explain::wished(state, &forecast, (id, to), now) {
+            return Err((refusal, explain::elsewhere(state, &forecast, id, now)));
+        }
+        let (answer, outcome) = Answer::pair();
+        self.wish(command, false, answer);
+        Ok(outcome)
+    }
+
+    /// Takes an operator's word that nodes are lost; of one that is there it is refused.
+    fn acknowledge_loss(
+        &mut self,
+        operation: OperationId,
+        mut nodes: Vec<NodeId>,
+        proof: Proof,
+    ) -> Result<Result<Vec<NodeId>, Refusal>, JournalError> {
+        self.flush()?;
+        let now = self.log.now();
+        let state = self.log.state();
+        if state.operation(operation).is_some() {
+            // The answer was lost; what was asked is done.
+            let lost = state.nodes().filter(|n| n.loss.is_some());
+            return Ok(Ok(lost.map(|n| n.id).collect()));
+        }
+        if nodes.is_empty() {
+            let weaker = |n: &NodeImage| n.loss.is_some_and(|loss| loss.proof < proof);
+            let silent: BTreeSet<NodeId> = liveness::silent(state, now).collect();
+            let all = state.nodes().filter(|n| silent.contains(&n.id) || weaker(n));
+            nodes = all.map(|n| n.id).collect();
+        }
+        if let Some(there) = nodes.iter().find(|n| state.connected(**n)) {
+            return Ok(Err(Refusal::NodeThere(*there)));
+        }
+        let command = Command::AcknowledgeLoss { operation, nodes: nodes.clone(), proof };
+        if let Err(refusal) = state.validate(&command) {
+            return Ok(Err(refusal));
+        }
+        let outcomes = self.log.commit(vec![command])?;
+        self.plan_soon();
+        Ok(match outcomes.into_iter().next() {
+            Some(Outcome::Refused(refusal)) => Err(refusal),
+            Some(Outcome::Applied(_)) | None => Ok(nodes),
+        })
+    }
+
+    /// Looks who is silent, and journals who counts as lost or has returned.
+    fn watch(&mut self) -> Result<(), JournalError> {
+        self.log.note(Command::Watch);
+        if self.read_only.is_some() {
+            return Ok(());
+        }
+        let now = self.log.now();
+        let decided = liveness::judge(self.log.state(), now);
+        for command in &decided {
+            warn!(?command, "liveness of a node changed");
+        }
+        self.log.commit(decided)?;
+        Ok(())
+    }
+
     /// Commits what is pending and answers.
     fn flush(&mut self) -> Result<(), JournalError> {
         let (commands, waiters): (Vec<_>, Vec<_>) =
@@ -287,17 +366,19 @@ impl Writer {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> Result<(), JournalError> {
         let now = Instant::now();
         if now < self.tick_due {
-            return;
+            return Ok(());
         }
         self.tick_due = now + TICK;
         self.plan_due = Some(now);
-        let at = self.log.now();
-        for node in self.links.drop_silent(at) {
+        self.watch()?;
+        let (at, listening) = (self.log.now(), self.log.state().listening_since());
+        for node in self.links.drop_silent(at, listening) {
             self.log.note(Command::DisconnectNode(node));
         }
+        Ok(())
     }
 
     fn plan(&mut self) -> Result<(), JournalError> {

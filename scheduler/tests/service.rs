@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+#[path = "service/operations.rs"]
+mod operations;
 #[path = "service/world.rs"]
 mod world;
 

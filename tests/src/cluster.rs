@@ -92,6 +92,14 @@ impl Cluster {
         }
     }
 
+    /// Stops the scheduler's clock as a debugger or a sick machine would, or lets it go on.
+    pub fn pause_scheduler(&self, pause: bool) {
+        let child = self.scheduler.as_ref().expect("the scheduler was started");
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits"));
+        let signal = if pause { Signal::SIGSTOP } else { Signal::SIGCONT };
+        kill(pid, signal).expect("our child can be signalled");
+    }
+
     /// Starts an agent with these further options; they are kept for restarts.
     ///
     /// Its node is a share of the machine: what other tests use meanwhile is not counted as foreign.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tengyun_model::{
-    Class, Constraints, Kind, Mebibytes, Millicores, Millis, MovePolicy, Resources, Restart,
-    RestartMode, Stop, WorkloadSpec,
+    Class, Constraints, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost, Resources,
+    Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 /// The request of one small instance.
@@ -44,5 +44,6 @@ pub fn command(name: &str, words: &[&str]) -> WorkloadSpec {
         stop: Stop { signal: 15, grace: Millis::from_secs(2) },
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
+        on_lost: OnLost::Wait,
     }
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tengyun_agent::{AgentError, Config};
 use tengyun_model::{
     AssignedInstance, Assignment, Band, Class, Constraints, Epoch, Generation, InstanceId, Kind,
-    Mebibytes, Millicores, Millis, MovePolicy, Name, NodeId, NodeName, Resources, Restart,
+    Mebibytes, Millicores, Millis, MovePolicy, Name, NodeId, NodeName, OnLost, Resources, Restart,
     RestartMode, Revision, Stop, WorkloadSpec,
 };
 use tengyun_proto::v1::agent_service_server::AgentService;
@@ -271,6 +271,7 @@ pub(crate) fn shell(instance: u64, script: &str) -> AssignedInstance {
         stop: Stop { signal: 15, grace: Millis::from_secs(20) },
         move_policy: MovePolicy::Any,
         startup: Millis::new(50),
+        on_lost: OnLost::Wait,
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tengyun_model::{
-    Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, Resources,
-    Restart, RestartMode, Stop, WorkloadSpec,
+    Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost,
+    Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 use crate::demo::load::Load;
@@ -90,6 +90,7 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         stop: Stop { signal: 15, grace: Millis::from_secs(2) },
         move_policy: MovePolicy::Any,
         startup: Millis::new(500),
+        on_lost: OnLost::Wait,
     }
 }
 

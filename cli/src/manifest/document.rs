@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use tengyun_model::{Class, Kind, MovePolicy, RestartMode, WorkloadKey};
+use tengyun_model::{Class, Kind, MovePolicy, OnLost, RestartMode, WorkloadKey};
 
 use super::amount::{Count, Cpu, InstanceCount, Seconds, Size};
-use super::extra::{Artifact, Health, OnLost, Schedule, Secrets, Template, Volume, Window};
+use super::extra::{Artifact, Health, Schedule, Secrets, Template, Volume, Window};
 use super::leaf::{
     Department, Label, LabelValue, Mode, NameKey, NameText, Reference, RelativePath, SignalNumber,
     Text, User, Variable, Word,
@@ -53,8 +53,9 @@ section! {
         r#move: Option<MoveWord>;
         /// How long after its start an instance counts as healthy, in seconds.
         startup_s: Seconds = 5;
-        /// What happens to an instance whose node is lost.
-        on_lost: OnLost = "wait";
+        /// What happens to an instance whose node is lost: it waits for the node, or another copy
+        /// starts elsewhere though the lost one may still run.
+        on_lost: OnLostWord = "wait";
     } later {
         /// Files fetched to the node before the start.
         artifacts: Vec<Artifact>;
@@ -164,6 +165,14 @@ words! {
         "never" = MovePolicy::Never;
         "window" = MovePolicy::Window, later;
         "any" = MovePolicy::Any;
+    }
+}
+
+words! {
+    /// What happens to an instance whose node is lost.
+    OnLostWord(OnLost) {
+        "wait" = OnLost::Wait;
+        "restart" = OnLost::Restart;
     }
 }
 

@@ -136,14 +136,6 @@ words! {
     }
 }
 
-words! {
-    /// What happens to instances whose node is lost.
-    OnLost(&'static str) {
-        "wait" = "wait";
-        "restart" = "restart", later;
-    }
-}
-
 leaf! {
     /// The five fields of a cron table.
     CronText(String) {

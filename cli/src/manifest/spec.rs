@@ -14,7 +14,6 @@ use tengyun_model::{
 
 use super::decode::Place;
 use super::document::{ConstraintFields, Document, ResourceFields, RestartFields};
-use super::extra::OnLost;
 use super::fault::Faults;
 use super::files;
 use super::leaf::Reference;
@@ -45,8 +44,6 @@ pub(super) fn spec(
 ) -> WorkloadSpec {
     let key = document.key();
     let kind = document.kind.0;
-    // To wait is what an instance does; no other word is supported.
-    let OnLost(_wait) = document.on_lost;
     let words = document.command.into_iter().map(|word| word.0).collect();
     let env = document.env.into_iter().map(|(name, value)| (name.0, value.0)).collect();
     let spec = WorkloadSpec {
@@ -65,6 +62,7 @@ pub(super) fn spec(
         stop: Stop { signal: document.stop.signal.0, grace: document.stop.grace_s.0 },
         move_policy: document.r#move.map_or_else(|| default_move(kind), |word| word.0),
         startup: document.startup_s.0,
+        on_lost: document.on_lost.0,
         key,
     };
     check(&spec, place, faults);

@@ -2,8 +2,8 @@
 
 use tengyun_model::workload::{COMMAND_WORDS_MAX, INSTANCES_MAX, SPEC_BYTES_MAX};
 use tengyun_model::{
-    Constraints, FileSpec, Mebibytes, Millicores, Millis, PortSpec, Resources, Restart, Stop,
-    WorkloadKey, WorkloadSpec,
+    Constraints, FileSpec, Mebibytes, Millicores, Millis, OnLost, PortSpec, Resources, Restart,
+    Stop, WorkloadKey, WorkloadSpec,
 };
 
 use super::field::{count, keyed, list, message, parsed, text, texts, without_zero, word};
@@ -190,6 +190,7 @@ impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
             stop: message("stop", wire.stop)?,
             move_policy: word::<v1::MovePolicy, _>("move_policy", wire.move_policy)?,
             startup: Millis::new(wire.startup_millis),
+            on_lost: on_lost(wire.on_lost)?,
         })
     }
 }
@@ -213,7 +214,22 @@ impl From<&WorkloadSpec> for v1::WorkloadSpec {
             stop: Some((&spec.stop).into()),
             move_policy: v1::MovePolicy::from(spec.move_policy).into(),
             startup_millis: spec.startup.get(),
+            on_lost: match spec.on_lost {
+                // As older versions wrote it, so that equal specifications have equal bytes.
+                OnLost::Wait => v1::OnLost::Unspecified,
+                OnLost::Restart => v1::OnLost::Restart,
+            }
+            .into(),
         }
+    }
+}
+
+/// Before there was a choice an instance waited.
+fn on_lost(wire: i32) -> Result<OnLost, ConvertError> {
+    match v1::OnLost::try_from(wire) {
+        Ok(v1::OnLost::Unspecified | v1::OnLost::Wait) => Ok(OnLost::Wait),
+        Ok(v1::OnLost::Restart) => Ok(OnLost::Restart),
+        Err(_) => Err(ConvertError::new("on_lost", format!("{wire} is not known here"))),
     }
 }
 

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use tengyun_model::{Capacity, Class, InstanceId, NodeId, WorkloadSpec};
+use tengyun_model::{Capacity, Class, InstanceId, NodeId, OnLost, WorkloadSpec};
 
-use crate::image::{InstanceImage, InstanceWish};
-use crate::plan::{Move, Plan, ShiftReason};
+use crate::image::{InstanceImage, InstanceWish, NodeWish, Proof};
+use crate::plan::{Move, Plan, ShiftReason, StopReason};
 use crate::state::State;
 
 /// Something that must not be.
@@ -37,6 +37,10 @@ pub enum Violation {
     Pointless(InstanceId),
     /// What is kept beside the instances does not follow from them; what of it.
     Drifted(&'static str),
+    /// A move brings something to a node that takes nothing new.
+    Closed(InstanceId, NodeId),
+    /// A copy is given up for lost though its node is not lost or its workload waits.
+    NotLost(InstanceId),
 }
 
 impl fmt::Display for Violation {
@@ -53,6 +57,10 @@ impl fmt::Display for Violation {
             Self::MovedTwice(id) => write!(f, "instance {id} is moved twice"),
             Self::Pointless(id) => write!(f, "instance {id} is shifted to where it is"),
             Self::Drifted(what) => write!(f, "{what} is not what the instances say"),
+            Self::Closed(id, node) => {
+                write!(f, "instance {id} is brought to node {node}, which takes nothing new")
+            }
+            Self::NotLost(id) => write!(f, "instance {id} is given up though it is not lost"),
         }
     }
 }
@@ -86,6 +94,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                 if instance.node.is_some() {
                     found.push(Violation::Stale(id));
                 }
+                found.extend(closed(state, id, node));
                 placed.push((node, spec(state, instance, false)));
             }
             Move::Shift { from, to, reason, .. } => {
@@ -95,14 +104,32 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                 if from == to && reason != ShiftReason::Revision {
                     found.push(Violation::Pointless(id));
                 }
+                found.extend(closed(state, id, to));
                 placed.push((to, spec(state, instance, true)));
             }
             // What stops keeps its room until it is gone.
+            Move::Stop { reason: StopReason::Lost, .. } => {
+                found.extend(not_lost(state, instance));
+            }
             Move::Stop { .. } => {}
         }
     }
     found.extend(capacity(state, &placed));
     found
+}
+
+/// Nothing new comes to a node that is cordoned, drained or lost.
+fn closed(state: &State, id: InstanceId, node: NodeId) -> Option<Violation> {
+    let open = state.node(node).is_some_and(|n| n.wish == NodeWish::Serve && n.loss.is_none());
+    (!open).then_some(Violation::Closed(id, node))
+}
+
+/// Only what may run twice, or surely does not run any more, is given up for lost.
+fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
+    let loss = instance.node.and_then(|n| state.node(n)).and_then(|n| n.loss);
+    let twice = spec(state, instance, false).on_lost == OnLost::Restart;
+    let sure = loss.is_some_and(|loss| twice || loss.proof == Proof::Death);
+    (!sure).then_some(Violation::NotLost(instance.status.instance))
 }
 
 /// Says what of a state must not be.

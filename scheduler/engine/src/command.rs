@@ -8,6 +8,7 @@ use tengyun_model::{
     NodeId, NodeUsage, OperationId, Revision, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
+use crate::image::{NodeWish, Proof};
 use crate::plan::Plan;
 
 /// One accepted command and when.
@@ -74,6 +75,46 @@ pub enum Command {
         /// Cumulative readings.
         meters: Vec<MeterRecord>,
     },
+    /// Wish: cordon, drain or open a node.
+    SetNodeWish {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which.
+        node: NodeId,
+        /// What is wished of it.
+        wish: NodeWish,
+    },
+    /// Wish: bring an instance to a node.
+    MoveInstance {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which.
+        instance: InstanceId,
+        /// Where to.
+        to: NodeId,
+    },
+    /// Wish: count these nodes as lost.
+    AcknowledgeLoss {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which.
+        nodes: Vec<NodeId>,
+        /// How sure the operator is.
+        proof: Proof,
+    },
+    /// Wish: let a workload start again that was held because nodes were lost under it.
+    ReleaseWorkload {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which.
+        key: WorkloadKey,
+    },
+    /// Decision: a node was silent for so long that it counts as lost.
+    DeclareLost(NodeId),
+    /// Fact: a lost node was heard again.
+    DeclareReturned(NodeId),
+    /// Volatile fact: the scheduler looked whom it heard lately.
+    Watch,
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -99,8 +140,44 @@ impl Command {
             | Self::SetPolicy { .. }
             | Self::ObserveInstances { .. }
             | Self::CommitPlan(_)
-            | Self::AcknowledgeMeters { .. } => true,
-            Self::ReportUsage { .. } | Self::ConnectNode(_) | Self::DisconnectNode(_) => false,
+            | Self::AcknowledgeMeters { .. }
+            | Self::SetNodeWish { .. }
+            | Self::MoveInstance { .. }
+            | Self::AcknowledgeLoss { .. }
+            | Self::ReleaseWorkload { .. }
+            | Self::DeclareLost(_)
+            | Self::DeclareReturned(_) => true,
+            Self::ReportUsage { .. }
+            | Self::ConnectNode(_)
+            | Self::DisconnectNode(_)
+            | Self::Watch => false,
+        }
+    }
+}
+
+impl Command {
+    /// Returns the client's id of a wish; nothing for facts and decisions.
+    pub const fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::ApplyWorkload { operation, .. }
+            | Self::StopWorkload { operation, .. }
+            | Self::DeleteWorkload { operation, .. }
+            | Self::SetPolicy { operation, .. }
+            | Self::SetNodeWish { operation, .. }
+            | Self::MoveInstance { operation, .. }
+            | Self::AcknowledgeLoss { operation, .. }
+            | Self::ReleaseWorkload { operation, .. } => Some(*operation),
+            Self::BeginEpoch
+            | Self::RegisterNode(_)
+            | Self::ObserveInstances { .. }
+            | Self::CommitPlan(_)
+            | Self::AcknowledgeMeters { .. }
+            | Self::ReportUsage { .. }
+            | Self::ConnectNode(_)
+            | Self::DisconnectNode(_)
+            | Self::DeclareLost(_)
+            | Self::DeclareReturned(_)
+            | Self::Watch => None,
         }
     }
 }
@@ -228,6 +305,23 @@ pub enum Refusal {
     Spread(String),
     /// The node's agent is away.
     NodeAway,
+    /// The node takes nothing new, as operators wish.
+    NotOpen(NodeWish),
+    /// The node is lost.
+    NodeLost,
+    /// The node's agent is there, so it is not lost.
+    NodeThere(NodeId),
+    /// No node has been silent for long enough to count as lost.
+    NobodySilent,
+    /// The instance is there already.
+    AlreadyThere,
+    /// Nodes were lost under the workload, and it is held.
+    Held {
+        /// Which.
+        key: WorkloadKey,
+        /// How many.
+        nodes: usize,
+    },
     /// The node's use is not known; without data there is no overcommitment.
     NoData,
     /// A move refers to what is no longer so.
@@ -259,6 +353,12 @@ impl Refusal {
             Self::AntiAffinity(_) => "anti-affinity",
             Self::Spread(_) => "spread",
             Self::NodeAway => "node-away",
+            Self::NotOpen(_) => "node-not-open",
+            Self::NodeLost => "node-lost",
+            Self::NodeThere(_) => "node-there",
+            Self::NobodySilent => "nobody-silent",
+            Self::AlreadyThere => "already-there",
+            Self::Held { .. } => "held",
             Self::NoData => "no-data",
             Self::Stale(_) => "stale",
         }
@@ -291,6 +391,16 @@ impl fmt::Display for Refusal {
             Self::AntiAffinity(key) => write!(f, "runs {key}, which must not share a node with it"),
             Self::Spread(label) => write!(f, "would make {label} uneven by more than one"),
             Self::NodeAway => write!(f, "its agent is away"),
+            Self::NotOpen(NodeWish::Cordon) => write!(f, "is cordoned"),
+            Self::NotOpen(NodeWish::Serve) => write!(f, "is open"),
+            Self::NotOpen(NodeWish::Drain | NodeWish::DrainByForce) => write!(f, "is drained"),
+            Self::NodeLost => write!(f, "is lost"),
+            Self::NodeThere(node) => write!(f, "the agent of node {node} is there"),
+            Self::NobodySilent => write!(f, "no node has been silent for long enough"),
+            Self::AlreadyThere => write!(f, "the instance is there already"),
+            Self::Held { key, nodes } => {
+                write!(f, "{key} is held: {nodes} nodes were lost soon after it started there")
+            }
             Self::NoData => write!(f, "its use is not known yet"),
             Self::Stale(what) => write!(f, "{what} is no longer so"),
         }

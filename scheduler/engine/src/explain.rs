@@ -2,14 +2,20 @@
 //!
 //! They ask the same questions as placement and show the numbers of the answers.
 
-use tengyun_model::{At, InstanceId, Millicores, NodeId, NodeName, WorkloadKey};
+mod leaving;
+
+use tengyun_model::{At, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, WorkloadKey};
 
 use crate::command::Refusal;
-use crate::image::{InstanceImage, InstanceWish};
+use crate::event::stop_words;
+use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
+use crate::liveness;
+use crate::place::drain::{Leave, leave};
 use crate::place::problem::{Guest, Problem};
-use crate::plan::StopReason;
 use crate::predict::Forecast;
 use crate::state::State;
+
+pub use leaving::{Leaving, elsewhere, leaving, wished};
 
 /// Why an instance is where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +54,11 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
     let nodes: Vec<NodeVerdict> =
         (0..problem.seats.len()).map(|at| verdict(&problem, at, instance, &guest)).collect();
     let waits = !placed && instance.wish == InstanceWish::Run;
-    let remedy = if waits { remedy(&problem, &nodes) } else { String::new() };
+    let remedy = match condition_remedy(state, instance) {
+        Some(remedy) => remedy,
+        None if waits => remedy(&problem, &nodes),
+        None => String::new(),
+    };
     let summary = summary(&problem, instance, &nodes);
     Some(Explanation {
         instance: id,
@@ -87,6 +97,9 @@ fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict
     let expected = problem.forecast.instance(instance.status.instance);
     let basis = if expected.measured { "measured" } else { "requested" };
     let Some(node) = instance.node.and_then(|id| state.node(id)) else {
+        if let Err(refusal) = state.check_held(instance) {
+            return format!("waits: {refusal}");
+        }
         if nodes.is_empty() {
             return "waits: no node has joined".to_owned();
         }
@@ -107,19 +120,60 @@ fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict
                 (None, Some(new)) => {
                     format!("runs on {name} until instance {new} is healthy elsewhere, {uses}")
                 }
-                (None, None) => format!("is {} on {name}, {uses}", instance.status.phase),
+                (None, None) => alone(problem, instance, node, &uses),
             }
         }
     }
 }
 
-const fn stop_words(reason: StopReason) -> &'static str {
-    match reason {
-        StopReason::NotWanted => "its workload no longer wants it",
-        StopReason::Replaced => "its replacement is healthy",
-        StopReason::Evicted => "dearer work needs the room, it is queued again",
-        StopReason::GivenUp => "it did not become healthy in time, the old copy stays",
+/// Says what an instance does that neither replaces another nor is being replaced.
+fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses: &str) -> String {
+    let (state, name, status) = (problem.state, &node.facts.name, &instance.status);
+    if node.loss.is_some() {
+        return if state.may_leave_lost(instance) {
+            format!("was on {name}, which is lost, and is about to start elsewhere")
+        } else {
+            format!("waits for {name}, which is lost: it may still run there (on_lost: wait)")
+        };
     }
+    let silence = liveness::silence(state, node.id, problem.now);
+    if silence >= state.policy().suspect_after() {
+        let secs = silence.get() / 1000;
+        return format!("is on {name}, which was not heard for {secs} s");
+    }
+    let leaves = match leave(problem, instance) {
+        Leave::Stay if node.wish.is_drain() => "; the node is drained, but it must not move",
+        _ if node.wish.is_drain() => "; it leaves, the node is drained",
+        _ => "",
+    };
+    if status.phase == Phase::BackingOff {
+        let exit = status.exit.map_or_else(|| "ended".to_owned(), |exit| exit.to_string());
+        let starts = status.incarnation;
+        return format!("crashes on {name}: {exit} at start {starts}, and starts again{leaves}");
+    }
+    format!("is {} on {name}, {uses}{leaves}", status.phase)
+}
+
+/// Says what an operator can do for an instance that neither a node nor a change of it would help.
+fn condition_remedy(state: &State, instance: &InstanceImage) -> Option<String> {
+    if instance.wish != InstanceWish::Run {
+        return None;
+    }
+    let workload = state.workload(instance.workload)?;
+    if workload.is_held() && (instance.node.is_none() || state.is_on_lost(instance)) {
+        let key = &state.spec(instance).key;
+        return Some(format!("mend it, then `tengyun release {key}`"));
+    }
+    let node = instance.node.and_then(|id| state.node(id))?;
+    let name = &node.facts.name;
+    if node.loss.is_some() && !state.may_leave_lost(instance) {
+        return Some(format!(
+            "bring {name} back, or, if it is off, `tengyun acknowledge-loss {name} --dead`"
+        ));
+    }
+    let stays = state.spec(instance).move_policy != MovePolicy::Any;
+    let insists = node.wish == NodeWish::Drain && stays;
+    insists.then(|| format!("`tengyun drain {name} --force` stops it before it starts elsewhere"))
 }
 
 /// Names the node that is nearest to taking the instance and what it lacks.
@@ -149,7 +203,8 @@ fn distance(refusal: &Refusal) -> (u32, u64) {
         }
         Refusal::PortTaken(_) => (2, 0),
         Refusal::Spread(_) | Refusal::AntiAffinity(_) | Refusal::NoLabel { .. } => (3, 0),
-        _ => (4, 0),
+        Refusal::NotOpen(_) => (4, 0),
+        _ => (5, 0),
     }
 }
 
@@ -181,6 +236,8 @@ fn advice(name: &NodeName, refusal: &Refusal, foreign: Millicores) -> String {
         Refusal::AntiAffinity(key) => format!("drop the anti-affinity to {key}, or add a node"),
         Refusal::Spread(label) => format!("add a node with another value of {label}"),
         Refusal::NodeAway => format!("start the agent of {name} again"),
+        Refusal::NodeLost => format!("bring {name} back, or add a node"),
+        Refusal::NotOpen(_) => format!("`tengyun uncordon {name}`, or add a node"),
         other => format!("{name}: {other}"),
     }
 }

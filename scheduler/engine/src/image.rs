@@ -43,6 +43,8 @@ pub struct Image {
     pub operations: Vec<OperationImage>,
     /// Journaled meters.
     pub meters: Vec<MeterImage>,
+    /// When a node was last declared lost.
+    pub last_loss: At,
 }
 
 /// One node.
@@ -56,6 +58,69 @@ pub struct NodeImage {
     pub generation: Generation,
     /// When it joined first.
     pub joined: At,
+    /// What operators wish of it.
+    pub wish: NodeWish,
+    /// Since when it counts as lost, and how sure that is; `None` while it does not.
+    pub loss: Option<Loss>,
+}
+
+impl NodeImage {
+    /// Says whether something new may be placed on it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.wish == NodeWish::Serve && self.loss.is_none()
+    }
+}
+
+/// What operators wish of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeWish {
+    /// Take whatever is placed there.
+    #[default]
+    Serve,
+    /// Take nothing new.
+    Cordon,
+    /// Take nothing new and give up what may move.
+    Drain,
+    /// Give up also what must not move: it stops before it starts elsewhere.
+    DrainByForce,
+}
+
+impl NodeWish {
+    /// Returns the word used in tables and events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Cordon => "cordon",
+            Self::Drain => "drain",
+            Self::DrainByForce => "drain-by-force",
+        }
+    }
+
+    /// Says whether what is there is to leave.
+    pub const fn is_drain(self) -> bool {
+        match self {
+            Self::Drain | Self::DrainByForce => true,
+            Self::Serve | Self::Cordon => false,
+        }
+    }
+}
+
+/// A node is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Loss {
+    /// Since when it counts so.
+    pub at: At,
+    /// How sure that is.
+    pub proof: Proof,
+}
+
+/// How sure it is that a node is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// Nothing was heard of it; what is there may still run.
+    Silence,
+    /// An operator knows that it is off; nothing runs there.
+    Death,
 }
 
 /// What its department wishes of a workload.
@@ -82,7 +147,20 @@ pub struct WorkloadImage {
     pub wish: WorkloadWish,
     /// When it was applied last.
     pub applied: At,
+    /// Nodes that were lost soon after an instance started there, and when.
+    pub harms: BTreeMap<NodeId, At>,
 }
+
+impl WorkloadImage {
+    /// Says whether so many nodes were lost under it that it starts nowhere until an operator
+    /// releases it.
+    pub fn is_held(&self) -> bool {
+        self.harms.len() >= HARMS_MAX
+    }
+}
+
+/// How many nodes a workload may harm before it is held; Borg, too, avoids what crashed with it.
+pub const HARMS_MAX: usize = 3;
 
 /// What the scheduler wants of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,8 +6,10 @@
 
 pub mod check;
 pub mod command;
+pub mod event;
 pub mod explain;
 pub mod image;
+pub mod liveness;
 pub mod place;
 pub mod plan;
 pub mod policy;
@@ -15,7 +17,10 @@ pub mod predict;
 pub mod state;
 
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
-pub use image::{Image, InstanceImage, MeterImage, NodeImage, OperationImage, WorkloadImage};
+pub use image::{
+    Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish, OperationImage, Proof,
+    WorkloadImage,
+};
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};
 pub use state::State;

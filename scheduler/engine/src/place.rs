@@ -3,10 +3,12 @@
 //! A plan changes nothing by itself, and planning again on the state that a plan leads to proposes
 //! nothing new. Every choice is a total order whose last key is an id.
 
+pub(crate) mod drain;
 pub(crate) mod feasible;
 mod improve;
-mod pack;
+pub(crate) mod pack;
 pub(crate) mod problem;
+mod rescue;
 mod retire;
 
 use tengyun_model::At;
@@ -21,6 +23,8 @@ pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     let mut problem = Problem::new(state, forecast, now);
     let mut moves = Vec::new();
     retire::retire(&problem, &mut moves);
+    rescue::rescue(&problem, &mut moves);
+    drain::drain(&mut problem, &mut moves);
     pack::renew(&mut problem, &mut moves);
     pack::fill(&mut problem, &mut moves);
     if moves.is_empty() && improve::may_rebalance(&problem) {

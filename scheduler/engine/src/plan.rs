@@ -50,6 +50,10 @@ pub enum ShiftReason {
     Overload,
     /// Its workload has a newer revision.
     Revision,
+    /// Its node is drained.
+    Drain,
+    /// An operator said so.
+    Operator,
 }
 
 /// Why an instance stops.
@@ -63,4 +67,8 @@ pub enum StopReason {
     Evicted,
     /// It is a replacement that did not become healthy in time.
     GivenUp,
+    /// Its node is drained and it cannot be replaced first; it is queued again.
+    Drained,
+    /// Its node is lost; it is queued again, and stops here should the node return.
+    Lost,
 }

@@ -84,6 +84,22 @@ knobs! {
         "a copy whose replacement failed, or that was just moved, is not renewed for so long"
     raw_reports "reports_before_rebalance" "permille of nodes" 900 0..1000
         "nothing is rebalanced until so many nodes have reported lately"
+    raw_suspect "suspect_after_seconds" "seconds" 30 2..3600
+        "a node that was not heard for so long gets nothing new; agents report every few seconds"
+    raw_lost "lost_after_seconds" "seconds" 60 4..86_400
+        "a node that was not heard for so long may be declared lost; Mesos waits 75 s, Slurm 300 s"
+    raw_grace "return_grace_seconds" "seconds" 120 0..86_400
+        "after a start or pause of the scheduler nothing is declared lost for so long"
+    raw_loss_interval "loss_interval_seconds" "seconds" 10 0..86_400
+        "at least so long between declaring two nodes lost; Kubernetes evicts one node in 10 s"
+    raw_loss_slow_interval "loss_slow_interval_seconds" "seconds" 100 0..86_400
+        "the same while more nodes than usual are silent; Kubernetes slows down to 100 s"
+    raw_loss_slow "loss_slow_above" "permille of nodes" 20 0..1000
+        "while more nodes (and more than one) fell silent, losses are declared slowly"
+    raw_loss_hold "loss_hold_above" "permille of nodes" 100 0..1000
+        "while more (and more than one) fell silent none is declared lost: the network is to blame"
+    raw_harm "harm_window_seconds" "seconds" 300 0..86_400
+        "a node lost so soon after an instance was placed there counts as harmed by its workload"
 }
 
 impl Policy {
@@ -186,6 +202,37 @@ impl Policy {
     /// Returns how long a copy is not renewed after its replacement failed or it was moved.
     pub fn requeue_after(&self) -> Millis {
         Millis::from_secs(self.raw_requeue())
+    }
+
+    /// Returns after how long without a word a node is suspect.
+    pub fn suspect_after(&self) -> Millis {
+        Millis::from_secs(self.raw_suspect())
+    }
+
+    /// Returns after how long without a word a node may be declared lost.
+    pub fn lost_after(&self) -> Millis {
+        Millis::from_secs(self.raw_lost().max(self.raw_suspect()))
+    }
+
+    /// Returns how long agents may take to return to a scheduler that started or was paused.
+    pub fn return_grace(&self) -> Millis {
+        Millis::from_secs(self.raw_grace())
+    }
+
+    /// Returns the pause between declaring two nodes lost, at the usual and at the slow rate.
+    pub fn loss_intervals(&self) -> (Millis, Millis) {
+        let slow = Millis::from_secs(self.raw_loss_slow_interval());
+        (Millis::from_secs(self.raw_loss_interval()), slow)
+    }
+
+    /// Returns the shares of silent nodes above which losses are declared slowly, and not at all.
+    pub fn loss_limits(&self) -> (Permille, Permille) {
+        (permille(self.raw_loss_slow()), permille(self.raw_loss_hold()))
+    }
+
+    /// Returns for how long after a placement a lost node counts as harmed by the workload.
+    pub fn harm_window(&self) -> Millis {
+        Millis::from_secs(self.raw_harm())
     }
 
     /// Returns the share of nodes that must have reported before anything is rebalanced.

@@ -10,25 +10,25 @@ mod image;
 mod instances;
 mod live;
 mod moves;
+mod nodes;
 mod operations;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    AssignedInstance, Assignment, At, Epoch, Generation, InstanceId, MeterKey, MeterRecord,
-    NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Sequence, WorkloadId, WorkloadKey,
-    WorkloadSpec,
+    AssignedInstance, Assignment, At, Epoch, InstanceId, MeterKey, MeterRecord, NodeId, NodeName,
+    NodeUsage, OperationId, Sequence, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::command::{Command, Effect, Entry, Outcome, Refusal};
 use crate::image::{
-    InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, WorkloadImage,
+    InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, Proof, WorkloadImage,
 };
 use crate::policy::Policy;
 use crate::predict::Track;
 use derived::Derived;
-use live::Live;
+use live::{Live, Watch};
 
 /// The most nodes; ten times the largest cloud designed for.
 pub const NODES_MAX: u64 = 1_000_000;
@@ -62,6 +62,10 @@ pub struct State {
     meters: BTreeMap<(NodeId, MeterKey), MeterImage>,
     live: BTreeMap<NodeId, Live>,
     derived: Derived,
+    last_loss: At,
+    watch: Watch,
+    /// Copies that stop on drained nodes before they may start elsewhere.
+    turns: BTreeMap<(WorkloadId, u32), InstanceId>,
 }
 
 impl State {
@@ -87,9 +91,28 @@ impl State {
         match command {
             Command::BeginEpoch => {
                 self.epoch = self.epoch.next();
+                self.watch.begin(at);
                 Ok(Effect::Done)
             }
             Command::RegisterNode(facts) => Ok(self.register_node(facts, at)),
+            Command::SetNodeWish { .. }
+            | Command::MoveInstance { .. }
+            | Command::AcknowledgeLoss { .. }
+            | Command::ReleaseWorkload { .. } => self.operate(command, at),
+            Command::DeclareLost(node) => {
+                self.blame(*node, at);
+                self.lose(*node, Proof::Silence, at);
+                self.last_loss = at;
+                Ok(Effect::Done)
+            }
+            Command::DeclareReturned(node) => {
+                self.take_back(*node);
+                Ok(Effect::Done)
+            }
+            Command::Watch => {
+                self.look_around(at);
+                Ok(Effect::Done)
+            }
             Command::ApplyWorkload { operation, spec } => {
                 self.once(*operation, at, |state| Ok(state.apply_workload(spec, at)))
             }
@@ -135,21 +158,6 @@ impl State {
             self.touch(node);
         }
         Ok(Effect::Done)
-    }
-
-    fn register_node(&mut self, facts: &NodeFacts, at: At) -> Effect {
-        if let Some(id) = self.names.get(&facts.name).copied() {
-            let node = self.nodes.get_mut(&id).expect("a named node exists");
-            node.facts = facts.clone();
-            return Effect::Node(id);
-        }
-        self.next_node = self.next_node.next();
-        let id = self.next_node;
-        self.names.insert(facts.name.clone(), id);
-        let node =
-            NodeImage { id, facts: facts.clone(), generation: Generation::new(1), joined: at };
-        self.nodes.insert(id, node);
-        Effect::Node(id)
     }
 
     fn keep_meters(&mut self, node: NodeId, meters: &[MeterRecord]) {
@@ -229,6 +237,21 @@ impl State {
         self.names.get(name).and_then(|id| self.nodes.get(id))
     }
 
+    /// Returns when a node was last declared lost.
+    pub fn last_loss(&self) -> At {
+        self.last_loss
+    }
+
+    /// Returns since when this reign can hear its agents: its start, or the end of its last pause.
+    pub fn listening_since(&self) -> At {
+        self.watch.since
+    }
+
+    /// Returns the nodes that had not been heard for long when the scheduler looked last.
+    pub fn suspects(&self) -> &BTreeSet<NodeId> {
+        &self.watch.suspects
+    }
+
     /// Returns every workload by ascending id.
     pub fn workloads(&self) -> impl Iterator<Item = &WorkloadImage> {
         self.workloads.values()
@@ -247,6 +270,16 @@ impl State {
     /// Returns every instance by ascending id.
     pub fn instances(&self) -> impl Iterator<Item = &InstanceImage> {
         self.instances.values()
+    }
+
+    /// Returns the newest instance id given.
+    pub(crate) fn next_instance(&self) -> InstanceId {
+        self.next_instance
+    }
+
+    /// Returns the instances that came after one, by ascending id.
+    pub(crate) fn instances_after(&self, id: InstanceId) -> impl Iterator<Item = &InstanceImage> {
+        self.instances.range(id.next()..).map(|(_, instance)| instance)
     }
 
     /// Returns one instance.

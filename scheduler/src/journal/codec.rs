@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use tengyun_engine::{Command, Entry, Move, Plan, ShiftReason, StopReason};
+use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, StopReason};
 use tengyun_model::{At, Generation, InstanceId, NodeId, OperationId, Sequence};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::{self, journal_entry as wire};
@@ -100,6 +100,54 @@ fn command_to_wire(command: &Command) -> wire::Command {
         Command::DisconnectNode(node) => {
             wire::Command::DisconnectNode(v1::DisconnectNode { node: node.get() })
         }
+        Command::SetNodeWish { .. }
+        | Command::MoveInstance { .. }
+        | Command::AcknowledgeLoss { .. }
+        | Command::ReleaseWorkload { .. }
+        | Command::DeclareLost(_)
+        | Command::DeclareReturned(_)
+        | Command::Watch => operation_to_wire(command),
+    }
+}
+
+/// The commands about nodes and what operators do with them.
+fn operation_to_wire(command: &Command) -> wire::Command {
+    match command {
+        Command::SetNodeWish { operation, node, wish } => {
+            wire::Command::SetNodeWish(v1::SetNodeWish {
+                operation_id: operation.to_string(),
+                node: node.get(),
+                wish: node_wish_to_wire(*wish).into(),
+            })
+        }
+        Command::MoveInstance { operation, instance, to } => {
+            wire::Command::MoveInstance(v1::MoveInstance {
+                operation_id: operation.to_string(),
+                instance: instance.get(),
+                to: to.get(),
+            })
+        }
+        Command::AcknowledgeLoss { operation, nodes, proof } => {
+            wire::Command::AcknowledgeLoss(v1::AcknowledgeLoss {
+                operation_id: operation.to_string(),
+                nodes: nodes.iter().map(|n| n.get()).collect(),
+                proof: proof_to_wire(*proof).into(),
+            })
+        }
+        Command::ReleaseWorkload { operation, key } => {
+            wire::Command::ReleaseWorkload(v1::ReleaseWorkload {
+                operation_id: operation.to_string(),
+                key: Some(key.into()),
+            })
+        }
+        Command::DeclareLost(node) => {
+            wire::Command::DeclareLost(v1::DeclareLost { node: node.get() })
+        }
+        Command::DeclareReturned(node) => {
+            wire::Command::DeclareReturned(v1::DeclareReturned { node: node.get() })
+        }
+        Command::Watch => wire::Command::Watch(v1::Watch {}),
+        other => unreachable!("{other:?} is encoded with the others"),
     }
 }
 
@@ -150,6 +198,28 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         },
         wire::Command::ConnectNode(m) => Command::ConnectNode(NodeId::new(m.node)),
         wire::Command::DisconnectNode(m) => Command::DisconnectNode(NodeId::new(m.node)),
+        wire::Command::SetNodeWish(m) => Command::SetNodeWish {
+            operation: operation(&m.operation_id)?,
+            node: NodeId::new(m.node),
+            wish: node_wish_from_wire(m.wish())?,
+        },
+        wire::Command::MoveInstance(m) => Command::MoveInstance {
+            operation: operation(&m.operation_id)?,
+            instance: InstanceId::new(m.instance),
+            to: NodeId::new(m.to),
+        },
+        wire::Command::AcknowledgeLoss(m) => Command::AcknowledgeLoss {
+            operation: operation(&m.operation_id)?,
+            proof: proof_from_wire(m.proof()).ok_or(CodecError::Missing("proof"))?,
+            nodes: m.nodes.into_iter().map(NodeId::new).collect(),
+        },
+        wire::Command::ReleaseWorkload(m) => Command::ReleaseWorkload {
+            operation: operation(&m.operation_id)?,
+            key: m.key.ok_or(CodecError::Missing("key"))?.try_into()?,
+        },
+        wire::Command::DeclareLost(m) => Command::DeclareLost(NodeId::new(m.node)),
+        wire::Command::DeclareReturned(m) => Command::DeclareReturned(NodeId::new(m.node)),
+        wire::Command::Watch(_) => Command::Watch,
     })
 }
 
@@ -185,6 +255,8 @@ fn move_to_wire(step: &Move) -> v1::Move {
                 ShiftReason::Consolidate => v1::ShiftReason::Consolidate,
                 ShiftReason::Overload => v1::ShiftReason::Overload,
                 ShiftReason::Revision => v1::ShiftReason::Revision,
+                ShiftReason::Drain => v1::ShiftReason::Drain,
+                ShiftReason::Operator => v1::ShiftReason::Operator,
             }
             .into(),
         }),
@@ -210,6 +282,8 @@ fn move_from_wire(step: v1::Move) -> Result<Move, CodecError> {
                 v1::ShiftReason::Consolidate => ShiftReason::Consolidate,
                 v1::ShiftReason::Overload => ShiftReason::Overload,
                 v1::ShiftReason::Revision => ShiftReason::Revision,
+                v1::ShiftReason::Drain => ShiftReason::Drain,
+                v1::ShiftReason::Operator => ShiftReason::Operator,
                 v1::ShiftReason::Unspecified => {
                     return Err(CodecError::Unknown("the reason of a shift"));
                 }
@@ -229,6 +303,8 @@ pub(crate) const fn stop_reason_to_wire(reason: StopReason) -> v1::StopReason {
         StopReason::Replaced => v1::StopReason::Replaced,
         StopReason::Evicted => v1::StopReason::Evicted,
         StopReason::GivenUp => v1::StopReason::GivenUp,
+        StopReason::Drained => v1::StopReason::Drained,
+        StopReason::Lost => v1::StopReason::Lost,
     }
 }
 
@@ -241,6 +317,46 @@ pub(crate) const fn stop_reason_from_wire(
         v1::StopReason::Replaced => Ok(StopReason::Replaced),
         v1::StopReason::Evicted => Ok(StopReason::Evicted),
         v1::StopReason::GivenUp => Ok(StopReason::GivenUp),
+        v1::StopReason::Drained => Ok(StopReason::Drained),
+        v1::StopReason::Lost => Ok(StopReason::Lost),
         v1::StopReason::Unspecified => Err(CodecError::Unknown("the reason of a stop")),
+    }
+}
+
+/// What operators wish of a node, for the wire.
+pub(crate) const fn node_wish_to_wire(wish: NodeWish) -> v1::NodeWish {
+    match wish {
+        NodeWish::Serve => v1::NodeWish::Serve,
+        NodeWish::Cordon => v1::NodeWish::Cordon,
+        NodeWish::Drain => v1::NodeWish::Drain,
+        NodeWish::DrainByForce => v1::NodeWish::DrainByForce,
+    }
+}
+
+/// What operators wish of a node, from the wire.
+pub(crate) const fn node_wish_from_wire(wish: v1::NodeWish) -> Result<NodeWish, CodecError> {
+    match wish {
+        v1::NodeWish::Serve => Ok(NodeWish::Serve),
+        v1::NodeWish::Cordon => Ok(NodeWish::Cordon),
+        v1::NodeWish::Drain => Ok(NodeWish::Drain),
+        v1::NodeWish::DrainByForce => Ok(NodeWish::DrainByForce),
+        v1::NodeWish::Unspecified => Err(CodecError::Unknown("the wish of a node")),
+    }
+}
+
+/// How sure a loss is, for the wire.
+pub(crate) const fn proof_to_wire(proof: Proof) -> v1::Proof {
+    match proof {
+        Proof::Silence => v1::Proof::Silence,
+        Proof::Death => v1::Proof::Death,
+    }
+}
+
+/// How sure a loss is, from the wire; nothing where none was written.
+pub(crate) const fn proof_from_wire(proof: v1::Proof) -> Option<Proof> {
+    match proof {
+        v1::Proof::Unspecified => None,
+        v1::Proof::Silence => Some(Proof::Silence),
+        v1::Proof::Death => Some(Proof::Death),
     }
 }

@@ -5,14 +5,15 @@
 use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
-    Effect, Image, InstanceImage, MeterImage, NodeImage, OperationImage, WorkloadImage,
+    Effect, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish, OperationImage,
+    WorkloadImage,
 };
 use tengyun_model::{At, Epoch, Generation, InstanceId, NodeId, Revision, Sequence, WorkloadId};
 use tengyun_proto::v1;
 
 use super::codec::{
-    CodecError, operation, policy_from_wire, policy_to_wire, stop_reason_from_wire,
-    stop_reason_to_wire,
+    CodecError, node_wish_from_wire, node_wish_to_wire, operation, policy_from_wire,
+    policy_to_wire, proof_from_wire, proof_to_wire, stop_reason_from_wire, stop_reason_to_wire,
 };
 
 const RUN: u32 = 0;
@@ -36,6 +37,7 @@ pub(crate) fn encode(image: &Image) -> Vec<u8> {
         instances: image.instances.iter().map(instance_to_wire).collect(),
         operations: image.operations.iter().map(operation_to_wire).collect(),
         meters: image.meters.iter().map(meter_to_wire).collect(),
+        last_loss_millis: image.last_loss.millis(),
     }
     .encode_to_vec()
 }
@@ -58,6 +60,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         instances: all(wire.instances, instance_from_wire)?,
         operations: all(wire.operations, |operation| operation_from_wire(&operation))?,
         meters: all(wire.meters, meter_from_wire)?,
+        last_loss: At::from_millis(wire.last_loss_millis),
     })
 }
 
@@ -74,12 +77,22 @@ fn node_to_wire(node: &NodeImage) -> v1::SnapshotNode {
         facts: Some((&node.facts).into()),
         generation: node.generation.get(),
         joined_millis: node.joined.millis(),
+        wish: node_wish_to_wire(node.wish).into(),
+        loss: node.loss.map_or(v1::Proof::Unspecified, |loss| proof_to_wire(loss.proof)).into(),
+        lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
     }
 }
 
 fn node_from_wire(wire: v1::SnapshotNode) -> Result<NodeImage, CodecError> {
+    let at = At::from_millis(wire.lost_millis);
     Ok(NodeImage {
         id: NodeId::new(wire.node),
+        wish: match wire.wish() {
+            // Before there was a choice every node served.
+            v1::NodeWish::Unspecified => NodeWish::Serve,
+            wish => node_wish_from_wire(wish)?,
+        },
+        loss: proof_from_wire(wire.loss()).map(|proof| Loss { at, proof }),
         facts: wire.facts.ok_or(CodecError::Missing("facts"))?.try_into()?,
         generation: Generation::new(wire.generation),
         joined: At::from_millis(wire.joined_millis),
@@ -101,6 +114,11 @@ fn workload_to_wire(workload: &WorkloadImage) -> v1::SnapshotWorkload {
             WorkloadWish::Delete => DELETE,
         },
         applied_millis: workload.applied.millis(),
+        harms: workload
+            .harms
+            .iter()
+            .map(|(node, at)| v1::SnapshotHarm { node: node.get(), at_millis: at.millis() })
+            .collect(),
     }
 }
 
@@ -120,6 +138,11 @@ fn workload_from_wire(wire: v1::SnapshotWorkload) -> Result<WorkloadImage, Codec
             _ => return Err(CodecError::Unknown("the wish of a workload")),
         },
         applied: At::from_millis(wire.applied_millis),
+        harms: wire
+            .harms
+            .into_iter()
+            .map(|harm| (NodeId::new(harm.node), At::from_millis(harm.at_millis)))
+            .collect(),
     })
 }
 
@@ -227,9 +250,14 @@ mod tests {
 
     #[test]
     fn every_reason_to_stop_survives() {
-        for reason in
-            [StopReason::NotWanted, StopReason::Replaced, StopReason::Evicted, StopReason::GivenUp]
-        {
+        for reason in [
+            StopReason::NotWanted,
+            StopReason::Replaced,
+            StopReason::Evicted,
+            StopReason::GivenUp,
+            StopReason::Drained,
+            StopReason::Lost,
+        ] {
             assert_eq!(stop_reason_from_wire(stop_reason_to_wire(reason)).unwrap(), reason);
         }
         assert!(stop_reason_from_wire(v1::StopReason::Unspecified).is_err());

@@ -129,6 +129,8 @@ const fn reason(instance: &InstanceImage) -> &'static str {
         InstanceWish::Stop(StopReason::Replaced) => "its replacement is healthy",
         InstanceWish::Stop(StopReason::Evicted) => "evicted: others need the room",
         InstanceWish::Stop(StopReason::GivenUp) => "did not become healthy in time",
+        InstanceWish::Stop(StopReason::Drained) => "its node is drained",
+        InstanceWish::Stop(StopReason::Lost) => "its node was lost; stops when it returns",
     }
 }
 

@@ -1,12 +1,13 @@
 //! Nodes as operators see them.
 
 use tengyun_engine::image::InstanceWish;
+use tengyun_engine::liveness::Mode;
 use tengyun_engine::predict::Forecast;
-use tengyun_engine::{InstanceImage, NodeImage};
+use tengyun_engine::{InstanceImage, NodeImage, Refusal, explain, liveness};
 use tengyun_model::{Class, Mebibytes, Millicores, NodeId, Permille};
 use tengyun_proto::v1;
 
-use super::{View, small};
+use super::{View, refusal, small};
 
 impl View<'_> {
     /// Returns every node.
@@ -23,8 +24,9 @@ impl View<'_> {
 
     /// Says whether rebalancing waits for reports, and of how many nodes.
     pub(super) fn rebalancing(&self) -> String {
-        let nodes = self.state.nodes().count();
-        let reported = self.state.nodes().filter(|n| self.state.usage(n.id).is_some()).count();
+        let nodes = self.state.nodes().filter(|n| n.loss.is_none()).count();
+        let present = self.state.nodes().filter(|n| n.loss.is_none());
+        let reported = present.filter(|n| self.state.usage(n.id).is_some()).count();
         let share = Millicores::new(u64::from(small(reported)))
             .share_of(Millicores::new(u64::from(small(nodes))));
         let needed = self.state.policy().reports_before_rebalance();
@@ -32,6 +34,46 @@ impl View<'_> {
             return format!("waits for reports: {reported} of {nodes} nodes reported");
         }
         if self.state.policy().consolidates() { "on".to_owned() } else { "off".to_owned() }
+    }
+
+    /// Says what holds back declaring silent nodes lost; empty when nothing does.
+    pub(super) fn losses(&self) -> String {
+        let standing = liveness::standing(self.state, self.now);
+        if standing.silent == 0 {
+            return String::new();
+        }
+        let silent = format!("{} of {} nodes fell silent", standing.silent, standing.fleet);
+        let word = "`tengyun acknowledge-loss` if they are lost";
+        match standing.mode {
+            Mode::Grace(left) => {
+                let secs = left.get().div_ceil(1000);
+                format!("{silent}; none counts as lost for another {secs} s, agents may return")
+            }
+            Mode::Held => format!("{silent}: none is declared lost, look at the network; {word}"),
+            Mode::Usual | Mode::Slow if !standing.held.is_empty() => {
+                let held = standing.held.len();
+                format!("{silent}: {held} of them are a rack or zone, look at its network; {word}")
+            }
+            Mode::Slow => format!("{silent}: losses are declared slowly"),
+            Mode::Usual => format!("{silent}: losses are declared one by one"),
+        }
+    }
+
+    /// Says what is still to leave a node.
+    pub(crate) fn leaving(&self, id: NodeId) -> v1::ListLeavingResponse {
+        let Some(node) = self.state.node(id) else {
+            let refusal = Some(refusal(&Refusal::UnknownNode(id)));
+            return v1::ListLeavingResponse { refusal, ..v1::ListLeavingResponse::default() };
+        };
+        let list = explain::leaving(self.state, &self.forecast(), id, self.now);
+        let view = |leaving: explain::Leaving| v1::LeavingView {
+            instance: leaving.instance.get(),
+            key: Some((&leaving.key).into()),
+            state: leaving.state.to_owned(),
+            reason: leaving.reason,
+        };
+        let instances = list.into_iter().map(view).collect();
+        v1::ListLeavingResponse { instances, wish: node.wish.as_str().to_owned(), refusal: None }
     }
 
     /// Returns the instances that take room on a node.
@@ -58,6 +100,9 @@ impl View<'_> {
             reserved_memory_mib: memory.get(),
             instances: small(wanted),
             binding: self.binding(node, expected, memory).to_owned(),
+            state: liveness::condition(self.state, node, self.now).as_str().to_owned(),
+            wish: node.wish.as_str().to_owned(),
+            lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
         }
     }
 

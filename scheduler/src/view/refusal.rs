@@ -15,7 +15,7 @@ pub(crate) fn refusal(refusal: &Refusal) -> v1::Refusal {
 const fn remedy(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UnknownWorkload(_) => "list them with `tengyun get workloads`",
-        Refusal::UnknownNode(_) => "list them with `tengyun get nodes`",
+        Refusal::UnknownNode(_) | Refusal::NobodySilent => "list them with `tengyun get nodes`",
         Refusal::UnknownInstance(_) => "list them with `tengyun get instances`",
         Refusal::OperationReused(_) => "use a new operation id for a new wish",
         Refusal::Deleting(_) => "wait until it is gone and apply it again",
@@ -34,6 +34,11 @@ const fn remedy(refusal: &Refusal) -> &'static str {
         Refusal::NoLabel { .. } => "label a node so, or drop the constraint",
         Refusal::AntiAffinity(_) | Refusal::Spread(_) => "add a node, or relax the constraint",
         Refusal::NodeAway => "start its agent",
+        Refusal::NotOpen(_) => "open it with `tengyun uncordon`",
+        Refusal::NodeLost => "bring it back; if it is off, `tengyun acknowledge-loss --dead`",
+        Refusal::NodeThere(_) => "nothing: it is not lost",
+        Refusal::AlreadyThere => "nothing: it is where it should be",
+        Refusal::Held { .. } => "mend it, then `tengyun release`",
         Refusal::NoData => "wait for its first reports",
         Refusal::Stale(_) => "nothing: the next plan takes it into account",
     }

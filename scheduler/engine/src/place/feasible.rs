@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tengyun_model::{Capacity, Class, InstanceId, Mebibytes, Millicores, NodeId, WorkloadSpec};
 
 use crate::command::Refusal;
-use crate::image::{InstanceImage, NodeImage};
+use crate::image::{InstanceImage, NodeImage, NodeWish};
 use crate::state::State;
 
 /// What is taken on a node.
@@ -99,11 +99,25 @@ pub(crate) fn hard(
     replaces: Option<InstanceId>,
 ) -> Result<(), Refusal> {
     let image = state.node(node).ok_or(Refusal::UnknownNode(node))?;
+    open(image)?;
     state.room(node).fits(spec, &image.facts.capacity)?;
     constraints(state, (spec, replaces), image, &[])?;
     match &spec.constraints.spread {
         Some(label) => spread(state, (spec, replaces, label), image, &[]),
         None => Ok(()),
+    }
+}
+
+/// Checks that a node may be given something new.
+pub(crate) fn open(node: &NodeImage) -> Result<(), Refusal> {
+    if node.loss.is_some() {
+        return Err(Refusal::NodeLost);
+    }
+    match node.wish {
+        NodeWish::Serve => Ok(()),
+        NodeWish::Cordon | NodeWish::Drain | NodeWish::DrainByForce => {
+            Err(Refusal::NotOpen(node.wish))
+        }
     }
 }
 
@@ -151,14 +165,17 @@ pub(crate) fn spread(
     let Some(value) = value_of(node) else {
         return Err(Refusal::NoLabel { name: label.clone(), value: "any".to_owned() });
     };
+    // A value that only closed nodes have cannot be evened out, and holds nobody up.
+    let open = state.nodes().filter(|n| n.is_open());
     let mut counts: BTreeMap<String, u64> =
-        state.nodes().filter_map(value_of).map(|value| (value, 0)).collect();
+        open.filter_map(value_of).map(|value| (value, 0)).collect();
     let workload = state.workload_keyed(&spec.key);
     let same = guests.iter().filter(|(_, guest)| guest.key == spec.key);
     let mut places: Vec<&NodeImage> = same.map(|(node, _)| *node).collect();
     for id in workload.into_iter().flat_map(|w| state.of_workload(w.id)) {
         let instance = state.instance(id).expect("the index names instances that exist");
-        if Some(id) == replaces || instance.status.phase.is_final() {
+        let gone = instance.status.phase.is_final() || state.is_left_behind(instance);
+        if Some(id) == replaces || gone {
             continue;
         }
         places.extend(instance.node.and_then(|n| state.node(n)));

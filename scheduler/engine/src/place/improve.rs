@@ -14,7 +14,8 @@ use crate::plan::{Move, ShiftReason, StopReason};
 pub(super) fn may_rebalance(problem: &Problem<'_>) -> bool {
     let policy = problem.state.policy();
     let measured = problem.seats.iter().filter(|s| s.connected && s.measured).count();
-    let (measured, all) = (wide(measured), wide(problem.seats.len()));
+    let all = problem.seats.iter().filter(|s| s.node.loss.is_none()).count();
+    let (measured, all) = (wide(measured), wide(all));
     let reported = measured * 1000 >= all * u64::from(policy.reports_before_rebalance().get());
     reported && !problem.state.is_under_way()
 }
@@ -135,7 +136,10 @@ fn destination(
     let in_use = |p: &Problem<'_>, at: usize| anywhere(p, at) && p.seats[at].crew.others > 0;
     choose(problem, guest, target, in_use).or_else(|| match reason {
         ShiftReason::Overload => choose(problem, guest, target, anywhere),
-        ShiftReason::Consolidate | ShiftReason::Revision => None,
+        ShiftReason::Consolidate
+        | ShiftReason::Revision
+        | ShiftReason::Drain
+        | ShiftReason::Operator => None,
     })
 }
 
@@ -200,6 +204,8 @@ fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     state.spec(instance).move_policy == MovePolicy::Any
         && instance.revision == workload.revision
         && instance.status.phase == Phase::Healthy
+        && !workload.is_held()
+        && !state.is_on_lost(instance)
         && problem.forecast.instance(instance.status.instance).measured
         && rested
 }

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use tengyun_model::{Class, NodeId, Permille, WorkloadId};
+use tengyun_model::{Class, MovePolicy, NodeId, Permille, WorkloadId};
 
-use super::problem::{Guest, Problem, lives};
+use super::drain::{Leave, leave};
+use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
 use crate::place::feasible::Room;
 use crate::plan::{Move, ShiftReason, StopReason};
@@ -25,6 +26,9 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let mut evicted = BTreeSet::new();
     for instance in waiting {
         let id = instance.status.instance;
+        if state.check_held(instance).is_err() {
+            continue;
+        }
         let guest = problem.guest(instance, false);
         if let Some(at) = best_seat(problem, &guest) {
             let seat = &mut problem.seats[at];
@@ -37,7 +41,7 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
 }
 
 /// Returns the seat that an instance should take.
-pub(super) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
+pub(crate) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
     let band = problem.state.policy().band();
     if guest.spec.class == Class::Harvest {
         return choose(problem, guest, band.target, |p, at| p.takes_harvest(&p.seats[at]));
@@ -73,7 +77,8 @@ fn make_room(
 ) {
     let state = problem.state;
     let ceiling = state.policy().band().ceiling;
-    for seat in problem.seats.iter().filter(|s| s.connected && !evicted.contains(&s.node.id)) {
+    let takes = |s: &&Seat<'_>| s.connected && s.node.is_open() && !evicted.contains(&s.node.id);
+    for seat in problem.seats.iter().filter(takes) {
         let stays = |i: &InstanceImage| {
             i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest
         };
@@ -100,6 +105,16 @@ fn make_room(
     }
 }
 
+/// Says whether an instance is not to be renewed where it is: it must not move and its node takes
+/// nothing new, or the node is drained and it leaves in another way.
+fn stays(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
+    let state = problem.state;
+    let closed = instance.node.and_then(|n| state.node(n)).is_some_and(|n| !n.is_open());
+    let pinned = state.spec(instance).move_policy == MovePolicy::Never;
+    let drained = state.node_wish(instance).is_drain();
+    (closed && pinned) || (drained && leave(problem, instance) != Leave::Otherwise)
+}
+
 /// Replaces running copies of an older revision, one at a time for each workload.
 pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let state = problem.state;
@@ -112,6 +127,9 @@ pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         let workload = state.workload(instance.workload).expect("its workload outlives it");
         let Some(from) = instance.node else { continue };
         if instance.revision == workload.revision || busy.contains(&workload.id) {
+            continue;
+        }
+        if workload.is_held() || state.is_on_lost(instance) || stays(problem, instance) {
             continue;
         }
         // One whose replacement failed is not tried again at once.

@@ -166,6 +166,7 @@ impl<'a> Problem<'a> {
         share: Permille,
     ) -> Result<(), Refusal> {
         let seat = &self.seats[at];
+        feasible::open(seat.node)?;
         if !seat.connected {
             return Err(Refusal::NodeAway);
         }
@@ -186,7 +187,7 @@ impl<'a> Problem<'a> {
 
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.
     pub(crate) fn takes_harvest(&self, seat: &Seat<'_>) -> bool {
-        seat.crew.others > 0 || self.seats.iter().all(|s| s.crew.others == 0)
+        seat.crew.others > 0 || self.seats.iter().all(|s| s.crew.others == 0 || !s.node.is_open())
     }
 }
 

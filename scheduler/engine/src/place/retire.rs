@@ -12,11 +12,12 @@ pub(super) fn retire(problem: &Problem<'_>, moves: &mut Vec<Move>) {
     for new in problem.state.replacing().filter(|i| i.wish == InstanceWish::Run) {
         let Some(old) = new.replaces.and_then(|old| problem.state.instance(old)) else { continue };
         let (old_id, new_id) = (old.status.instance, new.status.instance);
-        if new.status.phase == Phase::Healthy {
+        let lost = problem.state.is_on_lost(new);
+        if new.status.phase == Phase::Healthy && !lost {
             if old.wish == InstanceWish::Run {
                 moves.push(Move::Stop { instance: old_id, reason: StopReason::Replaced });
             }
-        } else if problem.now.since(new.placed) > timeout || !lives(new) {
+        } else if lost || problem.now.since(new.placed) > timeout || !lives(new) {
             moves.push(Move::Stop { instance: new_id, reason: StopReason::GivenUp });
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tengyun_model::workload::{COMMAND_WORDS_MAX, INSTANCES_MAX, SPEC_BYTES_MAX};
-use tengyun_model::{FileSpec, Kind, MovePolicy, NodeFacts, NodeId, WorkloadSpec};
+use tengyun_model::{FileSpec, Kind, MovePolicy, NodeFacts, NodeId, OperationId, WorkloadSpec};
 
 use super::{NODES_MAX, State, TOTAL_INSTANCES_MAX, WORKLOADS_MAX};
 use crate::command::{Command, Refusal};
@@ -20,11 +20,21 @@ impl State {
     pub fn validate(&self, command: &Command) -> Result<(), Refusal> {
         self.check_operation(command)?;
         match command {
-            Command::BeginEpoch | Command::CommitPlan(_) => Ok(()),
+            Command::BeginEpoch | Command::CommitPlan(_) | Command::Watch => Ok(()),
             Command::RegisterNode(facts) => self.check_facts(facts),
             Command::ApplyWorkload { spec, .. } => self.check_apply(spec),
+            Command::MoveInstance { operation, instance, to } => {
+                self.check_wish(*operation, || self.wished_move(*instance, *to).map(drop))
+            }
+            Command::AcknowledgeLoss { nodes, .. } if nodes.is_empty() => {
+                Err(Refusal::NobodySilent)
+            }
+            Command::AcknowledgeLoss { nodes, .. } => {
+                nodes.iter().try_for_each(|node| self.check_node(*node))
+            }
             Command::StopWorkload { operation, key }
-            | Command::DeleteWorkload { operation, key } => {
+            | Command::DeleteWorkload { operation, key }
+            | Command::ReleaseWorkload { operation, key } => {
                 // A repeated wish was checked when it came first.
                 let known = self.operations.contains_key(operation) || self.keys.contains_key(key);
                 if known { Ok(()) } else { Err(Refusal::UnknownWorkload(key.clone())) }
@@ -33,9 +43,21 @@ impl State {
             Command::ObserveInstances { node, .. }
             | Command::AcknowledgeMeters { node, .. }
             | Command::ReportUsage { node, .. }
+            | Command::SetNodeWish { node, .. }
             | Command::ConnectNode(node)
-            | Command::DisconnectNode(node) => self.check_node(*node),
+            | Command::DisconnectNode(node)
+            | Command::DeclareLost(node)
+            | Command::DeclareReturned(node) => self.check_node(*node),
         }
+    }
+
+    /// Checks a wish unless it was carried out before: a repeated one was checked when it came first.
+    fn check_wish(
+        &self,
+        operation: OperationId,
+        check: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        if self.operations.contains_key(&operation) { Ok(()) } else { check() }
     }
 
     fn check_node(&self, node: NodeId) -> Result<(), Refusal> {

@@ -124,9 +124,11 @@ impl State {
         ids.into_iter().filter_map(|id| self.instances.get(&id))
     }
 
-    /// Says whether any instance is being replaced or stopped.
+    /// Says whether any instance is being replaced or stopped. What stops on a lost node stops when
+    /// the node returns, which may be never.
     pub(crate) fn is_under_way(&self) -> bool {
-        !self.replacements.is_empty() || !self.derived.leaving.is_empty()
+        let leaves = |id: &InstanceId| !self.is_on_lost(&self.instances[id]);
+        !self.replacements.is_empty() || self.derived.leaving.iter().any(leaves)
     }
 
     /// Says whether instances of more than one revision of a workload may be there.

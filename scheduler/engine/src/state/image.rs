@@ -25,6 +25,7 @@ impl State {
             instances: self.instances.values().cloned().collect(),
             operations: self.operations.values().cloned().collect(),
             meters: self.meters.values().cloned().collect(),
+            last_loss: self.last_loss,
         }
     }
 
@@ -39,6 +40,7 @@ impl State {
             next_instance: image.next_instance,
             moves_total: image.moves_total,
             policy_version: image.policy_version,
+            last_loss: image.last_loss,
             policy: Policy::new(image.policy)?,
             names: image.nodes.iter().map(|n| (n.facts.name.clone(), n.id)).collect(),
             nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),

@@ -1,8 +1,11 @@
 //! Volatile state: who is there and what was measured. None of it is in an image.
 
-use tengyun_model::{At, InstanceId, NodeId, NodeUsage};
+use std::collections::BTreeSet;
+
+use tengyun_model::{At, InstanceId, Millis, NodeId, NodeUsage};
 
 use super::State;
+use crate::liveness;
 use crate::predict::{Terms, Track, sample};
 
 /// What is known of a node in this reign.
@@ -41,7 +44,38 @@ impl Live {
     }
 }
 
+/// The longest pause between two looks that is no pause of the scheduler itself: it looks every
+/// second, and a commit to a slow disk may take a few.
+const LOOKS_APART_MAX: Millis = Millis::from_secs(5);
+
+/// What the scheduler knows of its own listening.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    /// Since when it listens without a pause.
+    pub(super) since: At,
+    looked: At,
+    /// Nodes that had not been heard for long at the last look.
+    pub(super) suspects: BTreeSet<NodeId>,
+}
+
+impl Watch {
+    /// A reign begins: nobody was heard yet.
+    pub(super) fn begin(&mut self, at: At) {
+        *self = Self { since: at, looked: at, suspects: BTreeSet::new() };
+    }
+}
+
 impl State {
+    /// Looks who was heard lately. A scheduler that did not look for long was paused itself, and
+    /// then the silence is its own.
+    pub(super) fn look_around(&mut self, at: At) {
+        if at.since(self.watch.looked) > LOOKS_APART_MAX {
+            self.watch.since = at;
+        }
+        self.watch.looked = at;
+        self.watch.suspects = liveness::silent(self, at).collect();
+    }
+
     /// Takes in what a node used. Instances that are not on it are passed over.
     pub(super) fn report_usage(&mut self, node: NodeId, usage: &NodeUsage, at: At) {
         let half_life = self.policy.half_life();

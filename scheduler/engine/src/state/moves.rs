@@ -1,11 +1,11 @@
 //! Plans: every move is checked again against the present state; a stale one changes nothing.
 
-use tengyun_model::{At, Class, InstanceId, NodeId, Phase};
+use tengyun_model::{At, Class, InstanceId, MovePolicy, NodeId, Phase};
 
 use super::State;
 use super::workloads::fresh_status;
 use crate::command::{Effect, Refusal};
-use crate::image::{InstanceImage, InstanceWish};
+use crate::image::{InstanceImage, InstanceWish, NodeWish};
 use crate::place::feasible;
 use crate::plan::{Move, Plan, ShiftReason, StopReason};
 
@@ -13,19 +13,22 @@ impl State {
     pub(super) fn commit_plan(&mut self, plan: &Plan, at: At) -> Effect {
         let (mut accepted, mut stale) = (0_u32, 0_u32);
         for step in &plan.moves {
-            let done = match *step {
-                Move::Start { instance, node } => self.start(instance, node, at),
-                Move::Shift { instance, from, to, reason } => {
-                    self.shift(instance, (from, to), reason, at)
-                }
-                Move::Stop { instance, reason } => self.stop_by_plan(instance, reason, at),
-            };
-            match done {
+            match self.carry_out_move(step, at) {
                 Ok(()) => accepted = accepted.saturating_add(1),
                 Err(_) => stale = stale.saturating_add(1),
             }
         }
         Effect::Planned { accepted, stale }
+    }
+
+    pub(super) fn carry_out_move(&mut self, step: &Move, at: At) -> Result<(), Refusal> {
+        match *step {
+            Move::Start { instance, node } => self.start(instance, node, at),
+            Move::Shift { instance, from, to, reason } => {
+                self.shift(instance, (from, to), reason, at)
+            }
+            Move::Stop { instance, reason } => self.stop_by_plan(instance, reason, at),
+        }
     }
 
     /// Says whether a move could be applied to the present state.
@@ -52,7 +55,24 @@ impl State {
         if instance.node.is_some() {
             return Err(Refusal::Stale("the instance's waiting"));
         }
+        self.check_held(instance)?;
         feasible::hard(self, self.spec(instance), node, None)
+    }
+
+    /// Refuses to start what nodes were lost under, and what still stops elsewhere and must not run
+    /// twice.
+    pub(crate) fn check_held(&self, instance: &InstanceImage) -> Result<(), Refusal> {
+        let before = self.turns.get(&(instance.workload, instance.ordinal));
+        let before = before.and_then(|id| self.instances.get(id));
+        if instance.node.is_none() && before.is_some_and(|before| !self.is_surely_off(before)) {
+            return Err(Refusal::Stale("the earlier copy, which must not run twice,"));
+        }
+        let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
+        if workload.is_held() {
+            let key = self.spec(instance).key.clone();
+            return Err(Refusal::Held { key, nodes: workload.harms.len() });
+        }
+        Ok(())
     }
 
     fn start(&mut self, id: InstanceId, node: NodeId, at: At) -> Result<(), Refusal> {
@@ -78,18 +98,24 @@ impl State {
         if instance.node != Some(from) || instance.status.phase.is_final() {
             return Err(Refusal::Stale("the place of the instance"));
         }
-        if self.replacements.contains_key(&id) || instance.replaces.is_some() {
+        if !self.is_alone(instance) {
             return Err(Refusal::Stale("the instance's being alone"));
+        }
+        if self.is_on_lost(instance) {
+            return Err(Refusal::NodeLost);
         }
         let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
         let outdated = instance.revision != workload.revision;
         let allowed = match reason {
             ShiftReason::Revision => outdated,
             ShiftReason::Consolidate | ShiftReason::Overload => from != to && !outdated,
+            ShiftReason::Drain => from != to && self.node_wish(instance).is_drain(),
+            ShiftReason::Operator => from != to,
         };
         if !allowed {
             return Err(Refusal::Stale("the reason of the shift"));
         }
+        self.check_held(instance)?;
         feasible::hard(self, &workload.revisions[&workload.revision], to, Some(id))
     }
 
@@ -131,16 +157,40 @@ impl State {
             StopReason::NotWanted => false,
             StopReason::Replaced => self.replacements.get(&id).is_some_and(|new| {
                 let new = &self.instances[new];
-                new.status.phase == Phase::Healthy && new.wish == InstanceWish::Run
+                let runs = new.status.phase == Phase::Healthy && !self.is_on_lost(new);
+                runs && new.wish == InstanceWish::Run
             }),
             StopReason::Evicted => {
                 self.spec(instance).class == Class::Harvest && instance.node.is_some()
             }
             StopReason::GivenUp => {
-                instance.replaces.is_some() && instance.status.phase != Phase::Healthy
+                let runs = instance.status.phase == Phase::Healthy && !self.is_on_lost(instance);
+                instance.replaces.is_some() && !runs
             }
+            StopReason::Drained => self.may_be_drained(instance),
+            StopReason::Lost => self.is_alone(instance) && self.may_leave_lost(instance),
         };
         if holds { Ok(()) } else { Err(Refusal::Stale("the reason of the stop")) }
+    }
+
+    /// Says whether an instance neither replaces another nor is being replaced.
+    pub(crate) fn is_alone(&self, instance: &InstanceImage) -> bool {
+        let replaced = self.replacements.contains_key(&instance.status.instance);
+        instance.replaces.is_none() && !replaced
+    }
+
+    /// Says whether an instance may stop on a drained node before it starts elsewhere: one that does
+    /// not run anyhow, or one that must not run twice and that an operator insists on.
+    pub(crate) fn may_be_drained(&self, instance: &InstanceImage) -> bool {
+        let wish = self.node_wish(instance);
+        let stays = self.spec(instance).move_policy != MovePolicy::Any;
+        let rests = instance.status.phase == Phase::BackingOff;
+        self.is_alone(instance)
+            && match wish {
+                NodeWish::Serve | NodeWish::Cordon => false,
+                NodeWish::Drain => rests && !stays,
+                NodeWish::DrainByForce => rests || stays,
+            }
     }
 
     fn stop_by_plan(&mut self, id: InstanceId, reason: StopReason, at: At) -> Result<(), Refusal> {
@@ -149,7 +199,14 @@ impl State {
         let (workload, old) = (instance.workload, instance.replaces);
         self.stop_instance(id, reason);
         match reason {
-            StopReason::Evicted => self.fill(workload, at),
+            StopReason::Evicted | StopReason::Lost => self.fill(workload, at),
+            StopReason::Drained => {
+                // One that was gone at once leaves its turn at once.
+                if let Some(instance) = self.instances.get(&id) {
+                    self.turns.insert((workload, instance.ordinal), id);
+                }
+                self.fill(workload, at);
+            }
             StopReason::GivenUp => {
                 // The old copy stays, and is not tried again before its cooldown.
                 if let Some(old) = old.and_then(|old| self.instances.get_mut(&old)) {

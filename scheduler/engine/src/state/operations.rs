@@ -48,7 +48,11 @@ impl State {
             }
             Command::StopWorkload { operation, .. }
             | Command::DeleteWorkload { operation, .. }
-            | Command::SetPolicy { operation, .. } => (
+            | Command::SetPolicy { operation, .. }
+            | Command::SetNodeWish { operation, .. }
+            | Command::MoveInstance { operation, .. }
+            | Command::AcknowledgeLoss { operation, .. }
+            | Command::ReleaseWorkload { operation, .. } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -59,7 +63,10 @@ impl State {
             | Command::AcknowledgeMeters { .. }
             | Command::ReportUsage { .. }
             | Command::ConnectNode(_)
-            | Command::DisconnectNode(_) => return Ok(()),
+            | Command::DisconnectNode(_)
+            | Command::DeclareLost(_)
+            | Command::DeclareReturned(_)
+            | Command::Watch => return Ok(()),
         };
         if same { Ok(()) } else { Err(Refusal::OperationReused(id)) }
     }

@@ -45,6 +45,7 @@ impl State {
             revision,
             wish: WorkloadWish::Run,
             applied: at,
+            harms: std::collections::BTreeMap::new(),
         };
         self.workloads.insert(id, workload);
         self.keys.insert(spec.key.clone(), id);
@@ -172,6 +173,9 @@ impl State {
         if let Some(old) = instance.replaces {
             self.replacements.insert(old, id);
         }
+        if instance.wish == InstanceWish::Stop(StopReason::Drained) {
+            self.turns.insert((instance.workload, instance.ordinal), id);
+        }
     }
 
     /// Wants an instance to stop; one of which nothing can run is gone at once.
@@ -204,6 +208,10 @@ impl State {
         }
         if let Some(old) = instance.replaces {
             self.replacements.remove(&old);
+        }
+        let turn = (instance.workload, instance.ordinal);
+        if self.turns.get(&turn) == Some(&id) {
+            self.turns.remove(&turn);
         }
         let copies = self.of_workload.entry(instance.workload).or_default();
         copies.remove(&id);

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tengyun_engine::event::Event;
 use tengyun_engine::{
-    Command, Effect, Entry, Outcome, Plan, Refusal, State, check, place, predict,
+    Command, Effect, Entry, Outcome, Plan, Refusal, State, check, event, liveness, place, predict,
 };
 use tengyun_model::{
     At, Capacity, Class, Constraints, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
     Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeUsage,
-    OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    OnLost, OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 /// How often the agents of the tests report.
@@ -24,6 +25,10 @@ pub(crate) struct Cloud {
     pub(crate) foreign: BTreeMap<NodeId, u64>,
     /// How many plans may follow each other before nothing moves any more.
     pub(crate) rounds: u32,
+    /// Whether losses are judged while time passes.
+    pub(crate) watches: bool,
+    /// What was told of the entries.
+    pub(crate) events: Vec<Event>,
     operations: u128,
 }
 
@@ -33,7 +38,10 @@ impl Cloud {
         let now = At::from_millis(1_800_000_000_000);
         let (state, entries) = (State::new(), Vec::new());
         let (uses, foreign) = (BTreeMap::new(), BTreeMap::new());
-        let mut cloud = Self { state, entries, now, uses, foreign, rounds: 1, operations: 0 };
+        let events = Vec::new();
+        let (rounds, watches, operations) = (1, false, 0);
+        let mut cloud =
+            Self { state, entries, now, uses, foreign, rounds, watches, events, operations };
         cloud.must(Command::BeginEpoch);
         for number in 1..=nodes {
             let Effect::Node(id) = cloud.must(Command::RegisterNode(facts(number))) else {
@@ -47,7 +55,10 @@ impl Cloud {
     pub(crate) fn try_to(&mut self, command: Command) -> Outcome {
         let entry = Entry { at: self.now, command };
         self.entries.push(entry.clone());
-        self.state.apply(&entry)
+        let glance = event::glance(&self.state, &entry);
+        let outcome = self.state.apply(&entry);
+        self.events.extend(event::happened(&glance, &self.state, &entry, &outcome));
+        outcome
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "it reads better where commands are made")]
@@ -116,7 +127,18 @@ impl Cloud {
                 self.obey(node);
                 self.report(node);
             }
+            if self.watches {
+                self.look();
+            }
             self.settle();
+        }
+    }
+
+    /// Looks who is silent and journals what follows.
+    pub(crate) fn look(&mut self) {
+        self.must(Command::Watch);
+        for command in liveness::judge(&self.state, self.now) {
+            self.must(command);
         }
     }
 
@@ -232,5 +254,6 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         stop: Stop { signal: 15, grace: Millis::from_secs(5) },
         move_policy: MovePolicy::Any,
         startup: Millis::from_secs(1),
+        on_lost: OnLost::Wait,
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of the engine as a whole: scenarios over time, and properties of any history.
 
 mod cloud;
+mod loss;
+mod operate;
 mod property;
 mod scenario;

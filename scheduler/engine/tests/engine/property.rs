@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 
 use proptest::prelude::*;
-use tengyun_engine::{Command, Effect, Entry, Outcome, State, check, explain, place, predict};
+use tengyun_engine::{
+    Command, Effect, Entry, NodeWish, Outcome, Proof, State, check, explain, place, predict,
+};
 use tengyun_model::{
     Class, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Mebibytes, Millicores,
-    Millis, MovePolicy, NodeId, NodeUsage, Phase, PortSpec, WorkloadKey, WorkloadSpec,
+    Millis, MovePolicy, NodeId, NodeUsage, OnLost, OperationId, Phase, PortSpec, WorkloadKey,
+    WorkloadSpec,
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
@@ -34,6 +37,11 @@ enum Happening {
     End(usize, i32),
     Lose(usize),
     Knob(&'static str, u64),
+    Wish(u32, NodeWish),
+    Move(usize, u32),
+    Dead(u32),
+    Release(usize),
+    Reboot(u32),
 }
 
 fn a_name() -> impl Strategy<Value = usize> {
@@ -64,6 +72,7 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
             spec.constraints.anti_affinity = vec![key(name + 1, class)];
         }
         spec.move_policy = if stays { MovePolicy::Never } else { MovePolicy::Any };
+        spec.on_lost = if memory % 2 == 0 { OnLost::Restart } else { OnLost::Wait };
         Box::new(spec)
     })
 }
@@ -92,6 +101,20 @@ fn a_happening() -> impl Strategy<Value = Happening> {
         2 => (0..20_usize, 0..2_i32).prop_map(|(i, code)| Happening::End(i, code)),
         1 => (0..20_usize).prop_map(Happening::Lose),
         1 => knob,
+        2 => (node(), a_wish()).prop_map(|(n, wish)| Happening::Wish(n, wish)),
+        1 => (0..20_usize, node()).prop_map(|(i, n)| Happening::Move(i, n)),
+        1 => node().prop_map(Happening::Dead),
+        1 => (0..15_usize).prop_map(Happening::Release),
+        1 => node().prop_map(Happening::Reboot),
+    ]
+}
+
+fn a_wish() -> impl Strategy<Value = NodeWish> {
+    prop_oneof![
+        3 => Just(NodeWish::Serve),
+        1 => Just(NodeWish::Cordon),
+        1 => Just(NodeWish::Drain),
+        1 => Just(NodeWish::DrainByForce),
     ]
 }
 
@@ -146,6 +169,28 @@ fn happen(cloud: &mut Cloud, happening: Happening) {
             observe(cloud, node, Vec::new(), vec![status.instance]);
         }
         Happening::Knob(name, value) => cloud.set(&[(name, value)]),
+        Happening::Wish(node, wish) => {
+            cloud.must(Command::SetNodeWish { operation, node: NodeId::new(node), wish });
+        }
+        Happening::Move(at, to) => {
+            let Some((status, _)) = pick(cloud, at) else { return };
+            let (instance, to) = (status.instance, NodeId::new(to));
+            cloud.try_to(Command::MoveInstance { operation, instance, to });
+        }
+        Happening::Dead(node) => {
+            let nodes = vec![NodeId::new(node)];
+            let proof = Proof::Death;
+            cloud.must(Command::AcknowledgeLoss { operation, nodes, proof });
+        }
+        Happening::Release(at) => {
+            cloud.try_to(Command::ReleaseWorkload { operation, key: key(at) });
+        }
+        Happening::Reboot(node) => {
+            let mut facts = facts(node);
+            let boot = cloud.now.millis().into();
+            facts.inventory.boot_id = tengyun_model::BootId::new(boot);
+            cloud.must(Command::RegisterNode(facts));
+        }
     }
 }
 
@@ -217,6 +262,21 @@ fn any_command() -> impl Strategy<Value = Command> {
         node().prop_map(Command::ConnectNode),
         node().prop_map(Command::DisconnectNode),
         (0..6_u32).prop_map(|n| Command::RegisterNode(facts(n))),
+        node().prop_map(Command::DeclareLost),
+        node().prop_map(Command::DeclareReturned),
+        Just(Command::Watch),
+        (any::<u128>(), node(), a_wish()).prop_map(|(id, node, wish)| Command::SetNodeWish {
+            operation: OperationId::new(id),
+            node,
+            wish
+        }),
+        (any::<u128>(), instance(), node()).prop_map(|(id, instance, to)| {
+            Command::MoveInstance { operation: OperationId::new(id), instance, to }
+        }),
+        (any::<u128>(), prop::collection::vec(node(), 0..3)).prop_map(|(id, nodes)| {
+            let operation = OperationId::new(id);
+            Command::AcknowledgeLoss { operation, nodes, proof: Proof::Silence }
+        }),
         Just(Command::BeginEpoch),
     ]
 }
@@ -230,6 +290,7 @@ proptest! {
     ) {
         let mut cloud = Cloud::of(NODES);
         cloud.rounds = ROUNDS;
+        cloud.watches = true;
         for happening in history {
             happen(&mut cloud, happening);
             cloud.settle();
@@ -251,6 +312,7 @@ proptest! {
     ) {
         let mut cloud = Cloud::of(NODES);
         cloud.rounds = ROUNDS;
+        cloud.watches = true;
         for happening in history {
             happen(&mut cloud, happening);
             cloud.settle();

@@ -1,0 +1,109 @@
+//! What an operator asks about moves: what is still to leave a drained node, whether an instance could
+//! go where the operator wants it, and where else.
+
+use tengyun_model::{At, InstanceId, NodeId, WorkloadKey};
+
+use super::{explain, remedy, verdict};
+use crate::command::Refusal;
+use crate::image::{InstanceImage, InstanceWish};
+use crate::place::drain::{Leave, leave};
+use crate::place::pack::best_seat;
+use crate::place::problem::Problem;
+use crate::predict::Forecast;
+use crate::state::State;
+
+/// An instance that is still to leave a drained node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Which.
+    pub instance: InstanceId,
+    /// Its workload.
+    pub key: WorkloadKey,
+    /// `moving`, `stopping`, `waits` or `must-not-move`.
+    pub state: &'static str,
+    /// What it waits for; empty when it is on its way.
+    pub reason: String,
+}
+
+/// Says what is still on a node and, while the node is drained, what keeps it there.
+pub fn leaving(state: &State, forecast: &Forecast, node: NodeId, now: At) -> Vec<Leaving> {
+    let problem = Problem::new(state, forecast, now);
+    let here = state.on_node(node).filter_map(|id| state.instance(id));
+    let alive = here.filter(|i| !i.status.phase.is_final());
+    alive.map(|instance| one(&problem, instance)).collect()
+}
+
+fn one(problem: &Problem<'_>, instance: &InstanceImage) -> Leaving {
+    let state = problem.state;
+    let id = instance.status.instance;
+    let (word, reason) = match (instance.wish, leave(problem, instance)) {
+        (InstanceWish::Stop(_), _) if state.is_on_lost(instance) => {
+            ("stopping", "it stops when the node returns".to_owned())
+        }
+        (InstanceWish::Stop(_), _) | (InstanceWish::Run, Leave::Evict) => {
+            ("stopping", String::new())
+        }
+        (InstanceWish::Run, Leave::Stay) => {
+            ("must-not-move", "move: never; --force stops it before it starts elsewhere".to_owned())
+        }
+        (InstanceWish::Run, Leave::Rest) => {
+            ("waits", "it was moved or tried a moment ago and rests".to_owned())
+        }
+        (InstanceWish::Run, Leave::Otherwise) if state.replacement_of(id).is_some() => {
+            ("moving", String::new())
+        }
+        (InstanceWish::Run, Leave::Otherwise) if state.is_on_lost(instance) => {
+            ("waits", "the node is lost and it may still run there".to_owned())
+        }
+        (InstanceWish::Run, Leave::Otherwise) if instance.replaces.is_some() => {
+            ("waits", "it replaces another and is not healthy yet".to_owned())
+        }
+        (InstanceWish::Run, Leave::Otherwise) => ("waits", "it is being renewed".to_owned()),
+        (InstanceWish::Run, Leave::Replace | Leave::StopFirst) => {
+            ("waits", room(problem, instance))
+        }
+    };
+    Leaving { instance: id, key: state.spec(instance).key.clone(), state: word, reason }
+}
+
+/// Says what an instance waits for that may move.
+fn room(problem: &Problem<'_>, instance: &InstanceImage) -> String {
+    if let Err(refusal) = problem.state.check_held(instance) {
+        return refusal.to_string();
+    }
+    let guest = problem.guest(instance, true);
+    if best_seat(problem, &guest).is_some() {
+        return "its turn: only so many move at a time".to_owned();
+    }
+    let verdicts: Vec<_> =
+        (0..problem.seats.len()).map(|at| verdict(problem, at, instance, &guest)).collect();
+    format!("no other node can take it: {}", remedy(problem, &verdicts))
+}
+
+/// Says whether an instance may be brought to a node now, by durable state and by what is measured.
+pub fn wished(
+    state: &State,
+    forecast: &Forecast,
+    (id, to): (InstanceId, NodeId),
+    now: At,
+) -> Result<(), Refusal> {
+    state.wished_move(id, to)?;
+    let problem = Problem::new(state, forecast, now);
+    let instance = state.instance(id).ok_or(Refusal::UnknownInstance(id))?;
+    let guest = problem.guest(instance, instance.node.is_some());
+    problem.fits(problem.seat_of(to), &guest, state.policy().band().ceiling)
+}
+
+/// Says where else an instance could go, or what would help.
+pub fn elsewhere(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> String {
+    let Some(instance) = state.instance(id) else { return String::new() };
+    let problem = Problem::new(state, forecast, now);
+    let guest = problem.guest(instance, instance.node.is_some());
+    if let Some(at) = best_seat(&problem, &guest) {
+        let node = problem.seats[at].node;
+        if Some(node.id) != instance.node {
+            return format!("`tengyun move {id} --to {}` would do", node.facts.name);
+        }
+    }
+    explain(state, forecast, id, now).map(|e| e.remedy).unwrap_or_default()
+}

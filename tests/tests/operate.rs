@@ -1,0 +1,167 @@
+//! Operations with real daemons: a drain, a cut-off node, a scheduler that stands still.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Output;
+
+use tengyun_model::OnLost;
+use tengyun_proto::v1;
+use tengyun_tests::cluster::{is_running, operation, program, until};
+use tengyun_tests::{Cluster, spec};
+
+/// Nodes of half a core each, that report twice a second.
+fn nodes(cluster: &mut Cluster, names: &[&str]) {
+    for name in names {
+        let options = ["--cpu-millicores", "500", "--memory-mib", "1024"];
+        let quick = ["--sample-interval-millis", "200", "--report-interval-millis", "500"];
+        cluster.start_agent(name, &[options, quick].concat());
+    }
+}
+
+/// Waits of seconds instead of minutes.
+async fn hurry(cluster: &Cluster) {
+    let values = [
+        ("consolidate", 0),
+        ("suspect_after_seconds", 2),
+        ("lost_after_seconds", 4),
+        ("return_grace_seconds", 3),
+        ("loss_interval_seconds", 1),
+    ];
+    let knob = |(name, value): (&str, u64)| v1::KnobValue { name: name.to_owned(), value };
+    let values = values.map(knob).to_vec();
+    let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
+    let response = cluster.operator().await.set_policy(request).await.unwrap().into_inner();
+    assert_eq!(response.refusal, None);
+}
+
+async fn tengyun(socket: PathBuf, words: &[&str]) -> Output {
+    let mut command = program("tengyun");
+    command.arg("--socket").arg(socket).args(words).env("LC_ALL", "C");
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+async fn places(cluster: &Cluster) -> BTreeSet<(u64, String)> {
+    let views = cluster.instances().await.into_iter().filter(|v| v.wanted && is_running(v));
+    views.map(|v| (v.instance, v.node_name)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_drains_a_node_and_tells_what_happened() {
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1"]);
+    hurry(&cluster).await;
+    let mut app = spec::command("app", &["/bin/sleep", "1000"]);
+    app.instances = 3;
+    cluster.apply(&[app]).await;
+    let before = cluster.until_running(3).await;
+    nodes(&mut cluster, &["n2"]);
+    let socket = cluster.socket();
+    until("both nodes are there", async || {
+        let request = v1::StatusRequest {};
+        let status = cluster.operator().await.status(request).await.ok()?.into_inner();
+        (status.nodes_connected == 2).then_some(())
+    })
+    .await;
+    let drain = tokio::spawn(tengyun_owned(socket.clone(), ["drain", "n1"]));
+    while !drain.is_finished() {
+        let healthy = cluster.instances().await.into_iter().filter(is_running).count();
+        assert!(healthy >= 3, "{healthy} copies are fewer than asked");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let output = drain.await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("n1: drained and empty"), "{}", text(&output.stdout));
+    let after = cluster.until_running(3).await;
+    assert!(after.iter().all(|v| v.node_name == "n2"));
+    let nodes = text(&tengyun(socket.clone(), &["get", "nodes"]).await.stdout);
+    assert!(nodes.contains("connected, drained"), "{nodes}");
+    let history = text(&tengyun(socket.clone(), &["history", "app"]).await.stdout);
+    for kind in ["workload-created", "placed", "healthy", "moving", "moved", "stopped"] {
+        assert!(history.contains(kind), "no {kind} in\n{history}");
+    }
+    let moved = before[0].instance.to_string();
+    let refused = tengyun(socket.clone(), &["move", &moved, "--to", "n1"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    let opened = tengyun(socket.clone(), &["uncordon", "n1"]).await;
+    assert!(opened.status.success());
+    let back = after[0].instance.to_string();
+    let moving = tengyun(socket, &["move", &back, "--to", "n1"]).await;
+    assert!(moving.status.success(), "{}", text(&moving.stderr));
+    until("one copy is back on n1", async || {
+        places(&cluster).await.iter().any(|(_, node)| node == "n1").then_some(())
+    })
+    .await;
+}
+
+async fn tengyun_owned<const N: usize>(socket: PathBuf, words: [&'static str; N]) -> Output {
+    tengyun(socket, &words).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_restart_runs_once_after_its_node_was_cut_off_and_came_back() {
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1"]);
+    hurry(&cluster).await;
+    let mut moves = spec::command("moves", &["/bin/sleep", "1000"]);
+    moves.on_lost = OnLost::Restart;
+    let waits = spec::command("waits", &["/bin/sleep", "1000"]);
+    cluster.apply(&[moves, waits]).await;
+    cluster.until_running(2).await;
+    nodes(&mut cluster, &["n2", "n3"]);
+    // The agent is gone, and what it started goes on, as behind a cut network.
+    cluster.kill_agent("n1");
+    let elsewhere = |views: &[v1::InstanceView]| {
+        let runs = |v: &&v1::InstanceView| v.wanted && is_running(v) && v.node_name != "n1";
+        views.iter().filter(runs).count()
+    };
+    until("only what may runs elsewhere", async || {
+        (elsewhere(&cluster.instances().await) == 1).then_some(())
+    })
+    .await;
+    let explained = text(&tengyun(cluster.socket(), &["explain", "waits"]).await.stdout);
+    assert!(explained.contains("acknowledge-loss n1 --dead"), "{explained}");
+    cluster.restart_agent("n1");
+    until("each runs once", async || {
+        let views = cluster.instances().await;
+        let all = views.len() == 2 && views.iter().all(|v| v.wanted && is_running(v));
+        all.then_some(())
+    })
+    .await;
+    let events = text(&tengyun(cluster.socket(), &["events", "--node", "n1"]).await.stdout);
+    for kind in ["node-lost", "instance-lost", "node-returned"] {
+        assert!(events.contains(kind), "no {kind} in\n{events}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_that_stood_still_declares_nothing_lost() {
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1", "n2"]);
+    hurry(&cluster).await;
+    let mut app = spec::command("app", &["/bin/sleep", "1000"]);
+    app.on_lost = OnLost::Restart;
+    app.instances = 2;
+    cluster.apply(&[app]).await;
+    cluster.until_running(2).await;
+    let before = places(&cluster).await;
+    cluster.pause_scheduler(true);
+    // Longer than suspicion, loss and grace together.
+    tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+    cluster.pause_scheduler(false);
+    let request = v1::StatusRequest {};
+    until("both agents are heard", async || {
+        let status = cluster.operator().await.status(request).await.ok()?.into_inner();
+        (status.nodes_connected == 2).then_some(())
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    assert_eq!(places(&cluster).await, before, "0 instances stopped, 0 started twice");
+    let events = text(&tengyun(cluster.socket(), &["events"]).await.stdout);
+    assert!(!events.contains("node-lost"), "{events}");
+}
