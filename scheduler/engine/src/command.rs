@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tengyun_model::{
-    At, Generation, InstanceId, InstanceStatus, Mebibytes, MeterRecord, Millicores, NodeFacts,
-    NodeId, NodeUsage, OperationId, Revision, WorkloadId, WorkloadKey, WorkloadSpec,
+    Admission, At, Digest, Generation, Grant, InstanceId, InstanceStatus, Mebibytes, Member,
+    MeterRecord, Millicores, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Revision,
+    WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::plan::Plan;
@@ -74,6 +75,31 @@ pub enum Command {
         /// Cumulative readings.
         meters: Vec<MeterRecord>,
     },
+    /// Wish: let somebody in by this token, once, until a moment.
+    CreateToken {
+        /// The digest of its secret; the secret itself is never kept.
+        token: Digest,
+        /// Whom it lets in.
+        grant: Grant,
+        /// Until when.
+        expires: At,
+    },
+    /// Fact: somebody came in by a token.
+    RedeemToken {
+        /// The digest of its secret.
+        token: Digest,
+        /// Who.
+        member: Member,
+        /// The digest of the public key that it speaks with.
+        key: Digest,
+    },
+    /// Wish: nothing that a member was given holds any longer.
+    RevokeMember {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Who.
+        member: Member,
+    },
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -99,7 +125,10 @@ impl Command {
             | Self::SetPolicy { .. }
             | Self::ObserveInstances { .. }
             | Self::CommitPlan(_)
-            | Self::AcknowledgeMeters { .. } => true,
+            | Self::AcknowledgeMeters { .. }
+            | Self::CreateToken { .. }
+            | Self::RedeemToken { .. }
+            | Self::RevokeMember { .. } => true,
             Self::ReportUsage { .. } | Self::ConnectNode(_) | Self::DisconnectNode(_) => false,
         }
     }
@@ -133,6 +162,13 @@ pub enum Effect {
         accepted: u32,
         /// Moves that the present state refused.
         stale: u32,
+    },
+    /// A member was let in.
+    Admitted {
+        /// The id of a node; none for a person.
+        node: Option<NodeId>,
+        /// Which joining of the member this is.
+        admission: Admission,
     },
 }
 
@@ -230,6 +266,20 @@ pub enum Refusal {
     NodeAway,
     /// The node's use is not known; without data there is no overcommitment.
     NoData,
+    /// No token has this secret: it was never made, or it is long gone.
+    UnknownToken,
+    /// The token was used before.
+    TokenUsed,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token lets in somebody else.
+    TokenForOther(Grant),
+    /// The name is another's, and only a token made for it lets in under it again.
+    NameTaken(Member),
+    /// Nobody of this name was let in.
+    UnknownMember(Member),
+    /// The certificate is not, or no longer, that of this node.
+    NotThisNode(NodeName),
     /// A move refers to what is no longer so.
     Stale(&'static str),
 }
@@ -260,6 +310,13 @@ impl Refusal {
             Self::Spread(_) => "spread",
             Self::NodeAway => "node-away",
             Self::NoData => "no-data",
+            Self::UnknownToken => "unknown-token",
+            Self::TokenUsed => "token-used",
+            Self::TokenExpired => "token-expired",
+            Self::TokenForOther(_) => "token-for-other",
+            Self::NameTaken(_) => "name-taken",
+            Self::UnknownMember(_) => "unknown-member",
+            Self::NotThisNode(_) => "not-this-node",
             Self::Stale(_) => "stale",
         }
     }
@@ -292,6 +349,15 @@ impl fmt::Display for Refusal {
             Self::Spread(label) => write!(f, "would make {label} uneven by more than one"),
             Self::NodeAway => write!(f, "its agent is away"),
             Self::NoData => write!(f, "its use is not known yet"),
+            Self::UnknownToken => write!(f, "no such token is known"),
+            Self::TokenUsed => write!(f, "the token was used before"),
+            Self::TokenExpired => write!(f, "the token's time is over"),
+            Self::TokenForOther(grant) => write!(f, "the token is for {grant}"),
+            Self::NameTaken(member) => write!(f, "{member} is there already"),
+            Self::UnknownMember(member) => write!(f, "{member} was never let in"),
+            Self::NotThisNode(name) => {
+                write!(f, "the certificate is not, or no longer, that of node {name}")
+            }
             Self::Stale(what) => write!(f, "{what} is no longer so"),
         }
     }

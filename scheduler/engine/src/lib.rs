@@ -15,7 +15,10 @@ pub mod predict;
 pub mod state;
 
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
-pub use image::{Image, InstanceImage, MeterImage, NodeImage, OperationImage, WorkloadImage};
+pub use image::{
+    Image, InstanceImage, MemberImage, MeterImage, NodeImage, OperationImage, TokenImage, TokenUse,
+    WorkloadImage,
+};
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};
 pub use state::State;

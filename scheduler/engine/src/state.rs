@@ -8,6 +8,7 @@ mod check;
 mod image;
 mod instances;
 mod live;
+mod members;
 mod moves;
 mod operations;
 mod workloads;
@@ -27,6 +28,7 @@ use crate::image::{
 use crate::policy::Policy;
 use crate::predict::Track;
 use live::Live;
+use members::Members;
 
 /// The most nodes; ten times the largest cloud designed for.
 pub const NODES_MAX: u64 = 1_000_000;
@@ -58,6 +60,7 @@ pub struct State {
     operations: BTreeMap<OperationId, OperationImage>,
     operation_order: BTreeSet<(At, OperationId)>,
     meters: BTreeMap<(NodeId, MeterKey), MeterImage>,
+    members: Members,
     live: BTreeMap<NodeId, Live>,
     tracks: BTreeMap<InstanceId, Track>,
 }
@@ -109,6 +112,15 @@ impl State {
                 self.keep_meters(*node, meters);
                 Ok(Effect::Done)
             }
+            Command::CreateToken { token, grant, expires } => {
+                Ok(self.members.create(*token, grant, *expires, at))
+            }
+            Command::RedeemToken { token, member, key } => {
+                self.redeem_token(*token, member, *key, at)
+            }
+            Command::RevokeMember { operation, member } => {
+                self.once(*operation, at, |state| state.members.revoke(member, at))
+            }
             Command::ReportUsage { node, usage } => {
                 self.report_usage(*node, usage, at);
                 Ok(Effect::Done)
@@ -141,8 +153,7 @@ impl State {
             node.facts = facts.clone();
             return Effect::Node(id);
         }
-        self.next_node = self.next_node.next();
-        let id = self.next_node;
+        let id = self.new_node_id(&facts.name);
         self.names.insert(facts.name.clone(), id);
         let node =
             NodeImage { id, facts: facts.clone(), generation: Generation::new(1), joined: at };

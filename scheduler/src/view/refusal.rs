@@ -35,6 +35,18 @@ const fn remedy(refusal: &Refusal) -> &'static str {
         Refusal::AntiAffinity(_) | Refusal::Spread(_) => "add a node, or relax the constraint",
         Refusal::NodeAway => "start its agent",
         Refusal::NoData => "wait for its first reports",
+        Refusal::UnknownToken | Refusal::TokenUsed | Refusal::TokenExpired => {
+            "make another with `tengyun token create`"
+        }
+        Refusal::TokenForOther(_) => "make one for it with `tengyun token create`",
+        Refusal::NameTaken(_) => {
+            "choose another --name, or make a token for this one with `tengyun token create --node NAME`"
+        }
+        Refusal::UnknownMember(_) => "list them with `tengyun members`",
+        Refusal::NotThisNode(_) => {
+            "give the agent its own --name, or make a token for this one with \
+             `tengyun token create --node NAME` and join again"
+        }
         Refusal::Stale(_) => "nothing: the next plan takes it into account",
     }
 }

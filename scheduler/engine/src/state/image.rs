@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::State;
+use super::members::Members;
 use crate::command::Refusal;
 use crate::image::Image;
 use crate::policy::Policy;
@@ -25,6 +26,8 @@ impl State {
             instances: self.instances.values().cloned().collect(),
             operations: self.operations.values().cloned().collect(),
             meters: self.meters.values().cloned().collect(),
+            tokens: self.members.tokens().cloned().collect(),
+            members: self.members.all().cloned().collect(),
         }
     }
 
@@ -43,6 +46,7 @@ impl State {
             names: image.nodes.iter().map(|n| (n.facts.name.clone(), n.id)).collect(),
             nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),
             meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),
+            members: Members::new(image.tokens, image.members),
             ..Self::default()
         };
         for workload in image.workloads {

@@ -48,7 +48,8 @@ impl State {
             }
             Command::StopWorkload { operation, .. }
             | Command::DeleteWorkload { operation, .. }
-            | Command::SetPolicy { operation, .. } => (
+            | Command::SetPolicy { operation, .. }
+            | Command::RevokeMember { operation, .. } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -57,6 +58,8 @@ impl State {
             | Command::ObserveInstances { .. }
             | Command::CommitPlan(_)
             | Command::AcknowledgeMeters { .. }
+            | Command::CreateToken { .. }
+            | Command::RedeemToken { .. }
             | Command::ReportUsage { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_) => return Ok(()),
@@ -77,7 +80,9 @@ impl State {
                 let known = self.workloads.get(workload);
                 known.is_none_or(|w| w.revisions[&w.revision].key == spec.key)
             }
-            Some(Effect::Done | Effect::Node(_) | Effect::Planned { .. }) => false,
+            Some(
+                Effect::Done | Effect::Node(_) | Effect::Planned { .. } | Effect::Admitted { .. },
+            ) => false,
         }
     }
 }
