@@ -2,6 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+#[path = "service/abuse.rs"]
+mod abuse;
+#[path = "service/door.rs"]
+mod door;
+#[path = "service/identity.rs"]
+mod identity;
+#[path = "service/matrix.rs"]
+mod matrix;
+#[path = "service/members.rs"]
+mod members;
 #[path = "service/world.rs"]
 mod world;
 
