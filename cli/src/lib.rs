@@ -14,11 +14,14 @@ mod apply;
 mod describe;
 mod explain;
 mod get;
+mod join;
 mod logs;
+mod member;
 mod options;
 mod policy;
 mod status;
 mod stop;
+mod token;
 mod top;
 mod up;
 
@@ -66,6 +69,12 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::Delete { name } => wait(stop::delete(&session, &name)).map(done),
         Verb::Policy(args) => wait(policy::run(&session, args)).map(done),
         Verb::Meters => wait(status::meters(&session)).map(done),
+        Verb::Token(args) => wait(token::run(&session, args)).map(done),
+        Verb::Join(args) => wait(join::node(&options.global, args, session.format)).map(done),
+        Verb::Login(args) => wait(join::person(&options.global, args, session.format)).map(done),
+        Verb::Members => wait(member::list(&session)).map(done),
+        Verb::Node(args) => wait(member::node(&session, args)).map(done),
+        Verb::Person(args) => wait(member::person(&session, args)).map(done),
         Verb::Status => wait(status::status(&session)).map(done),
     }
 }
