@@ -15,6 +15,7 @@ use tengyun_model::{
     AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, Phase, Report,
 };
 use tengyun_proto::WIRE_VERSION;
+use tengyun_proto::token::Secret;
 use tengyun_proto::v1::{self, scheduler_message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -24,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::instances::Instances;
 use crate::ledger::{Ledger, Taken};
-use crate::link::{Incoming, Link};
+use crate::link::{Incoming, Link, Reach};
 use crate::logs::Logs;
 use crate::measure::Measure;
 use crate::reconcile::{Life, Step, reconcile};
@@ -114,7 +115,11 @@ impl Agent {
         let Ready { config, cgroups, runner, dirs, facts, ledger, measure, lock } = ready;
         let clock = Clock::start();
         let hello = watch::Sender::new(hello(&facts));
-        let link = Link::start(config.scheduler_socket.clone(), hello.subscribe());
+        let reach = match &config.identity {
+            Some(path) => Reach::Identity(path.clone()),
+            None => Reach::Socket(config.scheduler_socket.clone()),
+        };
+        let link = Link::start(reach, hello.subscribe());
         let logs = Logs::new(dirs.clone(), link.logs.clone());
         let (hands, facts) = Hands::new(runner, dirs);
         Self {
@@ -423,5 +428,7 @@ fn hello(facts: &NodeFacts) -> v1::Hello {
         wire_version: WIRE_VERSION,
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         facts: Some(facts.into()),
+        // Without it a stream that broke unnoticed is waited for, and nothing else is lost.
+        process: Secret::draw().map(|drawn| drawn.bytes().to_vec()).unwrap_or_default(),
     }
 }

@@ -40,6 +40,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where the scheduler answers.
     pub scheduler_socket: PathBuf,
+    /// The node's identity, with which it speaks to a scheduler on another machine instead.
+    pub identity: Option<PathBuf>,
     /// What the node may promise.
     pub capacity: CapacityOverrides,
     /// Labels that constraints select by.
@@ -75,6 +77,7 @@ impl Config {
             name,
             state_dir: state_dir.into(),
             scheduler_socket: scheduler_socket.into(),
+            identity: None,
             capacity: CapacityOverrides::default(),
             labels: BTreeMap::new(),
             cgroup_name: Name::new(CGROUP_NAME).expect("the constant is a name"),

@@ -11,6 +11,7 @@ mod config;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod identity;
 mod instances;
 mod ledger;
 mod link;
@@ -26,6 +27,7 @@ mod watch;
 
 pub use agent::{AgentError, run};
 pub use config::{CapacityOverrides, Config, OutputLimits};
+pub use identity::{identity_path, join};
 pub use observe::machine;
 pub use start::StartError;
 

@@ -8,6 +8,8 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tengyun_proto::identity::{Identity, IdentityError};
+use tengyun_proto::tls::{self, TlsError};
 use tengyun_proto::uds::UdsError;
 use tengyun_proto::v1::{self, agent_message, scheduler_message};
 use tengyun_proto::{WIRE_VERSION, limits, uds};
@@ -16,6 +18,9 @@ use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::transport::Channel;
+
+use crate::identity::Renewal;
 
 /// The first pause before the stream is opened again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -39,6 +44,15 @@ pub(crate) enum Incoming {
     Message(scheduler_message::Message),
 }
 
+/// How the scheduler is reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Reach {
+    /// By the socket of a scheduler on this machine.
+    Socket(PathBuf),
+    /// With the identity in this file.
+    Identity(PathBuf),
+}
+
 /// The agent's end of the link.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -52,11 +66,11 @@ pub(crate) struct Link {
 
 impl Link {
     /// Starts to open the stream, again and again, with the newest greeting.
-    pub(crate) fn start(socket: PathBuf, hello: watch::Receiver<v1::Hello>) -> Self {
+    pub(crate) fn start(reach: Reach, hello: watch::Receiver<v1::Hello>) -> Self {
         let (to_agent, inbox) = mpsc::channel(INBOX_MAX);
         let (logs, from_logs) = mpsc::channel(LOG_CHUNKS_MAX);
         let (reports, from_reports) = watch::channel(None);
-        let carrier = Carrier { socket, hello, to_agent, logs: from_logs, reports: from_reports };
+        let carrier = Carrier { reach, hello, to_agent, logs: from_logs, reports: from_reports };
         Self { inbox, logs, reports, task: tokio::spawn(carrier.run()) }
     }
 
@@ -75,7 +89,7 @@ impl Link {
 
 /// The task that holds the stream.
 struct Carrier {
-    socket: PathBuf,
+    reach: Reach,
     hello: watch::Receiver<v1::Hello>,
     to_agent: mpsc::Sender<Incoming>,
     logs: mpsc::Receiver<v1::LogChunk>,
@@ -86,6 +100,10 @@ struct Carrier {
 enum LinkError {
     #[error("cannot reach the scheduler")]
     Connect(#[from] UdsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error("the scheduler refused or broke the stream: {}", .0.message())]
     Stream(#[from] tonic::Status),
     #[error("the scheduler ended the stream")]
@@ -102,9 +120,9 @@ impl Carrier {
         let mut said = String::new();
         loop {
             let attached = match self.attach().await {
-                Ok((outbox, inbound)) => {
+                Ok(open) => {
                     said.clear();
-                    self.carry(outbox, inbound).await
+                    self.carry(open).await
                 }
                 Err(error) => Err((error, false)),
             };
@@ -126,7 +144,7 @@ impl Carrier {
     }
 
     async fn attach(&mut self) -> Result<Open, LinkError> {
-        let channel = uds::connect(&self.socket).await?;
+        let (channel, renewal) = self.connect().await?;
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
         let hello = self.hello.borrow_and_update().clone();
         let greeting = message(agent_message::Message::Hello(hello));
@@ -144,15 +162,24 @@ impl Carrier {
         self.to_agent.send(Incoming::Attached(welcome)).await.map_err(|_| LinkError::Ended)?;
         // A report made before is old news; the agent makes a new one now.
         self.reports.mark_unchanged();
-        Ok((outbox, inbound))
+        Ok(Open { outbox, inbound, _renewal: renewal })
+    }
+
+    async fn connect(&self) -> Result<(Channel, Option<Renewal>), LinkError> {
+        match &self.reach {
+            Reach::Socket(path) => Ok((uds::connect(path).await?, None)),
+            Reach::Identity(path) => {
+                let identity = Identity::load(path)?;
+                let channel = tls::connect(&identity).await?;
+                let renewal = Renewal::start(channel.clone(), identity, path.clone());
+                Ok((channel, Some(renewal)))
+            }
+        }
     }
 
     /// Carries messages both ways; `Ok` when the agent is gone.
-    async fn carry(
-        &mut self,
-        outbox: mpsc::Sender<v1::AgentMessage>,
-        mut inbound: Streaming<v1::SchedulerMessage>,
-    ) -> Result<(), (LinkError, bool)> {
+    async fn carry(&mut self, open: Open) -> Result<(), (LinkError, bool)> {
+        let Open { outbox, mut inbound, _renewal } = open;
         loop {
             tokio::select! {
                 incoming = inbound.next() => {
@@ -178,7 +205,13 @@ impl Carrier {
     }
 }
 
-type Open = (mpsc::Sender<v1::AgentMessage>, Streaming<v1::SchedulerMessage>);
+/// An open stream.
+struct Open {
+    outbox: mpsc::Sender<v1::AgentMessage>,
+    inbound: Streaming<v1::SchedulerMessage>,
+    /// Goes on while the stream is open.
+    _renewal: Option<Renewal>,
+}
 
 /// Waits for the next thing to send; a report goes before logs. `None` when the agent is gone.
 async fn next_outgoing(

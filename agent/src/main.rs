@@ -6,7 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use tengyun_agent::{CapacityOverrides, Config};
-use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
+use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName};
+use tengyun_proto::identity::Identity;
+use tengyun_proto::token::Token;
+
+/// Where a scheduler of the packages is.
+const SCHEDULER_SOCKET: &str = "/var/lib/tengyun/scheduler/scheduler.sock";
 
 /// The agent of one server: measures it and runs the instances assigned to it.
 #[derive(Debug, Parser)]
@@ -18,9 +23,13 @@ struct Options {
     /// Directory of ledger, meters and instances
     #[arg(long, default_value = "/var/lib/tengyun/agent")]
     state_dir: PathBuf,
-    /// Socket of the scheduler
-    #[arg(long, default_value = "/var/lib/tengyun/scheduler/scheduler.sock")]
-    scheduler_socket: PathBuf,
+    /// Socket of a scheduler on this machine [default: none where the node has joined, else
+    /// /var/lib/tengyun/scheduler/scheduler.sock]
+    #[arg(long, value_name = "PATH")]
+    scheduler_socket: Option<PathBuf>,
+    /// Token to join by, on the first start; later it is passed over
+    #[arg(long, value_name = "TOKEN", conflicts_with = "scheduler_socket")]
+    join: Option<Token>,
     /// CPU that the node may promise, enforced where there are control groups
     #[arg(long, value_name = "MILLICORES")]
     cpu_millicores: Option<u64>,
@@ -73,7 +82,7 @@ fn main() -> ExitCode {
         return tengyun_agent::shim::main(args);
     }
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run(Options::parse()) {
+    match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -82,8 +91,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: Options) -> anyhow::Result<()> {
-    let config = config(options)?;
+fn run(options: &Options) -> anyhow::Result<()> {
+    let mut config = config(options)?;
     // One thread carries the loop; what blocks has a few threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(tengyun_agent::BLOCKING_THREADS)
@@ -91,23 +100,45 @@ fn run(options: Options) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
+        admit(options, &mut config).await?;
         let shutdown = told_to_end().context("cannot listen for signals")?;
         tengyun_agent::run(config, shutdown).await.context("the agent failed")
     })
 }
 
-fn config(options: Options) -> anyhow::Result<Config> {
-    let name = options.name.map_or_else(host_name, Ok)?;
-    let mut config = Config::new(name, options.state_dir, options.scheduler_socket);
+/// Joins unless the node has joined before, and speaks with its identity then.
+async fn admit(options: &Options, config: &mut Config) -> anyhow::Result<()> {
+    let path = tengyun_agent::identity_path(&config.state_dir);
+    if let Some(token) = options.join.as_ref().filter(|_| !path.exists()) {
+        let joined = tengyun_agent::join(&config.state_dir, &config.name, token).await;
+        let joined = joined.context("cannot join")?;
+        tracing::info!(node = joined.node.map(tengyun_model::NodeId::get), "joined");
+    }
+    if options.scheduler_socket.is_some() || !path.exists() {
+        return Ok(());
+    }
+    let identity = Identity::load(&path).context("cannot use the node's identity")?;
+    if let (None, Member::Node(name)) = (&options.name, identity.member) {
+        config.name = name;
+    }
+    config.identity = Some(path);
+    Ok(())
+}
+
+fn config(options: &Options) -> anyhow::Result<Config> {
+    let name = options.name.clone().map_or_else(host_name, Ok)?;
+    let socket = options.scheduler_socket.clone();
+    let socket = socket.unwrap_or_else(|| PathBuf::from(SCHEDULER_SOCKET));
+    let mut config = Config::new(name, &options.state_dir, socket);
     config.capacity = CapacityOverrides {
         cpu: options.cpu_millicores.map(Millicores::new),
         memory: options.memory_mib.map(Mebibytes::new),
         disk: options.disk_mib.map(Mebibytes::new),
         pids: options.pids,
-        counted: options.counted.into_iter().collect(),
+        counted: options.counted.iter().cloned().collect(),
     };
-    config.labels = options.label.into_iter().collect();
-    config.cgroup_name = options.cgroup_name;
+    config.labels = options.label.iter().cloned().collect();
+    config.cgroup_name = options.cgroup_name.clone();
     config.stop_instances_on_exit = options.stop_instances_on_exit;
     config.sample_interval = Millis::new(options.sample_interval_millis);
     config.report_interval = options.report_interval_millis.map(Millis::new);

@@ -95,7 +95,7 @@ pub(crate) fn run(args: &DemoArgs, global: &Global, format: Format) -> Result<Ex
     let load = Load::find(args.trace.as_ref())?;
     up::start_log()?;
     let layout = layout(&global.state_dir().join("demo"))?;
-    let session = Session { socket: layout.socket.clone(), format, language };
+    let session = Session { socket: layout.socket.clone(), identity: None, format, language };
     let measured = up::runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
         sweep(&layout).await?;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use tengyun_proto::identity::IdentityError;
+use tengyun_proto::join::JoinError;
+use tengyun_proto::tls::TlsError;
 use tengyun_proto::uds::UdsError;
 use tengyun_proto::v1;
 
@@ -58,8 +61,32 @@ impl From<tonic::Status> for Failure {
             tonic::Code::FailedPrecondition
             | tonic::Code::NotFound
             | tonic::Code::PermissionDenied
+            | tonic::Code::Unauthenticated
             | tonic::Code::ResourceExhausted => Self::Refused(message),
             _ => Self::Internal(format!("the scheduler failed: {message}")),
+        }
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::Unreachable(chain(&error))
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        Self::Usage(chain(&error))
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Tls(error) => error.into(),
+            JoinError::Refused(status) => status.into(),
+            JoinError::Identity(error) => error.into(),
+            JoinError::Answer(_) => Self::internal(&error),
         }
     }
 }

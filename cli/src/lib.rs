@@ -20,11 +20,14 @@ mod logs;
 mod loss;
 mod moves;
 mod node;
+mod join;
+mod member;
 mod options;
 mod plan;
 mod policy;
 mod status;
 mod stop;
+mod token;
 mod top;
 mod up;
 
@@ -80,6 +83,12 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::History { name } => wait(events::history(&session, &name)).map(done),
         Verb::Policy(args) => wait(policy::run(&session, args)).map(done),
         Verb::Meters => wait(status::meters(&session)).map(done),
+        Verb::Token(args) => wait(token::run(&session, args)).map(done),
+        Verb::Join(args) => wait(join::node(&options.global, args, session.format)).map(done),
+        Verb::Login(args) => wait(join::person(&options.global, args, session.format)).map(done),
+        Verb::Members => wait(member::list(&session)).map(done),
+        Verb::Node(args) => wait(member::node(&session, args)).map(done),
+        Verb::Person(args) => wait(member::person(&session, args)).map(done),
         Verb::Status => wait(status::status(&session)).map(done),
         Verb::Lab(args) => lab::run(args, session.format).map(done),
         Verb::Plan(args) => plan::run(&args, session.format).map(done),

@@ -9,7 +9,8 @@ use crate::output::Format;
 use crate::session::Session;
 use crate::text::Language;
 use crate::{
-    apply, demo, describe, events, get, lab, logs, loss, moves, node, plan, policy, top, up,
+    apply, demo, describe, events, get, join, lab, logs, loss, member, moves, node, plan, policy,
+    token, top, up,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
@@ -35,6 +36,16 @@ pub(crate) struct Global {
     /// Socket of the scheduler [default: scheduler/scheduler.sock in the state directory]
     #[arg(long, global = true, env = "TENGYUN_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Identity of a person, to speak with a scheduler on another machine [default: `identity` in the
+    /// state directory, where `tengyun login` keeps it, unless --socket is given]
+    #[arg(
+        long,
+        global = true,
+        env = "TENGYUN_IDENTITY",
+        value_name = "FILE",
+        conflicts_with = "socket"
+    )]
+    identity: Option<PathBuf>,
     /// How results are shown
     #[arg(long, short, global = true, value_enum, default_value_t)]
     output: Format,
@@ -108,6 +119,18 @@ pub(crate) enum Verb {
     Lab(lab::LabArgs),
     /// Before you move: how many servers, which workload where, what it saves
     Plan(plan::PlanArgs),
+    /// Make a token that lets a server or a person in, once, within ten minutes
+    Token(token::TokenArgs),
+    /// Join the cloud with this server, by a token
+    Join(join::JoinArgs),
+    /// Come in as a person, by a token
+    Login(join::LoginArgs),
+    /// List everybody who was ever let in
+    Members,
+    /// Manage one node
+    Node(member::NodeArgs),
+    /// Manage one person
+    Person(member::PersonArgs),
     /// Print the JSON Schema of manifests
     Schema,
     /// Print a completion script for a shell
@@ -127,6 +150,7 @@ impl Options {
     pub(crate) fn session(&self) -> Session {
         Session {
             socket: self.global.socket(),
+            identity: self.global.identity(),
             format: self.global.output,
             language: Language::of_locale(),
         }
@@ -145,6 +169,18 @@ impl Global {
                 home("HOME").as_deref().map(Path::new),
             )
         })
+    }
+
+    /// Returns the identity to speak with, if that is how.
+    pub(crate) fn identity(&self) -> Option<PathBuf> {
+        let kept = || Some(self.identity_path()).filter(|path| path.exists());
+        let default = || if self.socket.is_some() { None } else { kept() };
+        self.identity.clone().or_else(default)
+    }
+
+    /// Returns where the identity of a person is kept.
+    pub(crate) fn identity_path(&self) -> PathBuf {
+        self.identity.clone().unwrap_or_else(|| self.state_dir().join("identity"))
     }
 
     /// Returns the socket of the scheduler.

@@ -2,16 +2,18 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tengyun_model::{OperationId, WorkloadKey};
+use tengyun_proto::identity::Identity;
+use tengyun_proto::v1::identity_service_client::IdentityServiceClient;
 use tengyun_proto::v1::operator_service_client::OperatorServiceClient;
-use tengyun_proto::{limits, uds, v1};
+use tengyun_proto::{join, limits, tls, uds, v1};
 use tonic::transport::Channel;
 
-use crate::failure::Failure;
-use crate::output::Format;
+use crate::failure::{Failure, chain};
+use crate::output::{Format, note, now_millis};
 use crate::text::{Language, heading};
 
 /// How often a call that may have been lost is made again.
@@ -21,12 +23,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The client of the operator API.
 pub type Operator = OperatorServiceClient<Channel>;
+/// The client of the identity API.
+pub type Identities = IdentityServiceClient<Channel>;
 
 /// What every command knows.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Where the scheduler answers.
     pub socket: PathBuf,
+    /// The identity to speak with instead, to a scheduler on another machine.
+    pub identity: Option<PathBuf>,
     /// How results are shown.
     pub format: Format,
     /// What language headings are in.
@@ -36,7 +42,28 @@ pub struct Session {
 impl Session {
     /// Connects to the scheduler.
     pub async fn operator(&self) -> Result<Operator, Failure> {
-        Ok(limits::operator_client(uds::connect(&self.socket).await?))
+        Ok(limits::operator_client(self.channel().await?))
+    }
+
+    /// Opens the connection.
+    async fn channel(&self) -> Result<Channel, Failure> {
+        match &self.identity {
+            Some(path) => {
+                let identity = Identity::load(path)?;
+                let channel = tls::connect(&identity).await?;
+                renew(channel.clone(), &identity, path).await;
+                Ok(channel)
+            }
+            None => Ok(uds::connect(&self.socket).await?),
+        }
+    }
+
+    /// Makes a call about identities that is safe to repeat until it is answered.
+    pub async fn call_identity<T, F>(&self, call: impl Fn(Identities) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        self.attempt(|channel| call(limits::identity_client(channel))).await
     }
 
     /// Makes a call that is safe to repeat until it is answered.
@@ -44,12 +71,19 @@ impl Session {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
+        self.attempt(|channel| call(limits::operator_client(channel))).await
+    }
+
+    async fn attempt<T, F>(&self, call: impl Fn(Channel) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
         let mut pause = PAUSE;
         let mut attempt = 1;
         loop {
             // A scheduler that is not there at first is not waited for; one that was lost is.
-            let failure = match self.operator().await {
-                Ok(operator) => match call(operator).await {
+            let failure = match self.channel().await {
+                Ok(channel) => match call(channel).await {
                     Ok(response) => return Ok(response.into_inner()),
                     Err(status) => status.into(),
                 },
@@ -62,6 +96,14 @@ impl Session {
             attempt += 1;
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// Says how the scheduler is reached.
+    pub fn reached(&self) -> (&'static str, String) {
+        match &self.identity {
+            Some(path) => ("identity", path.display().to_string()),
+            None => ("socket", self.socket.display().to_string()),
         }
     }
 
@@ -99,6 +141,20 @@ impl Session {
         let keys: Vec<String> = views.iter().map(|v| path(key_of(v.spec.as_ref()))).collect();
         let found = find(&keys, name)?;
         Ok(views.into_iter().nth(found).expect("the index is of this list"))
+    }
+}
+
+/// Renews a person's certificate whose time is half over; what goes wrong is tried again by the next
+/// command.
+async fn renew(channel: Channel, identity: &Identity, path: &Path) {
+    let (from, until) = (identity.certificate.from, identity.certificate.until);
+    let lived = now_millis().saturating_sub(from.millis());
+    if lived < until.since(from).get() / 2 {
+        return;
+    }
+    let renewed = join::renew(channel, identity).await;
+    if let Err(error) = renewed.and_then(|renewed| Ok(renewed.save(path)?)) {
+        note(&format!("the certificate was not renewed: {}", chain(&error)));
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
                 "scheduler",
                 format!("tengyun {} (wire {})", status.software_version, status.wire_version),
             ),
-            ("socket", session.socket.display().to_string()),
+            session.reached(),
             ("time", time(status.at_millis)),
             ("mode", mode),
             ("journal", format!("entry {}, epoch {}", status.sequence, status.epoch)),

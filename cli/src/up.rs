@@ -205,6 +205,7 @@ impl Cloud {
     ) -> Result<Option<Vec<v1::NodeView>>, Failure> {
         let session = Session {
             socket: layout.socket.clone(),
+            identity: None,
             format: Format::Table,
             language: Language::of_locale(),
         };

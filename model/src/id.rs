@@ -98,6 +98,10 @@ id! {
     Incarnation, u32
 }
 id! {
+    /// One joining of a node or person, counted from 1; certificates of an earlier one are void.
+    Admission, u32
+}
+id! {
     /// The place of an entry in the journal, counted from 1.
     Sequence, u64
 }

@@ -5,6 +5,7 @@
 
 pub mod assignment;
 pub mod id;
+pub mod identity;
 pub mod name;
 pub mod node;
 pub mod policy;
@@ -14,9 +15,10 @@ pub mod workload;
 
 pub use assignment::{AssignedInstance, Assignment, Exit, InstanceStatus, Phase};
 pub use id::{
-    BootId, Epoch, Generation, Incarnation, InstanceId, MachineId, NodeId, OperationId, Revision,
-    Sequence, WorkloadId,
+    Admission, BootId, Epoch, Generation, Incarnation, InstanceId, MachineId, NodeId, OperationId,
+    Revision, Sequence, WorkloadId,
 };
+pub use identity::{Digest, Grant, Member, Role};
 pub use name::{DepartmentPath, Name, NameError, NodeName, WorkloadKey};
 pub use node::{
     Capacity, CgroupVersion, Control, Disk, Enforcement, EnforcementLevel, Inventory, NodeFacts,

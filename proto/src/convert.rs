@@ -6,6 +6,7 @@
 
 mod assignment;
 mod field;
+mod identity;
 mod node;
 mod usage;
 mod word;

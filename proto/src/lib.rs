@@ -2,7 +2,11 @@
 //! and peer checks that both sides of every connection share.
 
 pub mod convert;
+pub mod identity;
+pub mod join;
 pub mod limits;
+pub mod tls;
+pub mod token;
 pub mod uds;
 
 /// The generated messages and services of package `tengyun.v1`.

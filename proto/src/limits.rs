@@ -9,6 +9,8 @@ use tonic::transport::{Channel, Server};
 
 use crate::v1::agent_service_client::AgentServiceClient;
 use crate::v1::agent_service_server::{AgentService, AgentServiceServer};
+use crate::v1::identity_service_client::IdentityServiceClient;
+use crate::v1::identity_service_server::{IdentityService, IdentityServiceServer};
 use crate::v1::operator_service_client::OperatorServiceClient;
 use crate::v1::operator_service_server::{OperatorService, OperatorServiceServer};
 
@@ -34,10 +36,27 @@ pub const CALLS_MAX: usize = 32;
 pub const OPERATOR_BYTES_MAX: usize = 1024 * 1024;
 /// The most bytes of one message from an agent: a full report of the largest node.
 pub const AGENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most bytes of one message about identities: a name, a key and some addresses. It is all that
+/// anybody without a certificate can send.
+pub const IDENTITY_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes of one message sent by anybody; the library's default is none.
 pub const SENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most connections of one socket: a few hundred agents of one machine and some operators.
 pub const CONNECTIONS_MAX: usize = 512;
+/// The most connections of peers with a certificate: every agent of the largest cloud, with room.
+pub const MEMBER_CONNECTIONS_MAX: usize = 110_000;
+/// The most connections of one member: its stream, one that takes its place, and two calls.
+pub const CONNECTIONS_OF_MEMBER_MAX: usize = 4;
+/// The most connections of peers that have not shown a certificate.
+pub const UNKNOWN_CONNECTIONS_MAX: usize = 256;
+/// The most of them from one address, so that one server cannot keep all others out.
+pub const UNKNOWN_CONNECTIONS_OF_ADDRESS_MAX: usize = 32;
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most handshakes a second: an eighth of what one core can do.
+pub const HANDSHAKES_PER_SECOND_MAX: u32 = 500;
+/// How long a peer without a certificate may stay: enough to join.
+pub const UNKNOWN_AGE_MAX: Duration = Duration::from_secs(15);
 /// How long a connection to a socket may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -68,6 +87,20 @@ pub fn operator_server<T: OperatorService>(service: T) -> OperatorServiceServer<
     OperatorServiceServer::new(service)
         .max_decoding_message_size(OPERATOR_BYTES_MAX)
         .max_encoding_message_size(SENT_BYTES_MAX)
+}
+
+/// Serves whoever joins, within the limits of their messages.
+pub fn identity_server<T: IdentityService>(service: T) -> IdentityServiceServer<T> {
+    IdentityServiceServer::new(service)
+        .max_decoding_message_size(IDENTITY_BYTES_MAX)
+        .max_encoding_message_size(SENT_BYTES_MAX)
+}
+
+/// Calls a scheduler about identities.
+pub fn identity_client(channel: Channel) -> IdentityServiceClient<Channel> {
+    IdentityServiceClient::new(channel)
+        .max_decoding_message_size(SENT_BYTES_MAX)
+        .max_encoding_message_size(IDENTITY_BYTES_MAX)
 }
 
 /// Calls a scheduler as an agent.

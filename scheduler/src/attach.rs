@@ -17,7 +17,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::desk::Desk;
+use crate::caller::Caller;
+use crate::connections::{Connections, Visit};
+use crate::desk::{Desk, Speaker};
 use crate::dispatch::LinkId;
 use crate::tasks::Tasks;
 use session::Session;
@@ -34,6 +36,7 @@ pub(crate) struct Agents {
     pub stop: watch::Receiver<bool>,
     pub report_interval: Millis,
     pub links: AtomicU64,
+    pub connections: Arc<Connections>,
 }
 
 #[tonic::async_trait]
@@ -47,6 +50,13 @@ impl AgentService for Agents {
         if let Some(reason) = self.desk.read_only() {
             return Err(Status::failed_precondition(format!("read-only: {reason}")));
         }
+        let speaker = match request.extensions().get::<Caller>() {
+            Some(Caller::Local) => Speaker::Local,
+            Some(Caller::Node(node, admission)) => Speaker::Node(*node, *admission),
+            Some(Caller::Person(..) | Caller::Unknown) | None => {
+                return Err(Status::permission_denied("only agents attach"));
+            }
+        };
         let (out, stream) = mpsc::channel(OUT_MAX);
         let id = LinkId(self.links.fetch_add(1, Ordering::Relaxed));
         let session = Session {
@@ -55,6 +65,9 @@ impl AgentService for Agents {
             report_interval: self.report_interval,
             id,
             out,
+            speaker,
+            from: request.extensions().get::<Visit>().map(|visit| visit.from),
+            connections: Arc::clone(&self.connections),
         };
         self.tasks.spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))

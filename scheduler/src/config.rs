@@ -1,8 +1,10 @@
 //! What a scheduler is told when it starts; nothing in it changes afterwards.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tengyun_model::Millis;
+use tengyun_proto::token::Address;
 
 /// The name of the socket in the state directory.
 const SOCKET_NAME: &str = "scheduler.sock";
@@ -12,6 +14,12 @@ const JOURNAL_NAME: &str = "journal.db";
 const EVENTS_NAME: &str = "events";
 /// The name of the file that says which entry could not be replayed.
 const MARKER_NAME: &str = "replay-at";
+/// The name of the directory of the authority's key.
+const AUTHORITY_NAME: &str = "authority";
+/// How long a token lets in: time to walk to a server and type.
+const TOKEN_LIFETIME: Millis = Millis::from_secs(600);
+/// How long a node's certificate holds: short, because a stolen key is worth as much.
+const CERTIFICATE_LIFETIME: Millis = Millis::from_secs(24 * 3600);
 /// How often agents report: often enough for a five-minute average, rare enough to cost nothing.
 const REPORT_INTERVAL: Millis = Millis::from_secs(2);
 /// How many entries replay may have to read: some hundred milliseconds of it.
@@ -26,6 +34,14 @@ pub struct Config {
     pub socket: PathBuf,
     /// How often agents are told to report.
     pub report_interval: Millis,
+    /// Where members on other machines connect; nowhere unless it is said. It is always TLS 1.3.
+    pub listen: Option<SocketAddr>,
+    /// Where they find it, if that is not where it listens.
+    pub advertise: Option<Address>,
+    /// How long a token holds.
+    pub token_lifetime: Millis,
+    /// How long a node's certificate holds; a person's holds 30 times as long.
+    pub certificate_lifetime: Millis,
     /// Serve what is there and change nothing.
     pub read_only: bool,
     /// After how many entries a snapshot is kept.
@@ -40,6 +56,10 @@ impl Config {
             socket: Self::default_socket(&state_dir),
             state_dir,
             report_interval: REPORT_INTERVAL,
+            listen: None,
+            advertise: None,
+            token_lifetime: TOKEN_LIFETIME,
+            certificate_lifetime: CERTIFICATE_LIFETIME,
             read_only: false,
             snapshot_every: SNAPSHOT_EVERY,
         }
@@ -57,6 +77,10 @@ impl Config {
 
     pub(crate) fn events(&self) -> PathBuf {
         self.state_dir.join(EVENTS_NAME)
+    }
+
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.state_dir.join(AUTHORITY_NAME)
     }
 
     pub(crate) fn marker(&self) -> PathBuf {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tengyun_engine::{Command, Outcome, Proof, Refusal};
-use tengyun_model::{Epoch, InstanceId, NodeFacts, NodeId, OperationId, Report};
+use tengyun_model::{Admission, Epoch, InstanceId, NodeFacts, NodeId, OperationId, Report};
 use tengyun_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -41,6 +41,8 @@ pub(crate) enum Request {
     },
     /// An agent wants to be the one of its node.
     Attach {
+        /// As whom it was let in.
+        speaker: Speaker,
         /// What it says of its node.
         facts: Box<NodeFacts>,
         /// Its stream.
@@ -108,6 +110,15 @@ pub(crate) enum Request {
     Read(Box<dyn FnOnce(View<'_>) + Send>),
     /// Nothing more will be asked.
     Stop,
+}
+
+/// As whom an agent was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// By the Unix socket: it may speak for any node, as may whoever can be it.
+    Local,
+    /// By its certificate: it may speak for this node, while the admission holds.
+    Node(NodeId, Admission),
 }
 
 /// A stream became the one of its node.

@@ -49,6 +49,8 @@ pub(crate) struct LinkId(pub u64);
 pub(crate) struct Link {
     /// Which stream.
     pub id: LinkId,
+    /// Drawn by its agent when it started; empty when it is older than this.
+    pub process: Vec<u8>,
     /// The newest assignment.
     pub assignment: watch::Sender<Option<v1::Assignment>>,
     /// Everything else.
@@ -89,6 +91,13 @@ impl Links {
     /// Returns true while an agent of the node is attached.
     pub(crate) fn is_attached(&self, node: NodeId) -> bool {
         self.attached.get(&node).is_some_and(|a| !a.link.down.is_closed())
+    }
+
+    /// Returns true while another agent of the node is attached than the one of this stream, which
+    /// may take the place of an earlier stream of its own that it knows to be broken.
+    pub(crate) fn is_attached_by_another(&self, node: NodeId, link: &Link) -> bool {
+        let own = |a: &Attached| !link.process.is_empty() && a.link.process == link.process;
+        self.is_attached(node) && !self.attached.get(&node).is_some_and(own)
     }
 
     /// Returns what the node's agent said last since this scheduler started.

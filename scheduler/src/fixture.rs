@@ -2,10 +2,11 @@
 
 use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, State, StopReason};
 use tengyun_model::{
-    At, BootId, Capacity, Class, Constraints, CoreMillis, Generation, Incarnation, InstanceId,
-    InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millicores,
-    Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OnLost, OperationId, Phase, Report,
-    Resources, Restart, RestartMode, Sequence, Stop, WorkloadSpec,
+    At, BootId, Capacity, Class, Constraints, CoreMillis, Digest, Generation, Grant, Incarnation,
+    InstanceId, InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, Member, MeterKey,
+    MeterRecord, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage,
+    OnLost, OperationId, Phase, Report, Resources, Restart, RestartMode, Role, Sequence, Stop,
+    WorkloadSpec,
 };
 
 /// The boot that fixture nodes run.
@@ -109,6 +110,18 @@ pub(crate) fn report(state: &State, node: u32, instances: Vec<InstanceStatus>) -
     }
 }
 
+fn department() -> Role {
+    Role::Department("city/finance".parse().unwrap())
+}
+
+fn token(of: u8, grant: Grant) -> Command {
+    Command::CreateToken { token: Digest::new([of; 32]), grant, expires: At::from_millis(60_000) }
+}
+
+fn redeem(of: u8, member: Member) -> Command {
+    Command::RedeemToken { token: Digest::new([of; 32]), member, key: Digest::new([9; 32]) }
+}
+
 /// One entry of every durable kind, as a scheduler would write them.
 pub(crate) fn story() -> Vec<Entry> {
     let one = NodeId::new(1);
@@ -163,6 +176,15 @@ pub(crate) fn story() -> Vec<Entry> {
         Command::ReleaseWorkload { operation: OperationId::new(8), key: key.clone() },
         Command::StopWorkload { operation: OperationId::new(3), key: key.clone() },
         Command::DeleteWorkload { operation: OperationId::new(4), key },
+        token(1, Grant::NewNode),
+        token(2, Grant::Node("n2".parse().unwrap())),
+        token(3, Grant::Person("dora".parse().unwrap(), department())),
+        redeem(2, Member::Node("n2".parse().unwrap())),
+        redeem(3, Member::Person("dora".parse().unwrap())),
+        Command::RevokeMember {
+            operation: OperationId::new(9),
+            member: Member::Node("n2".parse().unwrap()),
+        },
     ];
     let at = |i: usize| At::from_millis(1000 + 10 * u64::try_from(i).unwrap());
     commands.into_iter().enumerate().map(|(i, command)| Entry { at: at(i), command }).collect()

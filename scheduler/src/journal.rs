@@ -4,6 +4,7 @@
 //! etcd. Whoever keeps it passes the tests in [`conformance`].
 
 pub(crate) mod codec;
+mod member;
 pub(crate) mod snapshot;
 pub(crate) mod sqlite;
 
@@ -18,7 +19,7 @@ use tengyun_model::Sequence;
 pub(crate) use sqlite::SqliteJournal;
 
 /// The format of a row that this version writes; it reads this one and older ones.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// Keeps entries for good.
 ///

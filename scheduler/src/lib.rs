@@ -9,7 +9,13 @@
 mod config;
 
 mod attach;
+mod authority;
+mod caller;
+mod connections;
+mod door;
+mod identity;
 mod operator;
+mod roster;
 mod route;
 mod server;
 mod tasks;
@@ -31,7 +37,9 @@ mod view;
 #[cfg(test)]
 mod fixture;
 
+pub use authority::AuthorityError;
 pub use config::Config;
+pub use door::DoorError;
 pub use journal::JournalError;
 pub use replay::ReplayError;
 pub use run::{RunError, run};

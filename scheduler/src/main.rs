@@ -1,10 +1,12 @@
 //! The scheduler's program: reads its options, starts its log, runs the daemon.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use tengyun_model::Millis;
+use tengyun_proto::token::Address;
 use tengyun_scheduler::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -24,6 +26,15 @@ struct Options {
     /// Unix socket to serve [default: scheduler.sock in the state directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Listen for members on other machines, always with TLS 1.3 and certificates of both sides
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where members find this scheduler [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT", requires = "listen")]
+    advertise: Option<Address>,
+    /// How long a node's certificate holds; it is renewed at half of that
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(4..=31_622_400))]
+    certificate_seconds: u64,
     /// Serve what the journal holds and change nothing
     #[arg(long)]
     read_only: bool,
@@ -58,6 +69,9 @@ fn main() -> anyhow::Result<()> {
 
 fn config(options: Options) -> Config {
     let mut config = Config::new(options.state_dir);
+    config.listen = options.listen;
+    config.advertise = options.advertise;
+    config.certificate_lifetime = Millis::from_secs(options.certificate_seconds);
     config.read_only = options.read_only;
     if let Some(socket) = options.socket {
         config.socket = socket;

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::caller::Scope;
 use crate::desk::{self, Answer, Desk};
 use crate::journal::codec::node_wish_from_wire;
-use crate::view::{effect_revision, effect_word, refusal};
+use crate::view::{View, effect_revision, effect_word, refusal};
 
 /// The most workloads of one call; a call's answer should come within its time.
 const ITEMS_MAX: usize = 1000;
@@ -41,9 +42,18 @@ impl Operators {
         })
     }
 
-    async fn apply_item(&self, item: v1::ApplyItem, dry_run: bool) -> Result<Item, Status> {
+    async fn apply_item(
+        &self,
+        item: v1::ApplyItem,
+        dry_run: bool,
+        scope: &Scope,
+    ) -> Result<Item, Status> {
         if let Some(refused) = self.read_only() {
             return Ok(Item::Refused(refused));
+        }
+        let department = item.spec.as_ref().and_then(|spec| spec.key.as_ref());
+        if let Some(foreign) = department.filter(|key| !scope.covers(&key.department)) {
+            return Ok(Item::Refused(not_yours(&foreign.department)));
         }
         let operation = operation_id("operation_id", &item.operation_id).map_err(invalid)?;
         let spec = match spec(item.spec) {
@@ -63,9 +73,13 @@ impl Operators {
         &self,
         operation: &str,
         key: Option<v1::WorkloadKey>,
+        scope: &Scope,
         make: impl FnOnce(tengyun_model::OperationId, WorkloadKey) -> Command,
     ) -> Result<Response<v1::OperationResponse>, Status> {
         let key = workload_key(key)?;
+        if !scope.covers(key.department.as_str()) {
+            return Ok(Response::new(denied(not_yours(key.department.as_str()))));
+        }
         self.wish(operation, |operation| make(operation, key)).await
     }
 
@@ -80,6 +94,18 @@ impl Operators {
         let operation = operation_id("operation_id", operation).map_err(invalid)?;
         let outcome = self.submit(make(operation), false).await?.wait().await?;
         Ok(Response::new(operated(&outcome)))
+    }
+
+    /// Refuses an instance of another department as if it were not there.
+    async fn check_instance(&self, id: InstanceId, scope: Scope) -> Result<(), Status> {
+        if scope == Scope::All {
+            return Ok(());
+        }
+        let department = self.desk.read(move |view| view.department_of(id)).await?;
+        if department.is_some_and(|department| scope.covers(department.as_str())) {
+            return Ok(());
+        }
+        Err(Status::not_found(NOT_THERE))
     }
 
     async fn policy(
@@ -99,6 +125,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
+        let scope = Scope::of(&request);
         let request = request.into_inner();
         if request.items.len() > ITEMS_MAX {
             let problem = format!("items: {} are more than {ITEMS_MAX}", request.items.len());
@@ -107,7 +134,7 @@ impl OperatorService for Operators {
         let mut asked = Vec::with_capacity(request.items.len());
         for (i, item) in request.items.into_iter().enumerate() {
             let key = item.spec.as_ref().and_then(|spec| spec.key.clone());
-            let item = self.apply_item(item, request.dry_run).await;
+            let item = self.apply_item(item, request.dry_run, &scope).await;
             asked.push((key, item.map_err(|status| in_item(i, &status))?));
         }
         let mut results = Vec::with_capacity(asked.len());
@@ -124,18 +151,20 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::StopRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
+        let scope = Scope::of(&request);
         let request = request.into_inner();
         let make = |operation, key| Command::StopWorkload { operation, key };
-        self.operate(&request.operation_id, request.key, make).await
+        self.operate(&request.operation_id, request.key, &scope, make).await
     }
 
     async fn delete(
         &self,
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
+        let scope = Scope::of(&request);
         let request = request.into_inner();
         let make = |operation, key| Command::DeleteWorkload { operation, key };
-        self.operate(&request.operation_id, request.key, make).await
+        self.operate(&request.operation_id, request.key, &scope, make).await
     }
 
     async fn list_nodes(
@@ -147,9 +176,11 @@ impl OperatorService for Operators {
 
     async fn list_departments(
         &self,
-        _: Request<v1::ListDepartmentsRequest>,
+        request: Request<v1::ListDepartmentsRequest>,
     ) -> Result<Response<v1::ListDepartmentsResponse>, Status> {
-        let departments = self.desk.read(|view| view.departments()).await?;
+        let scope = Scope::of(&request);
+        let mut departments = self.desk.read(|view| view.departments()).await?;
+        departments.retain(|view| scope.covers(&view.department));
         Ok(Response::new(v1::ListDepartmentsResponse { departments }))
     }
 
@@ -157,8 +188,10 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ListWorkloadsRequest>,
     ) -> Result<Response<v1::ListWorkloadsResponse>, Status> {
+        let scope = Scope::of(&request);
         let department = request.into_inner().department;
-        let workloads = self.desk.read(move |view| view.workloads(&department)).await?;
+        let mut workloads = self.desk.read(move |view| view.workloads(&department)).await?;
+        workloads.retain(|view| covers(&scope, view.spec.as_ref().and_then(|s| s.key.as_ref())));
         Ok(Response::new(v1::ListWorkloadsResponse { workloads }))
     }
 
@@ -166,9 +199,12 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ListInstancesRequest>,
     ) -> Result<Response<v1::ListInstancesResponse>, Status> {
+        let scope = Scope::of(&request);
         let request = request.into_inner();
         let key = request.key.map(|key| workload_key(Some(key))).transpose()?;
-        let list = self.desk.read(move |view| view.instances(key.as_ref(), request.all)).await?;
+        let look = move |view: View<'_>| view.instances(key.as_ref(), request.all);
+        let mut list = self.desk.read(look).await?;
+        list.instances.retain(|view| covers(&scope, view.key.as_ref()));
         Ok(Response::new(list))
     }
 
@@ -176,11 +212,16 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let scope = Scope::of(&request);
         let request = request.into_inner();
         let explained = if let Some(id) = request.instance {
+            self.check_instance(InstanceId::new(id), scope).await?;
             self.desk.read(move |view| view.explain(InstanceId::new(id))).await?
         } else {
             let key = workload_key(request.key)?;
+            if !scope.covers(key.department.as_str()) {
+                return Err(Status::not_found(NOT_THERE));
+            }
             self.desk.read(move |view| view.explain_workload(&key)).await?
         };
         Ok(Response::new(explained))
@@ -190,7 +231,9 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
+        let scope = Scope::of(&request);
         let request = request.into_inner();
+        self.check_instance(InstanceId::new(request.instance), scope).await?;
         let (sink, lines) = mpsc::channel(LOG_CHUNKS_MAX);
         let wanted = v1::LogRequest {
             request: 0,
@@ -325,9 +368,10 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
+        let scope = Scope::of(&request);
         let request = request.into_inner();
         let make = |operation, key| Command::ReleaseWorkload { operation, key };
-        self.operate(&request.operation_id, request.key, make).await
+        self.operate(&request.operation_id, request.key, &scope, make).await
     }
 
     async fn list_events(
@@ -343,8 +387,10 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ListMetersRequest>,
     ) -> Result<Response<v1::ListMetersResponse>, Status> {
+        let scope = Scope::of(&request);
         let instance = request.into_inner().instance.map(InstanceId::new);
-        let meters = self.desk.read(move |view| view.meters(instance)).await?;
+        let mut meters = self.desk.read(move |view| view.meters(instance)).await?;
+        meters.retain(|view| covers(&scope, view.key.as_ref()));
         Ok(Response::new(v1::ListMetersResponse { meters }))
     }
 }
@@ -376,6 +422,21 @@ fn applied_item(key: Option<v1::WorkloadKey>, outcome: Outcome) -> v1::ApplyResu
 
 fn refused_item(key: Option<v1::WorkloadKey>, refused: v1::Refusal) -> v1::ApplyResult {
     v1::ApplyResult { key, effect: String::new(), revision: 0, refusal: Some(refused) }
+}
+
+/// What is said of what another department has, and of what is not there at all.
+const NOT_THERE: &str = "nothing of this department is called so";
+
+fn covers(scope: &Scope, key: Option<&v1::WorkloadKey>) -> bool {
+    key.is_some_and(|key| scope.covers(&key.department))
+}
+
+fn not_yours(department: &str) -> v1::Refusal {
+    v1::Refusal {
+        code: "not-yours".to_owned(),
+        message: format!("{department} is not within the department that you speak for"),
+        remedy: "ask an operator, or name a department of yours".to_owned(),
+    }
 }
 
 fn spec(wire: Option<v1::WorkloadSpec>) -> Result<WorkloadSpec, ConvertError> {

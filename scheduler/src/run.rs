@@ -7,20 +7,26 @@ use std::time::Duration;
 
 use tengyun_engine::{Command, State};
 use tengyun_model::At;
+use tengyun_proto::token::Address;
 use tengyun_proto::uds::{self, UdsError};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::authority::{Authority, AuthorityError};
 use crate::clock::Clock;
 use crate::commit::{self, Log};
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::desk::{Desk, QUEUE_MAX, Request};
 use crate::events::Events;
+use crate::door::{Door, DoorError};
+use crate::identity::Admittance;
 use crate::journal::{Journal, JournalError, SqliteJournal};
 use crate::replay::{self, ReplayError};
-use crate::server::{ServerError, Services};
+use crate::roster::{Publisher, Roster};
+use crate::server::{ServerError, Services, Visitors};
 use crate::tasks::Tasks;
 use crate::writer::{Writer, announce};
 
@@ -42,6 +48,15 @@ pub enum RunError {
     /// The server cannot serve.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The listener for other machines cannot be opened.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The authority cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// Nobody could find the scheduler at the address it listens on.
+    #[error("it listens on every address of this machine: say which with --advertise HOST:PORT")]
+    NoAddress,
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -67,19 +82,28 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (log, read_only) = opened.map_err(|_| RunError::Panicked)??;
     let incoming = uds::listen(&config.socket)?;
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-    let writer = Writer::new(log, waiting, config.report_interval, read_only.clone());
+    let (publisher, roster) = Publisher::new(log.state());
+    let writer = Writer::new(log, waiting, config.report_interval, read_only.clone(), publisher);
     let (ended, mut end) = oneshot::channel();
-    let writer = start(writer, ended)?;
     let (stop, stopped) = watch::channel(false);
     let tasks = Arc::new(Tasks::default());
+    let connections = Arc::new(Connections::default());
+    let (admittance, door, visitors) = open_door(&config, &roster, &connections).await?;
+    let writer = start(writer, ended)?;
+    if let Some(door) = door {
+        tasks.spawn(door.serve(stopped.clone()));
+    }
     let desk = Desk::new(queue, read_only);
     let services = Services {
         desk: desk.clone(),
         tasks: Arc::clone(&tasks),
         stop: stopped,
         report_interval: config.report_interval,
+        roster,
+        connections,
+        admittance,
     };
-    let mut server = tokio::spawn(services.serve(incoming));
+    let mut server = tokio::spawn(services.serve(incoming, visitors));
     info!(socket = %config.socket.display(), "scheduler serves");
     let served = tokio::select! {
         () = shutdown => None,
@@ -105,6 +129,42 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Some(served) => Ok(served.map_err(|_| RunError::Panicked)??),
         None => Ok(()),
     }
+}
+
+type Doors = (Option<Admittance>, Option<Door>, Visitors);
+
+/// Opens the door where the configuration asks for it.
+async fn open_door(
+    config: &Config,
+    roster: &watch::Receiver<Arc<Roster>>,
+    connections: &Arc<Connections>,
+) -> Result<Doors, RunError> {
+    let Some(listen) = config.listen else { return Ok((None, None, None)) };
+    let now = Clock::start(At::default()).now();
+    let authority = Arc::new(Authority::open(&config.authority(), now)?);
+    let (roster, connections) = (roster.clone(), Arc::clone(connections));
+    let (door, visitors) = Door::open(listen, Arc::clone(&authority), roster, connections).await?;
+    let address = address(config, &door)?;
+    info!(%listen, %address, authority = %authority.fingerprint(), "scheduler listens");
+    let admittance = Admittance {
+        authority,
+        address,
+        token_lifetime: config.token_lifetime,
+        certificate_lifetime: config.certificate_lifetime,
+    };
+    Ok((Some(admittance), Some(door), Some(visitors)))
+}
+
+/// Says where members find the door.
+fn address(config: &Config, door: &Door) -> Result<Address, RunError> {
+    if let Some(address) = &config.advertise {
+        return Ok(address.clone());
+    }
+    let own = door.address().map_err(|_| RunError::NoAddress)?;
+    if own.ip().is_unspecified() {
+        return Err(RunError::NoAddress);
+    }
+    own.to_string().parse().map_err(|_| RunError::NoAddress)
 }
 
 fn start(

@@ -1,18 +1,26 @@
-//! The server: both services, health and reflection on one socket.
+//! The server: every service, health and reflection, behind one gate, on the socket and, where it is
+//! asked for, at the door.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tengyun_model::Millis;
 use tengyun_proto::v1::agent_service_server::AgentServiceServer;
+use tengyun_proto::v1::identity_service_server::IdentityServiceServer;
 use tengyun_proto::v1::operator_service_server::OperatorServiceServer;
 use tengyun_proto::{DESCRIPTORS, limits, uds};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::attach::Agents;
+use crate::caller::Gate;
+use crate::connections::Connections;
 use crate::desk::Desk;
+use crate::door::Visitor;
+use crate::identity::{Admittance, Identities};
 use crate::operator::Operators;
+use crate::roster::Roster;
 use crate::route::{Calls, Nothing, Route};
 use crate::tasks::{Tasks, stopped};
 
@@ -34,23 +42,46 @@ pub(crate) struct Services {
     pub tasks: Arc<Tasks>,
     pub stop: watch::Receiver<bool>,
     pub report_interval: Millis,
+    pub roster: watch::Receiver<Arc<Roster>>,
+    pub connections: Arc<Connections>,
+    pub admittance: Option<Admittance>,
 }
+
+/// Those who came in by the door; none where there is none.
+pub(crate) type Visitors = Option<mpsc::Receiver<std::io::Result<Visitor>>>;
 
 impl Services {
     /// Serves until the stop.
     pub(crate) async fn serve(
         self,
         incoming: impl Stream<Item = Result<uds::PeerStream, std::io::Error>>,
+        visitors: Visitors,
     ) -> Result<(), ServerError> {
-        let stopped = stopped(self.stop.clone());
+        let stop = self.stop.clone();
+        let (socket_stop, door_stop) = (stopped(stop.clone()), stopped(stop));
         let routes = self.routes().await?;
-        Ok(limits::server().serve_with_incoming_shutdown(routes, incoming, stopped).await?)
+        let at_door = routes.clone();
+        let socket = limits::server().serve_with_incoming_shutdown(routes, incoming, socket_stop);
+        let door = async {
+            match visitors {
+                Some(visitors) => {
+                    let visitors = ReceiverStream::new(visitors);
+                    limits::server()
+                        .serve_with_incoming_shutdown(at_door, visitors, door_stop)
+                        .await
+                }
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(socket, door)?;
+        Ok(())
     }
 
     async fn routes(self) -> Result<impl Calls + Clone + Send + use<>, ServerError> {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AgentServiceServer<Agents>>().await;
         health.set_serving::<OperatorServiceServer<Operators>>().await;
+        health.set_serving::<IdentityServiceServer<Identities>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
@@ -60,9 +91,13 @@ impl Services {
             stop: self.stop,
             report_interval: self.report_interval,
             links: AtomicU64::new(1),
+            connections: Arc::clone(&self.connections),
         });
+        let identities = Identities::new(self.desk.clone(), self.admittance, self.connections);
+        let identities = limits::identity_server(identities);
         let operators = limits::operator_server(Operators { desk: self.desk });
         let others = Route::new(health_service, Route::new(reflection, Nothing));
-        Ok(Route::new(agents, Route::new(operators, others)))
+        let others = Route::new(identities, others);
+        Ok(Gate::new(Route::new(agents, Route::new(operators, others)), self.roster))
     }
 }

@@ -5,8 +5,10 @@ mod node;
 mod refusal;
 mod workload;
 
-use tengyun_engine::{Effect, State, predict};
-use tengyun_model::{At, Revision, WorkloadId, WorkloadSpec};
+use tengyun_engine::{Effect, MemberImage, Refusal, State, predict};
+use tengyun_model::{
+    At, DepartmentPath, Digest, InstanceId, Member, Revision, WorkloadId, WorkloadSpec,
+};
 use tengyun_proto::{WIRE_VERSION, v1};
 
 use crate::dispatch::Links;
@@ -51,6 +53,32 @@ impl<'a> View<'a> {
             rebalancing: self.rebalancing(),
             losses: self.losses(),
         }
+    }
+
+    /// Returns the present moment.
+    pub(crate) fn now(&self) -> At {
+        self.now
+    }
+
+    /// Returns everybody who was ever let in.
+    pub(crate) fn members(&self) -> Vec<MemberImage> {
+        self.state.members().cloned().collect()
+    }
+
+    /// Returns the department of an instance.
+    pub(crate) fn department_of(&self, id: InstanceId) -> Option<DepartmentPath> {
+        let instance = self.state.instance(id)?;
+        Some(self.state.spec(instance).key.department.clone())
+    }
+
+    /// Says whether a token would let a member in now.
+    pub(crate) fn check_token(
+        &self,
+        token: Digest,
+        member: &Member,
+        key: Digest,
+    ) -> Result<(), Refusal> {
+        self.state.check_token(token, member, key, self.now)
     }
 
     fn forecast(&self) -> predict::Forecast {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tengyun_engine::{
     Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict,
 };
-use tengyun_model::{InstanceId, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report};
+use tengyun_model::{
+    InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report,
+};
 use tengyun_proto::v1;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -19,11 +21,12 @@ use tonic::Status;
 use tracing::{debug, error, info, warn};
 
 use crate::commit::Log;
-use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request};
+use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request, Speaker};
 use crate::dispatch::{Link, LinkId, Links, LogSink};
 use crate::ingest::Ingest;
 use crate::journal::JournalError;
 use crate::planning::Planning;
+use crate::roster::Publisher;
 use crate::view::View;
 
 /// The most requests of one commit: enough to share an fsync well, few enough that the first one
@@ -50,6 +53,7 @@ pub(crate) struct Writer {
     links: Links,
     ingest: Ingest,
     planning: Planning,
+    roster: Publisher,
     read_only: Option<Arc<str>>,
     pending: Pending,
     plan_due: Option<Instant>,
@@ -74,6 +78,7 @@ impl Writer {
         queue: mpsc::Receiver<Request>,
         report_interval: Millis,
         read_only: Option<Arc<str>>,
+        roster: Publisher,
     ) -> Self {
         Self {
             log,
@@ -81,6 +86,7 @@ impl Writer {
             links: Links::new(report_interval),
             ingest: Ingest::default(),
             planning: Planning::default(),
+            roster,
             read_only,
             pending: Pending::default(),
             plan_due: None,
@@ -105,6 +111,7 @@ impl Writer {
             self.tick()?;
             self.plan()?;
             self.links.refresh(self.log.state());
+            self.roster.refresh(self.log.state());
         }
         self.log.snapshot()
     }
@@ -133,7 +140,14 @@ impl Writer {
                 }
                 self.wish(Command::SetPolicy { operation, values }, false, answer);
             }
-            Request::Attach { facts, link, answer } => self.attach(facts, link, answer),
+            Request::Attach { speaker, facts, link, answer } => {
+                if self.may_speak(speaker, &facts) {
+                    self.attach(facts, link, answer);
+                } else {
+                    let refusal = Refusal::NotThisNode(facts.name.clone());
+                    deliver(answer, Err(AttachRefusal::Refused(refusal)));
+                }
+            }
             Request::Detach { node, link } => {
                 if self.links.detach(node, link) {
                     self.log.note(Command::DisconnectNode(node));
@@ -175,6 +189,15 @@ impl Writer {
         }
     }
 
+    /// Says whether an agent may speak for the node that it names.
+    fn may_speak(&self, speaker: Speaker, facts: &NodeFacts) -> bool {
+        let Speaker::Node(node, admission) = speaker else { return true };
+        let known = self.log.state().member(&Member::Node(facts.name.clone()));
+        known.is_some_and(|known| {
+            (known.node, known.admission, known.revoked) == (Some(node), admission, None)
+        })
+    }
+
     fn attach(
         &mut self,
         facts: Box<NodeFacts>,
@@ -183,7 +206,9 @@ impl Writer {
     ) {
         let known = self.log.state().node_named(&facts.name);
         let known = known.map(|node| (node.id, crate::ingest::facts_differ(&node.facts, &facts)));
-        if known.is_some_and(|(node, _)| self.links.is_attached(node)) || self.is_joining(&facts) {
+        if known.is_some_and(|(node, _)| self.links.is_attached_by_another(node, &link))
+            || self.is_joining(&facts)
+        {
             deliver(answer, Err(AttachRefusal::Busy(facts, link)));
             return;
         }
@@ -462,7 +487,8 @@ mod tests {
         let clock = Clock::start(At::default());
         let log = Log::new(State::new(), clock, Some(Box::new(Full)), 1);
         let (queue, waiting) = mpsc::channel(4);
-        let writer = Writer::new(log, waiting, Millis::from_secs(1), None);
+        let (roster, _) = Publisher::new(log.state());
+        let writer = Writer::new(log, waiting, Millis::from_secs(1), None, roster);
         let runtime = Handle::current();
         let thread = std::thread::spawn(move || writer.run(&runtime));
         let (answer, outcome) = oneshot::channel();

@@ -4,6 +4,16 @@
 
 #[path = "service/operations.rs"]
 mod operations;
+#[path = "service/abuse.rs"]
+mod abuse;
+#[path = "service/door.rs"]
+mod door;
+#[path = "service/identity.rs"]
+mod identity;
+#[path = "service/matrix.rs"]
+mod matrix;
+#[path = "service/members.rs"]
+mod members;
 #[path = "service/world.rs"]
 mod world;
 

@@ -33,6 +33,7 @@ pub struct Cluster {
     dir: TempDir,
     tag: String,
     scheduler: Option<Child>,
+    scheduler_options: Vec<String>,
     agents: BTreeMap<String, Agent>,
 }
 
@@ -40,6 +41,18 @@ pub struct Cluster {
 struct Agent {
     child: Option<Child>,
     options: Vec<String>,
+    place: Place,
+}
+
+/// Where an agent is, as seen by its scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// On the same machine: it speaks over the socket.
+    Here,
+    /// On another machine, for all it knows: it speaks over TLS.
+    Apart,
+    /// In this network namespace.
+    Space(String),
 }
 
 /// The client of the operator API.
@@ -48,11 +61,22 @@ pub type Operator = OperatorServiceClient<Channel>;
 impl Cluster {
     /// Starts a scheduler and no agent.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a scheduler with these further options; they are kept for restarts.
+    pub fn start_with(options: &[&str]) -> Self {
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let tag = format!("t{}x{number}", std::process::id());
         let dir = tempfile::Builder::new().prefix("tengyun-e2e").tempdir().expect("a temp dir");
         open_for_instances(dir.path());
-        let mut cluster = Self { dir, tag, scheduler: None, agents: BTreeMap::new() };
+        let mut cluster = Self {
+            dir,
+            tag,
+            scheduler: None,
+            scheduler_options: options.iter().map(|o| (*o).to_owned()).collect(),
+            agents: BTreeMap::new(),
+        };
         cluster.start_scheduler();
         cluster
     }
@@ -81,6 +105,7 @@ impl Cluster {
     pub fn start_scheduler(&mut self) {
         let mut command = program("tengyun-scheduler");
         command.arg("--state-dir").arg(self.path().join("scheduler"));
+        command.args(&self.scheduler_options);
         self.scheduler = Some(spawn(&mut command, &self.path().join("scheduler.log")));
     }
 
@@ -104,18 +129,38 @@ impl Cluster {
     ///
     /// Its node is a share of the machine: what other tests use meanwhile is not counted as foreign.
     pub fn start_agent(&mut self, name: &str, options: &[&str]) {
+        self.start_at(Place::Here, name, options);
+    }
+
+    /// Starts an agent that has joined or joins, and speaks over TLS.
+    pub fn start_member(&mut self, name: &str, options: &[&str]) {
+        self.start_at(Place::Apart, name, options);
+    }
+
+    /// Starts an agent that has joined, in a network namespace (root).
+    pub fn start_member_in(&mut self, space: &str, name: &str, options: &[&str]) {
+        self.start_at(Place::Space(space.to_owned()), name, options);
+    }
+
+    fn start_at(&mut self, place: Place, name: &str, options: &[&str]) {
         let sized = options.contains(&"--cpu-millicores");
         let share = if sized { &[][..] } else { SHARE };
         let options = [share, options].concat().iter().map(|o| (*o).to_owned()).collect();
-        self.agents.insert(name.to_owned(), Agent { child: None, options });
+        self.agents.insert(name.to_owned(), Agent { child: None, options, place });
         self.restart_agent(name);
     }
 
     /// Starts a killed agent again.
     pub fn restart_agent(&mut self, name: &str) {
-        let mut command = program("tengyun-agent");
+        let place = self.agents.get(name).map(|agent| agent.place.clone());
+        let mut command = match &place {
+            Some(Place::Space(space)) => in_space(space, "tengyun-agent"),
+            Some(Place::Here | Place::Apart) | None => program("tengyun-agent"),
+        };
         command.arg("--name").arg(name).arg("--state-dir").arg(self.agent_dir(name));
-        command.arg("--scheduler-socket").arg(self.socket());
+        if place == Some(Place::Here) {
+            command.arg("--scheduler-socket").arg(self.socket());
+        }
         command.arg("--cgroup-name").arg(self.group(name)).arg("--stop-instances-on-exit");
         let log = self.path().join(format!("{name}.log"));
         let agent = self.agents.get_mut(name).expect("the agent was started before");
@@ -242,6 +287,15 @@ pub fn binary(name: &str) -> PathBuf {
 #[expect(clippy::disallowed_methods, reason = "the harness starts the daemons")]
 pub fn program(name: &str) -> Command {
     Command::new(binary(name))
+}
+
+/// Prepares to run a binary of this workspace in a network namespace, in place of the command that
+/// enters it.
+#[expect(clippy::disallowed_methods, reason = "the harness starts the daemons")]
+fn in_space(space: &str, name: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{space}")).arg(binary(name));
+    command
 }
 
 fn spawn(command: &mut Command, log: &Path) -> Child {

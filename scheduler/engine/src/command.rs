@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tengyun_model::{
-    At, Generation, InstanceId, InstanceStatus, Mebibytes, MeterRecord, Millicores, NodeFacts,
-    NodeId, NodeUsage, OperationId, Revision, WorkloadId, WorkloadKey, WorkloadSpec,
+    Admission, At, Digest, Generation, Grant, InstanceId, InstanceStatus, Mebibytes, Member,
+    MeterRecord, Millicores, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Revision,
+    WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::image::{NodeWish, Proof};
@@ -115,6 +116,31 @@ pub enum Command {
     DeclareReturned(NodeId),
     /// Volatile fact: the scheduler looked whom it heard lately.
     Watch,
+    /// Wish: let somebody in by this token, once, until a moment.
+    CreateToken {
+        /// The digest of its secret; the secret itself is never kept.
+        token: Digest,
+        /// Whom it lets in.
+        grant: Grant,
+        /// Until when.
+        expires: At,
+    },
+    /// Fact: somebody came in by a token.
+    RedeemToken {
+        /// The digest of its secret.
+        token: Digest,
+        /// Who.
+        member: Member,
+        /// The digest of the public key that it speaks with.
+        key: Digest,
+    },
+    /// Wish: nothing that a member was given holds any longer.
+    RevokeMember {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Who.
+        member: Member,
+    },
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -146,7 +172,10 @@ impl Command {
             | Self::AcknowledgeLoss { .. }
             | Self::ReleaseWorkload { .. }
             | Self::DeclareLost(_)
-            | Self::DeclareReturned(_) => true,
+            | Self::DeclareReturned(_)
+            | Self::CreateToken { .. }
+            | Self::RedeemToken { .. }
+            | Self::RevokeMember { .. } => true,
             Self::ReportUsage { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
@@ -166,7 +195,8 @@ impl Command {
             | Self::SetNodeWish { operation, .. }
             | Self::MoveInstance { operation, .. }
             | Self::AcknowledgeLoss { operation, .. }
-            | Self::ReleaseWorkload { operation, .. } => Some(*operation),
+            | Self::ReleaseWorkload { operation, .. }
+            | Self::RevokeMember { operation, .. } => Some(*operation),
             Self::BeginEpoch
             | Self::RegisterNode(_)
             | Self::ObserveInstances { .. }
@@ -177,6 +207,8 @@ impl Command {
             | Self::DisconnectNode(_)
             | Self::DeclareLost(_)
             | Self::DeclareReturned(_)
+            | Self::CreateToken { .. }
+            | Self::RedeemToken { .. }
             | Self::Watch => None,
         }
     }
@@ -210,6 +242,13 @@ pub enum Effect {
         accepted: u32,
         /// Moves that the present state refused.
         stale: u32,
+    },
+    /// A member was let in.
+    Admitted {
+        /// The id of a node; none for a person.
+        node: Option<NodeId>,
+        /// Which joining of the member this is.
+        admission: Admission,
     },
 }
 
@@ -324,6 +363,20 @@ pub enum Refusal {
     },
     /// The node's use is not known; without data there is no overcommitment.
     NoData,
+    /// No token has this secret: it was never made, or it is long gone.
+    UnknownToken,
+    /// The token was used before.
+    TokenUsed,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token lets in somebody else.
+    TokenForOther(Grant),
+    /// The name is another's, and only a token made for it lets in under it again.
+    NameTaken(Member),
+    /// Nobody of this name was let in.
+    UnknownMember(Member),
+    /// The certificate is not, or no longer, that of this node.
+    NotThisNode(NodeName),
     /// A move refers to what is no longer so.
     Stale(&'static str),
 }
@@ -360,6 +413,13 @@ impl Refusal {
             Self::AlreadyThere => "already-there",
             Self::Held { .. } => "held",
             Self::NoData => "no-data",
+            Self::UnknownToken => "unknown-token",
+            Self::TokenUsed => "token-used",
+            Self::TokenExpired => "token-expired",
+            Self::TokenForOther(_) => "token-for-other",
+            Self::NameTaken(_) => "name-taken",
+            Self::UnknownMember(_) => "unknown-member",
+            Self::NotThisNode(_) => "not-this-node",
             Self::Stale(_) => "stale",
         }
     }
@@ -402,6 +462,15 @@ impl fmt::Display for Refusal {
                 write!(f, "{key} is held: {nodes} nodes were lost soon after it started there")
             }
             Self::NoData => write!(f, "its use is not known yet"),
+            Self::UnknownToken => write!(f, "no such token is known"),
+            Self::TokenUsed => write!(f, "the token was used before"),
+            Self::TokenExpired => write!(f, "the token's time is over"),
+            Self::TokenForOther(grant) => write!(f, "the token is for {grant}"),
+            Self::NameTaken(member) => write!(f, "{member} is there already"),
+            Self::UnknownMember(member) => write!(f, "{member} was never let in"),
+            Self::NotThisNode(name) => {
+                write!(f, "the certificate is not, or no longer, that of node {name}")
+            }
             Self::Stale(what) => write!(f, "{what} is no longer so"),
         }
     }

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use tengyun_model::{
-    At, Epoch, Generation, InstanceId, InstanceStatus, MeterRecord, NodeFacts, NodeId, OperationId,
-    Revision, Sequence, WorkloadId, WorkloadKey, WorkloadSpec,
+    Admission, At, Digest, Epoch, Generation, Grant, InstanceId, InstanceStatus, Member,
+    MeterRecord, NodeFacts, NodeId, OperationId, Revision, Role, Sequence, WorkloadId, WorkloadKey,
+    WorkloadSpec,
 };
 
 use crate::command::Effect;
@@ -45,6 +46,10 @@ pub struct Image {
     pub meters: Vec<MeterImage>,
     /// When a node was last declared lost.
     pub last_loss: At,
+    /// Tokens whose time is not over, used or not.
+    pub tokens: Vec<TokenImage>,
+    /// Everybody who was ever let in.
+    pub members: Vec<MemberImage>,
 }
 
 /// One node.
@@ -216,4 +221,43 @@ pub struct MeterImage {
     pub key: WorkloadKey,
     /// The cumulative reading.
     pub record: MeterRecord,
+}
+
+/// One token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenImage {
+    /// The digest of its secret.
+    pub digest: Digest,
+    /// Whom it lets in.
+    pub grant: Grant,
+    /// Until when.
+    pub expires: At,
+    /// Who came in by it.
+    pub used: Option<TokenUse>,
+}
+
+/// One use of a token, kept until its time is over so that a lost answer can be asked for again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenUse {
+    /// Who came in.
+    pub member: Member,
+    /// The digest of its public key.
+    pub key: Digest,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberImage {
+    /// Who.
+    pub member: Member,
+    /// The id of a node; none for a person.
+    pub node: Option<NodeId>,
+    /// The role of a person; none for a node.
+    pub role: Option<Role>,
+    /// The present joining; what an earlier one was given is void.
+    pub admission: Admission,
+    /// When that was.
+    pub admitted: At,
+    /// When it was revoked, if so.
+    pub revoked: Option<At>,
 }

@@ -9,6 +9,7 @@ mod derived;
 mod image;
 mod instances;
 mod live;
+mod members;
 mod moves;
 mod nodes;
 mod operations;
@@ -29,6 +30,7 @@ use crate::policy::Policy;
 use crate::predict::Track;
 use derived::Derived;
 use live::{Live, Watch};
+use members::Members;
 
 /// The most nodes; ten times the largest cloud designed for.
 pub const NODES_MAX: u64 = 1_000_000;
@@ -60,6 +62,7 @@ pub struct State {
     operations: BTreeMap<OperationId, OperationImage>,
     operation_order: BTreeSet<(At, OperationId)>,
     meters: BTreeMap<(NodeId, MeterKey), MeterImage>,
+    members: Members,
     live: BTreeMap<NodeId, Live>,
     derived: Derived,
     last_loss: At,
@@ -133,6 +136,15 @@ impl State {
             Command::AcknowledgeMeters { node, meters } => {
                 self.keep_meters(*node, meters);
                 Ok(Effect::Done)
+            }
+            Command::CreateToken { token, grant, expires } => {
+                Ok(self.members.create(*token, grant, *expires, at))
+            }
+            Command::RedeemToken { token, member, key } => {
+                self.redeem_token(*token, member, *key, at)
+            }
+            Command::RevokeMember { operation, member } => {
+                self.once(*operation, at, |state| state.members.revoke(member, at))
             }
             Command::ReportUsage { node, usage } => {
                 self.report_usage(*node, usage, at);

@@ -1,7 +1,10 @@
 //! One attached stream: its greeting, its life and its end. It owns no state of the cloud.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tengyun_engine::Refusal;
 use tengyun_model::{Millis, NodeFacts, NodeId};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::agent_message::Message as Up;
@@ -14,7 +17,9 @@ use tracing::{debug, warn};
 
 use super::logs::{Logs, READER_PATIENCE};
 use super::{check_version, spoken};
-use crate::desk::{AttachRefusal, Attached, Desk, Request};
+use crate::authority::claim::Subject;
+use crate::connections::Connections;
+use crate::desk::{AttachRefusal, Attached, Desk, Request, Speaker};
 use crate::dispatch::{DOWN_MAX, Down, Link, LinkId};
 use crate::tasks::stopped;
 
@@ -27,6 +32,8 @@ const DISPLACE_PAUSE: Duration = Duration::from_millis(100);
 const DISPLACE_TRIES: u32 = 20;
 /// How long an agent may leave a message unread before it counts as gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most bytes that an agent draws when it starts.
+const PROCESS_BYTES_MAX: usize = 32;
 /// How often to look for readers of logs who went away.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,6 +45,9 @@ pub(super) struct Session {
     pub report_interval: Millis,
     pub id: LinkId,
     pub out: mpsc::Sender<Result<v1::SchedulerMessage, Status>>,
+    pub speaker: Speaker,
+    pub from: Option<SocketAddr>,
+    pub connections: Arc<Connections>,
 }
 
 /// The session's ends of its link.
@@ -85,7 +95,8 @@ impl Session {
         let facts = facts(hello.facts).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let (assignment_sender, assignment) = watch::channel(None);
         let (down_sender, down) = mpsc::channel(DOWN_MAX);
-        let link = Link { id: self.id, assignment: assignment_sender, down: down_sender };
+        let process = process(hello.process)?;
+        let link = Link { id: self.id, process, assignment: assignment_sender, down: down_sender };
         let attached = self.attach(facts, link).await?;
         let welcome = v1::Welcome {
             wire_version: spoken(hello.wire_version),
@@ -109,16 +120,29 @@ impl Session {
             let (facts, link) = asked;
             let answer = self
                 .desk
-                .ask(|answer| Request::Attach { facts: Box::new(facts), link, answer })
+                .ask(|answer| Request::Attach {
+                    speaker: self.speaker,
+                    facts: Box::new(facts),
+                    link,
+                    answer,
+                })
                 .await?;
             match answer {
                 Ok(attached) => return Ok(attached),
                 Err(AttachRefusal::Busy(facts, link)) => asked = (*facts, link),
+                Err(AttachRefusal::Refused(refusal @ Refusal::NotThisNode(_))) => {
+                    let said = crate::view::refusal(&refusal);
+                    let (message, remedy) = (said.message, said.remedy);
+                    return Err(Status::permission_denied(format!("{message}\nnext: {remedy}")));
+                }
                 Err(AttachRefusal::Refused(refusal)) => {
                     return Err(Status::invalid_argument(refusal.to_string()));
                 }
             }
             sleep(DISPLACE_PAUSE).await;
+        }
+        if let Speaker::Node(node, _) = self.speaker {
+            self.connections.note_double(Subject::Node(node), self.from);
         }
         Err(Status::already_exists(format!(
             "another agent is attached as {name}: give each agent its own --name"
@@ -191,6 +215,15 @@ impl Session {
 fn facts(wire: Option<v1::NodeFacts>) -> Result<NodeFacts, ConvertError> {
     let wire = wire.ok_or_else(|| ConvertError::new("facts", "is missing"))?;
     NodeFacts::try_from(wire).map_err(|e| e.within("facts"))
+}
+
+/// Checks what an agent drew when it started.
+fn process(drawn: Vec<u8>) -> Result<Vec<u8>, Status> {
+    if drawn.len() > PROCESS_BYTES_MAX {
+        let problem = format!("process: has more than {PROCESS_BYTES_MAX} bytes");
+        return Err(Status::invalid_argument(problem));
+    }
+    Ok(drawn)
 }
 
 fn stopping() -> Status {

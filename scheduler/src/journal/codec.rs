@@ -8,6 +8,8 @@ use tengyun_model::{At, Generation, InstanceId, NodeId, OperationId, Sequence};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
+use super::member;
+
 /// Tells why bytes are not entries.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CodecError {
@@ -89,6 +91,15 @@ fn command_to_wire(command: &Command) -> wire::Command {
                 node: node.get(),
                 meters: meters.iter().map(Into::into).collect(),
             })
+        }
+        Command::CreateToken { token, grant, expires } => {
+            wire::Command::CreateToken(member::create_to_wire(*token, grant, *expires))
+        }
+        Command::RedeemToken { token, member, key } => {
+            wire::Command::RedeemToken(member::redeem_to_wire(*token, member, *key))
+        }
+        Command::RevokeMember { operation, member } => {
+            wire::Command::RevokeMember(member::revoke_to_wire(*operation, member))
         }
         Command::ReportUsage { node, usage } => wire::Command::ReportUsage(v1::ReportUsage {
             node: node.get(),
@@ -192,6 +203,9 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
             node: NodeId::new(m.node),
             meters: m.meters.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         },
+        wire::Command::CreateToken(m) => member::create_from_wire(m)?,
+        wire::Command::RedeemToken(m) => member::redeem_from_wire(m)?,
+        wire::Command::RevokeMember(m) => member::revoke_from_wire(m)?,
         wire::Command::ReportUsage(m) => Command::ReportUsage {
             node: NodeId::new(m.node),
             usage: m.usage.ok_or(CodecError::Missing("usage"))?.try_into()?,

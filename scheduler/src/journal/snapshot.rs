@@ -8,13 +8,16 @@ use tengyun_engine::{
     Effect, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish, OperationImage,
     WorkloadImage,
 };
-use tengyun_model::{At, Epoch, Generation, InstanceId, NodeId, Revision, Sequence, WorkloadId};
+use tengyun_model::{
+    Admission, At, Epoch, Generation, InstanceId, NodeId, Revision, Sequence, WorkloadId,
+};
 use tengyun_proto::v1;
 
 use super::codec::{
     CodecError, node_wish_from_wire, node_wish_to_wire, operation, policy_from_wire,
     policy_to_wire, proof_from_wire, proof_to_wire, stop_reason_from_wire, stop_reason_to_wire,
 };
+use super::member::{member_from_wire, member_to_wire, token_from_wire, token_to_wire};
 
 const RUN: u32 = 0;
 const STOP: u32 = 1;
@@ -38,6 +41,8 @@ pub(crate) fn encode(image: &Image) -> Vec<u8> {
         operations: image.operations.iter().map(operation_to_wire).collect(),
         meters: image.meters.iter().map(meter_to_wire).collect(),
         last_loss_millis: image.last_loss.millis(),
+        tokens: image.tokens.iter().map(token_to_wire).collect(),
+        members: image.members.iter().map(member_to_wire).collect(),
     }
     .encode_to_vec()
 }
@@ -61,6 +66,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         operations: all(wire.operations, |operation| operation_from_wire(&operation))?,
         meters: all(wire.meters, meter_from_wire)?,
         last_loss: At::from_millis(wire.last_loss_millis),
+        tokens: all(wire.tokens, token_from_wire)?,
+        members: all(wire.members, member_from_wire)?,
     })
 }
 
@@ -198,6 +205,9 @@ fn operation_to_wire(operation: &OperationImage) -> v1::SnapshotOperation {
         Effect::Updated(workload, revision) => ("updated", workload.get(), revision.get()),
         Effect::Unchanged(workload, revision) => ("unchanged", workload.get(), revision.get()),
         Effect::Planned { accepted, stale } => ("planned", accepted, stale),
+        Effect::Admitted { node, admission } => {
+            ("admitted", node.map_or(0, NodeId::get), admission.get())
+        }
     };
     v1::SnapshotOperation {
         operation_id: operation.id.to_string(),
@@ -217,6 +227,10 @@ fn operation_from_wire(wire: &v1::SnapshotOperation) -> Result<OperationImage, C
         "updated" => Effect::Updated(workload, revision),
         "unchanged" => Effect::Unchanged(workload, revision),
         "planned" => Effect::Planned { accepted: wire.workload, stale: wire.revision },
+        "admitted" => Effect::Admitted {
+            node: Some(NodeId::new(wire.workload)).filter(|node| node.get() > 0),
+            admission: Admission::new(wire.revision),
+        },
         _ => return Err(CodecError::Unknown("the effect of an operation")),
     };
     Ok(OperationImage {

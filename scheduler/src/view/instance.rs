@@ -168,7 +168,7 @@ pub(crate) const fn effect_word(effect: &Effect) -> &'static str {
         Effect::Created(..) => "created",
         Effect::Updated(..) => "updated",
         Effect::Unchanged(..) => "unchanged",
-        Effect::Done | Effect::Node(_) | Effect::Planned { .. } => "done",
+        Effect::Done | Effect::Node(_) | Effect::Planned { .. } | Effect::Admitted { .. } => "done",
     }
 }
 
@@ -178,6 +178,6 @@ pub(crate) const fn effect_revision(effect: &Effect) -> u32 {
         Effect::Created(_, revision)
         | Effect::Updated(_, revision)
         | Effect::Unchanged(_, revision) => revision.get(),
-        Effect::Done | Effect::Node(_) | Effect::Planned { .. } => 0,
+        Effect::Done | Effect::Node(_) | Effect::Planned { .. } | Effect::Admitted { .. } => 0,
     }
 }

@@ -40,6 +40,18 @@ const fn remedy(refusal: &Refusal) -> &'static str {
         Refusal::AlreadyThere => "nothing: it is where it should be",
         Refusal::Held { .. } => "mend it, then `tengyun release`",
         Refusal::NoData => "wait for its first reports",
+        Refusal::UnknownToken | Refusal::TokenUsed | Refusal::TokenExpired => {
+            "make another with `tengyun token create`"
+        }
+        Refusal::TokenForOther(_) => "make one for it with `tengyun token create`",
+        Refusal::NameTaken(_) => {
+            "choose another --name, or make a token for this one with `tengyun token create --node NAME`"
+        }
+        Refusal::UnknownMember(_) => "list them with `tengyun members`",
+        Refusal::NotThisNode(_) => {
+            "give the agent its own --name, or make a token for this one with \
+             `tengyun token create --node NAME` and join again"
+        }
         Refusal::Stale(_) => "nothing: the next plan takes it into account",
     }
 }

@@ -195,6 +195,7 @@ pub(crate) fn hello(name: &str) -> v1::Hello {
             }),
             ..v1::NodeFacts::default()
         }),
+        process: Vec::new(),
     }
 }
 

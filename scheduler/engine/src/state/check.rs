@@ -40,6 +40,11 @@ impl State {
                 if known { Ok(()) } else { Err(Refusal::UnknownWorkload(key.clone())) }
             }
             Command::SetPolicy { values, .. } => Policy::new(values.clone()).map(drop),
+            Command::CreateToken { token, .. } => self.members.check_create(*token),
+            Command::RedeemToken { token, member, key } => {
+                self.check_redeem(*token, member, *key).map(drop)
+            }
+            Command::RevokeMember { member, .. } => self.members.check_revoke(member),
             Command::ObserveInstances { node, .. }
             | Command::AcknowledgeMeters { node, .. }
             | Command::ReportUsage { node, .. }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::State;
+use super::members::Members;
 use crate::command::Refusal;
 use crate::image::Image;
 use crate::policy::Policy;
@@ -26,6 +27,8 @@ impl State {
             operations: self.operations.values().cloned().collect(),
             meters: self.meters.values().cloned().collect(),
             last_loss: self.last_loss,
+            tokens: self.members.tokens().cloned().collect(),
+            members: self.members.all().cloned().collect(),
         }
     }
 
@@ -45,6 +48,7 @@ impl State {
             names: image.nodes.iter().map(|n| (n.facts.name.clone(), n.id)).collect(),
             nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),
             meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),
+            members: Members::new(image.tokens, image.members),
             ..Self::default()
         };
         for workload in image.workloads {

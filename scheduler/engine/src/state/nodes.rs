@@ -23,8 +23,7 @@ impl State {
             }
             return Effect::Node(id);
         }
-        self.next_node = self.next_node.next();
-        let id = self.next_node;
+        let id = self.new_node_id(&facts.name);
         self.names.insert(facts.name.clone(), id);
         let node = NodeImage {
             id,

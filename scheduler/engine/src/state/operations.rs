@@ -52,7 +52,8 @@ impl State {
             | Command::SetNodeWish { operation, .. }
             | Command::MoveInstance { operation, .. }
             | Command::AcknowledgeLoss { operation, .. }
-            | Command::ReleaseWorkload { operation, .. } => (
+            | Command::ReleaseWorkload { operation, .. }
+            | Command::RevokeMember { operation, .. } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -61,6 +62,8 @@ impl State {
             | Command::ObserveInstances { .. }
             | Command::CommitPlan(_)
             | Command::AcknowledgeMeters { .. }
+            | Command::CreateToken { .. }
+            | Command::RedeemToken { .. }
             | Command::ReportUsage { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
@@ -84,7 +87,9 @@ impl State {
                 let known = self.workloads.get(workload);
                 known.is_none_or(|w| w.revisions[&w.revision].key == spec.key)
             }
-            Some(Effect::Done | Effect::Node(_) | Effect::Planned { .. }) => false,
+            Some(
+                Effect::Done | Effect::Node(_) | Effect::Planned { .. } | Effect::Admitted { .. },
+            ) => false,
         }
     }
 }

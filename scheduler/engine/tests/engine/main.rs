@@ -2,6 +2,7 @@
 
 mod cloud;
 mod loss;
+mod members;
 mod operate;
 mod property;
 mod scenario;

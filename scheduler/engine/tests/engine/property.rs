@@ -8,9 +8,9 @@ use tengyun_engine::{
     Command, Effect, Entry, NodeWish, Outcome, Proof, State, check, explain, place, predict,
 };
 use tengyun_model::{
-    Class, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Mebibytes, Millicores,
-    Millis, MovePolicy, NodeId, NodeUsage, OnLost, OperationId, Phase, PortSpec, WorkloadKey,
-    WorkloadSpec,
+    At, Class, Digest, Exit, Grant, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
+    Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage, OnLost, OperationId, Phase,
+    PortSpec, Role, WorkloadKey, WorkloadSpec,
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
@@ -227,7 +227,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             instance,
             incarnation: Incarnation::new(incarnation),
             phase,
-            since: tengyun_model::At::from_millis(u64::MAX),
+            since: At::from_millis(u64::MAX),
             pid: None,
             exit: None,
             message: String::new(),
@@ -251,7 +251,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         (node(), amount(), amount(), amount(), uses).prop_map(
             |(node, at, interval, cpu, instances)| {
-                let at = tengyun_model::At::from_millis(at);
+                let at = At::from_millis(at);
                 let (cpu, interval) = (Millicores::new(cpu), Millis::new(interval));
                 let cpu_foreign = cpu;
                 let usage =
@@ -277,7 +277,38 @@ fn any_command() -> impl Strategy<Value = Command> {
             let operation = OperationId::new(id);
             Command::AcknowledgeLoss { operation, nodes, proof: Proof::Silence }
         }),
+        a_member_s_command(),
         Just(Command::BeginEpoch),
+    ]
+}
+
+/// Any command about tokens and members, of a few so that they meet.
+fn a_member_s_command() -> impl Strategy<Value = Command> {
+    let digest = || (0..4_u8).prop_map(|of| Digest::new([of; 32]));
+    let node = || (0..6_u32).prop_map(|n| facts(n).name);
+    let person = || Just("alice".parse::<tengyun_model::Name>().unwrap());
+    let member = || prop_oneof![node().prop_map(Member::Node), person().prop_map(Member::Person)];
+    let grant = prop_oneof![
+        Just(Grant::NewNode),
+        node().prop_map(Grant::Node),
+        person().prop_map(|name| Grant::Person(name, Role::Viewer)),
+    ];
+    let expires = prop_oneof![Just(0_u64), Just(u64::MAX)].prop_map(At::from_millis);
+    prop_oneof![
+        (digest(), grant, expires).prop_map(|(token, grant, expires)| Command::CreateToken {
+            token,
+            grant,
+            expires
+        }),
+        (digest(), member(), digest()).prop_map(|(token, member, key)| Command::RedeemToken {
+            token,
+            member,
+            key
+        }),
+        (any::<u128>(), member()).prop_map(|(id, member)| Command::RevokeMember {
+            operation: OperationId::new(id),
+            member
+        }),
     ]
 }
 

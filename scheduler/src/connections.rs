@@ -1,0 +1,170 @@
+//! The open connections of members: counted, kept until their certificates end, and cut when what
+//! they showed holds no longer.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tengyun_model::At;
+use tengyun_proto::limits;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::authority::claim::{Claim, Subject};
+use crate::roster::Roster;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
+    /// A member, by the certificate it showed.
+    Member(Claim),
+    /// Somebody who showed none.
+    Unknown,
+    /// Somebody whose certificate does not hold, and why.
+    Void(&'static str),
+}
+
+/// Tells one connection from the next.
+pub(crate) type ConnectionId = u64;
+
+/// What every call over a connection knows of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Visit {
+    /// Who is there.
+    pub who: Who,
+    /// From where.
+    pub from: SocketAddr,
+    /// Which connection of a member.
+    pub connection: ConnectionId,
+}
+
+/// The connections of members.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    next: ConnectionId,
+    connections: BTreeMap<ConnectionId, Connection>,
+    of_subject: BTreeMap<Subject, usize>,
+    doubles: BTreeMap<Subject, u32>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    claim: Claim,
+    from: SocketAddr,
+    until: At,
+    /// Dropped to cut the connection.
+    _cut: oneshot::Sender<()>,
+}
+
+/// Tells why a member's connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// It has enough already.
+    OfMember,
+    /// There are enough in all.
+    InAll,
+}
+
+/// One open connection; dropped, it is closed.
+#[derive(Debug)]
+pub(crate) struct Held {
+    id: ConnectionId,
+    connections: Arc<Connections>,
+}
+
+impl Held {
+    /// Returns which connection it is.
+    pub(crate) const fn id(&self) -> ConnectionId {
+        self.id
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.connections.lock().remove(self.id);
+    }
+}
+
+impl Connections {
+    /// Takes a connection of a member; the receiver ends when it is to be cut.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        claim: &Claim,
+        from: SocketAddr,
+    ) -> Result<(Held, oneshot::Receiver<()>), Full> {
+        let mut open = self.lock();
+        if open.connections.len() >= limits::MEMBER_CONNECTIONS_MAX {
+            return Err(Full::InAll);
+        }
+        let of_subject = open.of_subject.get(&claim.subject).copied().unwrap_or_default();
+        if of_subject >= limits::CONNECTIONS_OF_MEMBER_MAX {
+            return Err(Full::OfMember);
+        }
+        open.of_subject.insert(claim.subject.clone(), of_subject + 1);
+        open.next += 1;
+        let id = open.next;
+        let (sender, cut) = oneshot::channel();
+        let connection =
+            Connection { claim: claim.clone(), from, until: claim.until, _cut: sender };
+        open.connections.insert(id, connection);
+        drop(open);
+        Ok((Held { id, connections: Arc::clone(self) }, cut))
+    }
+
+    /// Lets a connection stay as long as a newer certificate holds.
+    pub(crate) fn extend(&self, id: ConnectionId, until: At) {
+        if let Some(connection) = self.lock().connections.get_mut(&id) {
+            connection.until = connection.until.max(until);
+        }
+    }
+
+    /// Cuts the connections whose certificates ended or were revoked.
+    pub(crate) fn sweep(&self, roster: &Roster, now: At) {
+        let mut open = self.lock();
+        let void = |c: &Connection| c.until <= now || roster.caller(&c.claim).is_none();
+        let cut: Vec<ConnectionId> =
+            open.connections.iter().filter(|(_, c)| void(c)).map(|(id, _)| *id).collect();
+        for id in cut {
+            if let Some(gone) = open.remove(id) {
+                info!(member = gone.claim.name(), from = %gone.from, "connection cut: its certificate holds no longer");
+            }
+        }
+    }
+
+    /// Remembers that another tried to speak as a node while its agent did.
+    pub(crate) fn note_double(&self, subject: Subject, from: Option<SocketAddr>) {
+        let mut open = self.lock();
+        let others = open.connections.values().filter(|c| c.claim.subject == subject);
+        let others: Vec<SocketAddr> = others.map(|c| c.from).collect();
+        warn!(?subject, ?from, ?others, "two agents speak as one node: the second is refused");
+        let count = open.doubles.entry(subject).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Returns how many connections a member has, and how often another tried to speak as it.
+    pub(crate) fn of(&self, subject: &Subject) -> (usize, u32) {
+        let open = self.lock();
+        let connections = open.of_subject.get(subject).copied().unwrap_or_default();
+        (connections, open.doubles.get(subject).copied().unwrap_or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let gone = self.connections.remove(&id)?;
+        if let Some(count) = self.of_subject.get_mut(&gone.claim.subject) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of_subject.remove(&gone.claim.subject);
+            }
+        }
+        Some(gone)
+    }
+}
