@@ -4,8 +4,8 @@ use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, S
 use tengyun_model::{
     At, BootId, Capacity, Class, Constraints, CoreMillis, Digest, Generation, Grant, Incarnation,
     InstanceId, InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, Member, MeterKey,
-    MeterRecord, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage,
-    OnLost, OperationId, Phase, Report, Resources, Restart, RestartMode, Role, Sequence, Stop,
+    MeterRecord, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OnLost,
+    OperationId, Phase, Report, Resources, Restart, RestartMode, Role, Sequence, Stop,
     WorkloadSpec,
 };
 

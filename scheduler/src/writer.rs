@@ -10,9 +10,7 @@ use std::time::Duration;
 use tengyun_engine::{
     Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict,
 };
-use tengyun_model::{
-    InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report,
-};
+use tengyun_model::{InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report};
 use tengyun_proto::v1;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
-#[path = "service/operations.rs"]
-mod operations;
 #[path = "service/abuse.rs"]
 mod abuse;
 #[path = "service/door.rs"]
@@ -14,6 +12,8 @@ mod identity;
 mod matrix;
 #[path = "service/members.rs"]
 mod members;
+#[path = "service/operations.rs"]
+mod operations;
 #[path = "service/world.rs"]
 mod world;
 

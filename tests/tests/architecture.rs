@@ -170,7 +170,7 @@ fn banned_and_unregistered_crates_stay_out() {
         let name = package["name"].as_str().unwrap();
         let users: Vec<&str> = users_of(&lock, name).collect();
         if name == "chrono" && users == ["parquet"] {
-            // For its record types, which nobody uses: decision 0004.
+            // For its record types, which nobody uses: decision 0007.
             continue;
         }
         for banned in ["openssl", "openssl-sys", "tokio-tar", "serde_yaml", "chrono"] {

@@ -34,6 +34,9 @@ const ALONE: Duration = Duration::from_millis(13_500);
 const TOGETHER: Duration = Duration::from_secs(8);
 /// How long requests go uncounted after a switch from one to the other.
 const SWITCH: Duration = Duration::from_secs(2);
+/// How long agents remember the burst with which all go on after they were held still: for so long
+/// harvest has less, so the last minute begins after it.
+const REMEMBERED: Duration = Duration::from_secs(12);
 /// The last minute, and how often the counters are read in it.
 const LAST: Duration = Duration::from_mins(1);
 const WINDOW: Duration = Duration::from_secs(5);
@@ -158,7 +161,7 @@ impl Stage<'_> {
                 stretches.push(stretch);
             }
         }
-        self.requests(SWITCH, 4).await?;
+        self.requests(REMEMBERED, 4).await?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    At, Exit, Incarnation, InstanceId, NodeId, NodeName, Phase, WorkloadId, WorkloadKey,
+    At, Exit, Incarnation, InstanceId, Member, NodeId, NodeName, Phase, WorkloadId, WorkloadKey,
 };
 
 use crate::command::{Command, Effect, Entry, Outcome};
@@ -88,6 +88,9 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         | Command::SetNodeWish { .. }
         | Command::AcknowledgeLoss { .. }
         | Command::DeclareReturned(_)
+        | Command::CreateToken { .. }
+        | Command::RedeemToken { .. }
+        | Command::RevokeMember { .. }
         | Command::ReportUsage { .. } => {}
     }
     glance
@@ -155,12 +158,7 @@ impl Made<'_> {
             Command::ReleaseWorkload { key, .. } => {
                 self.of_key("workload-released", key, String::new());
             }
-            Command::SetPolicy { values, .. } => {
-                let values: Vec<String> =
-                    values.iter().map(|(knob, value)| format!("{knob}={value}")).collect();
-                let all = if values.is_empty() { "defaults".to_owned() } else { values.join(" ") };
-                self.push("policy-changed", all);
-            }
+            Command::SetPolicy { values, .. } => self.policy(values),
             Command::ObserveInstances { node, .. } => self.observed(glance, *node),
             Command::CommitPlan(plan) => {
                 plan.moves.iter().for_each(|step| self.moved(glance, step));
@@ -179,11 +177,7 @@ impl Made<'_> {
             }
             Command::AcknowledgeLoss { nodes, proof, .. } => {
                 for node in nodes {
-                    let word = match proof {
-                        Proof::Silence => "an operator says so",
-                        Proof::Death => "an operator knows that it is off",
-                    };
-                    self.of_node("node-lost", *node, word.to_owned());
+                    self.given_up(*node, *proof);
                 }
             }
             Command::DeclareLost(node) if !glance.known => {
@@ -192,6 +186,13 @@ impl Made<'_> {
             }
             Command::DeclareReturned(node) => {
                 self.of_node("node-returned", *node, String::new());
+            }
+            Command::CreateToken { grant, .. } => {
+                self.push("token-created", format!("for {grant}"));
+            }
+            Command::RedeemToken { member, .. } => self.joined(member, effect),
+            Command::RevokeMember { member, .. } => {
+                self.push("member-revoked", member.to_string());
             }
             Command::Watch => self.watched(glance),
             Command::ConnectNode(node) if !glance.known => {
@@ -219,6 +220,27 @@ impl Made<'_> {
         self.newly_held(glance, *node);
     }
 
+    fn policy(&mut self, values: &BTreeMap<String, u64>) {
+        let values: Vec<String> =
+            values.iter().map(|(knob, value)| format!("{knob}={value}")).collect();
+        let all = if values.is_empty() { "defaults".to_owned() } else { values.join(" ") };
+        self.push("policy-changed", all);
+    }
+
+    fn given_up(&mut self, node: NodeId, proof: Proof) {
+        let word = match proof {
+            Proof::Silence => "an operator says so",
+            Proof::Death => "an operator knows that it is off",
+        };
+        self.of_node("node-lost", node, word.to_owned());
+    }
+
+    fn joined(&mut self, member: &Member, effect: &Effect) {
+        if let Effect::Admitted { admission, .. } = effect {
+            self.push("member-joined", format!("{member}, admission {admission}"));
+        }
+    }
+
     fn applied(&mut self, key: &WorkloadKey, effect: &Effect) {
         match effect {
             Effect::Created(_, revision) => {
@@ -227,7 +249,11 @@ impl Made<'_> {
             Effect::Updated(_, revision) => {
                 self.of_key("workload-updated", key, format!("revision {revision}"));
             }
-            Effect::Unchanged(..) | Effect::Done | Effect::Node(_) | Effect::Planned { .. } => {}
+            Effect::Unchanged(..)
+            | Effect::Done
+            | Effect::Node(_)
+            | Effect::Planned { .. }
+            | Effect::Admitted { .. } => {}
         }
     }
 

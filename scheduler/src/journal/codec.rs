@@ -105,13 +105,9 @@ fn command_to_wire(command: &Command) -> wire::Command {
             node: node.get(),
             usage: Some(usage.into()),
         }),
-        Command::ConnectNode(node) => {
-            wire::Command::ConnectNode(v1::ConnectNode { node: node.get() })
-        }
-        Command::DisconnectNode(node) => {
-            wire::Command::DisconnectNode(v1::DisconnectNode { node: node.get() })
-        }
-        Command::SetNodeWish { .. }
+        Command::ConnectNode(_)
+        | Command::DisconnectNode(_)
+        | Command::SetNodeWish { .. }
         | Command::MoveInstance { .. }
         | Command::AcknowledgeLoss { .. }
         | Command::ReleaseWorkload { .. }
@@ -124,6 +120,12 @@ fn command_to_wire(command: &Command) -> wire::Command {
 /// The commands about nodes and what operators do with them.
 fn operation_to_wire(command: &Command) -> wire::Command {
     match command {
+        Command::ConnectNode(node) => {
+            wire::Command::ConnectNode(v1::ConnectNode { node: node.get() })
+        }
+        Command::DisconnectNode(node) => {
+            wire::Command::DisconnectNode(v1::DisconnectNode { node: node.get() })
+        }
         Command::SetNodeWish { operation, node, wish } => {
             wire::Command::SetNodeWish(v1::SetNodeWish {
                 operation_id: operation.to_string(),

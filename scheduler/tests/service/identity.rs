@@ -284,7 +284,7 @@ async fn a_journal_of_format_1_is_replayed_and_goes_on_in_format_2() {
     let dir = crate::world::dir();
     std::fs::write(dir.path().join("journal.db"), crate::members::FORMAT_1).unwrap();
     let mut config = tengyun_scheduler::Config::new(dir.path());
-    config.listen = crate::members::loopback();
+    config.listen = Some(crate::members::loopback());
     let mut scheduler = crate::world::Scheduler::start_with(config.clone()).await;
     assert_eq!(scheduler.instances().await.len(), 1);
     assert_eq!(scheduler.status().await.nodes, 1);

@@ -108,7 +108,7 @@ async fn every_call_is_made_by_those_of_the_table_and_by_nobody_else() {
 
 fn spec_of(department: &str, name: &str) -> v1::WorkloadSpec {
     let mut spec = spec(name, 1);
-    spec.key.as_mut().unwrap().department = department.to_owned();
+    department.clone_into(&mut spec.key.as_mut().unwrap().department);
     spec
 }
 

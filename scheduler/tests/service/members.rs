@@ -20,8 +20,8 @@ pub(crate) struct House {
     pub(crate) scheduler: Scheduler,
 }
 
-pub(crate) fn loopback() -> Option<SocketAddr> {
-    Some(SocketAddr::from(([127, 0, 0, 1], 0)))
+pub(crate) fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 impl House {
@@ -32,7 +32,7 @@ impl House {
     pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = crate::world::dir();
         let mut config = Config::new(dir.path());
-        config.listen = loopback();
+        config.listen = Some(loopback());
         change(&mut config);
         let scheduler = Scheduler::start_with(config).await;
         Self { dir, scheduler }

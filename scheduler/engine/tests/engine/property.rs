@@ -9,8 +9,8 @@ use tengyun_engine::{
 };
 use tengyun_model::{
     At, Class, Digest, Exit, Grant, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
-    Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage, OnLost, OperationId, Phase,
-    PortSpec, Role, WorkloadKey, WorkloadSpec,
+    Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage, OnLost, OperationId,
+    Phase, PortSpec, Role, WorkloadKey, WorkloadSpec,
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
