@@ -27,6 +27,10 @@ const READY_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const MIB_KEPT_FOR_SYSTEM: u64 = 256;
 
+/// What is logged unless `TENGYUN_LOG` says otherwise. That an agent tries again to reach a scheduler
+/// which starts beside it is no news.
+const LOG_DEFAULT: &str = "warn,tengyun_agent::link=error";
+
 /// What `up` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
@@ -104,7 +108,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 pub(crate) fn start_log() -> Result<(), Failure> {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
-    let text = std::env::var("TENGYUN_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let text = std::env::var("TENGYUN_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
     let levels: tracing_subscriber::filter::Targets = text
         .parse()
         .map_err(|_| Failure::Usage(format!("TENGYUN_LOG={text:?} says no levels; try info")))?;
