@@ -15,6 +15,7 @@ use tengyun_model::{
     AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, Phase, Report,
 };
 use tengyun_proto::WIRE_VERSION;
+use tengyun_proto::supervisor::Pulse;
 use tengyun_proto::token::Secret;
 use tengyun_proto::v1::{self, scheduler_message};
 use tokio::sync::{mpsc, watch};
@@ -74,6 +75,7 @@ pub async fn run(
     let ready = crate::start::start(config)?;
     let mut agent = Agent::new(ready);
     agent.adopt().await.map_err(StartError::from)?;
+    agent.config.supervisor.ready();
     agent.run(shutdown).await
 }
 
@@ -108,6 +110,7 @@ struct Agent {
     /// Keeps the greeting readable for the link.
     _hello: watch::Sender<v1::Hello>,
     leaving: bool,
+    pulse: Pulse,
 }
 
 impl Agent {
@@ -124,6 +127,7 @@ impl Agent {
         let (hands, facts) = Hands::new(runner, dirs);
         Self {
             report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
+            pulse: Pulse::new(config.supervisor.clone()),
             config,
             clock,
             wanted: Arc::new(wanted(&ledger)),
@@ -153,6 +157,7 @@ impl Agent {
         samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut give_up_at = None;
         loop {
+            self.pulse.beat(std::time::Instant::now());
             let wake = self.act();
             if self.leaving && (self.instances.observed().is_empty() || is_past(give_up_at)) {
                 break;
@@ -160,6 +165,7 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = &mut shutdown, if !self.leaving => {
+                    self.config.supervisor.stopping();
                     if !self.config.stop_instances_on_exit {
                         break;
                     }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
+use tengyun_proto::supervisor::Supervisor;
 
 pub use crate::run::OutputLimits;
+pub use crate::run::cgroup::{GroupPath, GroupPathError};
 
 /// The name of the control group below which every node of this machine has its own.
 const CGROUP_NAME: &str = "tengyun";
@@ -48,6 +50,9 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// The control group below which the node's own is made.
     pub cgroup_name: Name,
+    /// The group of the unified hierarchy, delegated to the agent, in which that one is made; its
+    /// limits bound the node. Without it they are made at the top, and the agent's own limits bound.
+    pub cgroup_parent: Option<GroupPath>,
     /// Where the kernel's process files are.
     pub proc_root: PathBuf,
     /// Where the control group hierarchies are mounted.
@@ -64,6 +69,8 @@ pub struct Config {
     pub uid_base: u32,
     /// The bounds of each instance's output.
     pub output: OutputLimits,
+    /// Who is told how the agent is.
+    pub supervisor: Supervisor,
 }
 
 impl Config {
@@ -81,6 +88,7 @@ impl Config {
             capacity: CapacityOverrides::default(),
             labels: BTreeMap::new(),
             cgroup_name: Name::new(CGROUP_NAME).expect("the constant is a name"),
+            cgroup_parent: None,
             proc_root: PathBuf::from("/proc"),
             cgroup_root: PathBuf::from("/sys/fs/cgroup"),
             stop_instances_on_exit: false,
@@ -90,6 +98,7 @@ impl Config {
             shim: PathBuf::from("/proc/self/exe"),
             uid_base: UID_BASE,
             output: OutputLimits::default(),
+            supervisor: Supervisor::default(),
         }
     }
 

@@ -26,7 +26,7 @@ mod start;
 mod watch;
 
 pub use agent::{AgentError, run};
-pub use config::{CapacityOverrides, Config, OutputLimits};
+pub use config::{CapacityOverrides, Config, GroupPath, GroupPathError, OutputLimits};
 pub use identity::{identity_path, join};
 pub use observe::machine;
 pub use start::StartError;

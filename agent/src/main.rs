@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use tengyun_agent::{CapacityOverrides, Config};
+use tengyun_agent::{CapacityOverrides, Config, GroupPath};
 use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName};
 use tengyun_proto::identity::Identity;
+use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Token;
 
 /// Where a scheduler of the packages is.
@@ -51,6 +52,10 @@ struct Options {
     /// Control group below which the node's own is made
     #[arg(long, default_value = "tengyun")]
     cgroup_name: Name,
+    /// Control group of version 2, delegated to the agent, in which that one is made and whose limits
+    /// bound the node [default: at the top, and the agent's own limits bound]
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<GroupPath>,
     /// Stop all instances when the agent is told to end
     #[arg(long)]
     stop_instances_on_exit: bool,
@@ -139,6 +144,8 @@ fn config(options: &Options) -> anyhow::Result<Config> {
     };
     config.labels = options.label.iter().cloned().collect();
     config.cgroup_name = options.cgroup_name.clone();
+    config.cgroup_parent.clone_from(&options.cgroup_parent);
+    config.supervisor = Supervisor::of_environment();
     config.stop_instances_on_exit = options.stop_instances_on_exit;
     config.sample_interval = Millis::new(options.sample_interval_millis);
     config.report_interval = options.report_interval_millis.map(Millis::new);

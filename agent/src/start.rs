@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
-use tengyun_model::{Control, EnforcementLevel, NodeFacts};
+use tengyun_model::{CgroupVersion, Control, EnforcementLevel, Inventory, NodeFacts};
 
 use crate::capacity::{Bounds, capacity};
 use crate::config::Config;
@@ -71,8 +71,11 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
     let ledger = Ledger::open(&ledger_dir).map_err(at(ledger_dir.clone()))?;
     let instances = config.state_dir.join(INSTANCES);
     let dirs = InstanceDirs::open(&instances).map_err(at(instances.clone()))?;
-    let bounds = Bounds::of(&config.capacity, own_limits(&config.proc_root, &config.cgroup_root));
-    let mut cgroups = Cgroups::probe(&config.cgroup_root, &config.cgroup_name, &config.name);
+    let (cgroup_root, parent) = (&config.cgroup_root, config.cgroup_parent.as_ref());
+    let own = own_limits(&config.proc_root, cgroup_root, parent);
+    let machine = inventory(&roots(&config), CgroupVersion::None);
+    let bounds = Bounds::of(&config.capacity, own, &machine);
+    let mut cgroups = Cgroups::probe(cgroup_root, parent, &config.cgroup_name, &config.name);
     let bounded = cgroups.bound(bounds.cpu, bounds.memory);
     let cgroups = Arc::new(cgroups);
     let runner = Runner::new(
@@ -86,7 +89,7 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
         Arc::clone(&cgroups),
         dirs.clone(),
     );
-    let facts = facts(&config, &cgroups, bounds, bounded);
+    let facts = facts(&config, machine, &cgroups, (bounds, bounded));
     let node = Node {
         boot: facts.inventory.boot_id,
         capacity: facts.capacity.cpu,
@@ -109,19 +112,18 @@ fn take(dir: &Path) -> Result<Flock<File>, StartError> {
         .map_err(|_| StartError::Busy { path: dir.to_owned() })
 }
 
+fn roots(config: &Config) -> Roots {
+    Roots { proc: config.proc_root.clone(), sys: PathBuf::from("/sys"), etc: PathBuf::from("/etc") }
+}
+
 /// Says all that the node says of itself when it joins.
 fn facts(
     config: &Config,
+    machine: Inventory,
     cgroups: &Cgroups,
-    bounds: Bounds,
-    bounded: Result<(), String>,
+    (bounds, bounded): (Bounds, Result<(), String>),
 ) -> NodeFacts {
-    let roots = Roots {
-        proc: config.proc_root.clone(),
-        sys: PathBuf::from("/sys"),
-        etc: PathBuf::from("/etc"),
-    };
-    let inventory = inventory(&roots, cgroups.version());
+    let inventory = Inventory { cgroup: cgroups.version(), ..machine };
     let mut held = enforcement(&probe(cgroups, bounds));
     if let (true, Err(reason)) = (bounds.is_less(), bounded) {
         let node = held.iter_mut().filter(|e| e.control == Control::NodeCapacity);

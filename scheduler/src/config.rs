@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tengyun_model::Millis;
+use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 
 /// The name of the socket in the state directory.
@@ -46,6 +47,8 @@ pub struct Config {
     pub read_only: bool,
     /// After how many entries a snapshot is kept.
     pub snapshot_every: u64,
+    /// Who is told how the daemon is.
+    pub supervisor: Supervisor,
 }
 
 impl Config {
@@ -62,6 +65,7 @@ impl Config {
             certificate_lifetime: CERTIFICATE_LIFETIME,
             read_only: false,
             snapshot_every: SNAPSHOT_EVERY,
+            supervisor: Supervisor::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use tengyun_model::Millis;
+use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 use tengyun_scheduler::Config;
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,6 +74,7 @@ fn config(options: Options) -> Config {
     config.advertise = options.advertise;
     config.certificate_lifetime = Millis::from_secs(options.certificate_seconds);
     config.read_only = options.read_only;
+    config.supervisor = Supervisor::of_environment();
     if let Some(socket) = options.socket {
         config.socket = socket;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tengyun_engine::{Command, State};
 use tengyun_model::At;
+use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 use tengyun_proto::uds::{self, UdsError};
 use tokio::runtime::Handle;
@@ -27,7 +28,7 @@ use crate::journal::{Journal, JournalError, SqliteJournal};
 use crate::replay::{self, ReplayError};
 use crate::roster::{Publisher, Roster};
 use crate::server::{ServerError, Services, Visitors};
-use crate::tasks::Tasks;
+use crate::tasks::{self, Tasks};
 use crate::writer::{Writer, announce};
 
 /// How long connections may take to end at a stop; whoever is still there then is cut off.
@@ -94,6 +95,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         tasks.spawn(door.serve(stopped.clone()));
     }
     let desk = Desk::new(queue, read_only);
+    tasks.spawn(pulse(desk.clone(), config.supervisor.clone(), stopped.clone()));
     let services = Services {
         desk: desk.clone(),
         tasks: Arc::clone(&tasks),
@@ -105,12 +107,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     let mut server = tokio::spawn(services.serve(incoming, visitors));
     info!(socket = %config.socket.display(), "scheduler serves");
+    config.supervisor.ready();
     let served = tokio::select! {
         () = shutdown => None,
         // The writer ends early only with an error, which joining it gives.
         _ = &mut end => None,
         served = &mut server => Some(served),
     };
+    config.supervisor.stopping();
     stop.send_replace(true);
     let served = match served {
         Some(served) => Some(served),
@@ -128,6 +132,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     match served {
         Some(served) => Ok(served.map_err(|_| RunError::Panicked)??),
         None => Ok(()),
+    }
+}
+
+/// Tells the supervisor that the daemon lives, for as long as the writer answers.
+async fn pulse(desk: Desk, supervisor: Supervisor, stop: watch::Receiver<bool>) {
+    let Some(pause) = supervisor.pulse() else { return };
+    let beat = async {
+        loop {
+            if desk.read(|_| ()).await.is_ok() {
+                supervisor.alive();
+            }
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::select! {
+        () = tasks::stopped(stop) => {}
+        () = beat => {}
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod control;
 mod own;
+mod path;
 mod tree;
 mod v1;
 mod v2;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use tengyun_model::{Mebibytes, Millicores, Resources};
 
 pub(crate) use own::{OwnLimits, own_limits};
+pub use path::{GroupPath, GroupPathError};
 pub(crate) use tree::Cgroups;
 
 /// Tells why a control group cannot be used.

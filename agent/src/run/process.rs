@@ -172,6 +172,10 @@ impl Runner {
         let pid = child.id();
         // The shim is our child until we reap it, so its id cannot be another's here.
         let start_ticks = record::start_ticks(pid).unwrap_or_default();
+        if let Err(error) = self.cgroups.house_shim(pid) {
+            // It does its work all the same.
+            tracing::warn!(%key, reason = error.reason(), "the shim stays in the agent's group");
+        }
         Ok(RunReply::Started(ShimHandle {
             pid,
             start_ticks,
