@@ -1,10 +1,13 @@
 //! What an agent is told when it starts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
 use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
+use tengyun_proto::token::sha256;
 
+pub(crate) use crate::artifacts::ArtifactLimits;
 pub use crate::run::OutputLimits;
 
 /// The name of the control group below which every node of this machine has its own.
@@ -64,6 +67,10 @@ pub struct Config {
     pub uid_base: u32,
     /// The bounds of each instance's output.
     pub output: OutputLimits,
+    /// The bounds of artifacts.
+    pub artifacts: ArtifactLimits,
+    /// Where secrets are kept, in memory.
+    pub secrets_dir: PathBuf,
 }
 
 impl Config {
@@ -73,9 +80,11 @@ impl Config {
         state_dir: impl Into<PathBuf>,
         scheduler_socket: impl Into<PathBuf>,
     ) -> Self {
+        let state_dir = state_dir.into();
         Self {
+            secrets_dir: secrets_dir(&state_dir),
             name,
-            state_dir: state_dir.into(),
+            state_dir,
             scheduler_socket: scheduler_socket.into(),
             identity: None,
             capacity: CapacityOverrides::default(),
@@ -90,6 +99,7 @@ impl Config {
             shim: PathBuf::from("/proc/self/exe"),
             uid_base: UID_BASE,
             output: OutputLimits::default(),
+            artifacts: ArtifactLimits::default(),
         }
     }
 
@@ -97,4 +107,17 @@ impl Config {
     pub fn default_scheduler_socket(scheduler_state_dir: impl Into<PathBuf>) -> PathBuf {
         scheduler_state_dir.into().join(SCHEDULER_SOCKET)
     }
+}
+
+/// Chooses where the secrets of an agent are kept: one place for each state directory, in memory.
+fn secrets_dir(state_dir: &Path) -> PathBuf {
+    let whole = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+    let own = sha256(whole.as_os_str().as_encoded_bytes()).to_string();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let base = match (Uid::effective(), runtime) {
+        (uid, _) if uid.is_root() => PathBuf::from("/run/tengyun"),
+        (_, Some(runtime)) => PathBuf::from(runtime).join("tengyun"),
+        (uid, None) => PathBuf::from(format!("/dev/shm/tengyun-{uid}")),
+    };
+    base.join(format!("secrets-{own:.16}"))
 }

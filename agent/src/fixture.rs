@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{
     AssignedInstance, Class, Constraints, InstanceId, Kind, Mebibytes, Millicores, Millis,
-    MovePolicy, OnLost, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
+    MovePolicy, OnLost, Provision, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
 };
 
 /// Makes an assigned service with this instance id.
@@ -37,6 +37,7 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),
