@@ -277,5 +277,4 @@ fn check_link(path: &str, into: &str, target: &str) -> Result<(), &'static str> 
 }
 
 #[cfg(test)]
-#[path = "unpack/tests.rs"]
 mod tests;

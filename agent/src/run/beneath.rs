@@ -196,5 +196,4 @@ fn own(file: &impl AsFd, owner: Owner) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "beneath/tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! What a start is given: files, filled-in templates and fetched artifacts, written beneath its
 //! working directory and nowhere else, before the directory is given to the workload's user.
 //!
-//! Invariant: while anything is written here with privilege, nobody else can enter the directory
+//! Invariant: whatever others do to the directory meanwhile, nothing is written outside
 //! (`a_racer_in_the_working_directory_gets_nothing_written_outside`).
 
 use std::fs::File;
@@ -215,5 +215,4 @@ pub(super) fn open(work: &Path) -> Result<Beneath, FilesError> {
 }
 
 #[cfg(test)]
-#[path = "files/tests.rs"]
 mod tests;
