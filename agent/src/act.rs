@@ -150,15 +150,11 @@ impl Hands {
     }
 
     /// Forgets the secrets that no instance is given any more.
-    pub(crate) fn retain_secrets(&mut self, names: BTreeSet<SecretName>) {
-        let runner = self.runner.clone();
-        self.tasks.spawn(async move {
-            if let Err(error) =
-                blocking(move || runner.handle(RunRequest::RetainSecrets(names))).await
-            {
-                tracing::warn!(error = chain(&error), "secrets cannot be forgotten");
-            }
-        });
+    pub(crate) fn retain_secrets(&self, names: BTreeSet<SecretName>) {
+        // A look at a few files in memory: not worth a thread, whose turn could come too late.
+        if let Err(error) = self.runner.handle(RunRequest::RetainSecrets(names)) {
+            tracing::warn!(error = chain(&error), "secrets cannot be forgotten");
+        }
     }
 
     /// Holds harvest as a whole to a CPU rate.
@@ -202,6 +198,7 @@ impl Hands {
 
     /// Ends the watching of what still runs, and waits for all tasks.
     pub(crate) async fn stop(mut self) {
+        self.runner.leave();
         self.tasks.shutdown().await;
     }
 

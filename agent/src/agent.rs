@@ -295,7 +295,7 @@ impl Agent {
     }
 
     /// Keeps what instances use on this node, and lets go of the rest.
-    fn keep_supplies(&mut self) {
+    fn keep_supplies(&self) {
         let wanted = self.wanted();
         let known = self.instances.observed().values().map(|known| &known.assigned);
         let used: Vec<&AssignedInstance> = wanted.values().chain(known).collect();

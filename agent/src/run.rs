@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tengyun_model::{
     AssignedInstance, Class, DepartmentPath, Incarnation, InstanceId, Millicores, NodeName,
@@ -246,6 +247,8 @@ pub(crate) struct Runner {
     dirs: InstanceDirs,
     cache: Cache,
     vault: Vault,
+    /// Set when the agent ends: what takes long is given up.
+    leaving: Arc<AtomicBool>,
 }
 
 impl Runner {
@@ -256,7 +259,13 @@ impl Runner {
         dirs: InstanceDirs,
         (cache, vault): (Cache, Vault),
     ) -> Self {
-        Self { config: Arc::new(config), cgroups, dirs, cache, vault }
+        let leaving = Arc::default();
+        Self { config: Arc::new(config), cgroups, dirs, cache, vault, leaving }
+    }
+
+    /// Gives up what takes long: the agent ends.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Carries out one request.

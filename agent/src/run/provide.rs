@@ -3,6 +3,7 @@
 //! are unpacked by the workload's own user.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tengyun_model::{Artifact, AssignedInstance, SecretName, SecretSpec, template};
@@ -91,6 +92,9 @@ impl Runner {
         let mut role = role.map_err(|e| refuse(format!("the role cannot be started: {e}")))?;
         let begin = Instant::now();
         loop {
+            if self.leaving.load(Ordering::Relaxed) {
+                return Err(refuse("the agent ended".to_owned()));
+            }
             if begin.elapsed() > UNPACK_PATIENCE {
                 return Err(refuse(format!("it took {} s", UNPACK_PATIENCE.as_secs())));
             }

@@ -240,7 +240,9 @@ impl Vault {
         if *ready {
             return Ok(());
         }
-        let made = DirBuilder::new().recursive(true).mode(0o711).create(&self.dir);
+        let parent = self.dir.parent().unwrap_or(&self.dir);
+        let made = if parent.exists() { Ok(()) } else { make_dirs(parent) };
+        let made = made.and_then(|()| make_dirs(&self.dir));
         made.map_err(failed("make the vault", &self.dir))?;
         if self.root && !is_mount(&self.dir) {
             mount_memory(&self.dir);
@@ -284,6 +286,15 @@ fn is_mount(dir: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     let parent = dir.parent().and_then(device);
     device(dir).is_some_and(|own| parent.is_some_and(|parent| own != parent))
+}
+
+/// Makes a directory that others pass through, whatever mask the agent was started with.
+fn make_dirs(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o711).create(path)?;
+    if fs::symlink_metadata(path)?.uid() == Uid::effective().as_raw() {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
+    }
+    Ok(())
 }
 
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
