@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use tar::{Builder, Header};
 
 use super::*;
+use crate::fixture::hostile;
 
 /// Adds one entry whose name is written as it is, however bad.
 fn add(builder: &mut Builder<Vec<u8>>, kind: EntryType, name: &str, target: &str, data: &[u8]) {
@@ -115,6 +116,32 @@ fn no_entry_leads_out() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "{said}");
         assert_eq!(fs::read_dir(dir.path().join("outside")).unwrap().count(), 0, "{said}");
     }
+}
+
+#[test]
+fn of_5000_hostile_names_none_is_unpacked_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (work, outside) = (dir.path().join("work"), dir.path().join("outside"));
+    fs::create_dir(&outside).unwrap();
+    let (mut written, mut refused) = (0, 0);
+    for seed in 0..5000 {
+        let name = hostile(seed);
+        fs::create_dir(&work).unwrap();
+        symlink(&outside, work.join("link")).unwrap();
+        symlink("..", work.join("~")).unwrap();
+        let kind = [FILE, DIR, LINK][usize::try_from(seed % 3).unwrap()];
+        // A link whose target is as bad as its name.
+        let target =
+            if kind == LINK { hostile(seed + 1).replace('\0', "n") } else { String::new() };
+        match unpacked(&work, "", &tar(&[(kind, &name, &target, b"")])) {
+            Ok(()) => written += 1,
+            Err(_) => refused += 1,
+        }
+        fs::remove_dir_all(&work).unwrap();
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{name:?} was unpacked outside");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name:?} was unpacked beside");
+    }
+    assert!(written > 100 && refused > 1000, "{written} written, {refused} refused");
 }
 
 #[test]

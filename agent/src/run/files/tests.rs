@@ -3,9 +3,12 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tengyun_model::{Digest, Origin, SecretName, SecretSpec};
+
 use super::super::beneath::{DEPTH_MAX, PART_BYTES_MAX};
+use super::super::{HandedSecret, RunKey, Vault};
 use super::*;
-use crate::fixture::assigned;
+use crate::fixture::{assigned, hostile};
 
 fn file(path: &str) -> FileSpec {
     FileSpec { path: path.to_owned(), content: b"x".to_vec(), mode: 0o640 }
@@ -55,61 +58,80 @@ fn links_are_not_followed_and_files_not_replaced() {
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }
 
-/// Makes names that try to be elsewhere: pieces that mean something to a kernel, in random order.
-fn hostile(seed: u64) -> String {
-    const PIECES: [&str; 16] = [
-        "..",
-        ".",
-        "/",
-        "//",
-        "a",
-        "work",
-        "\0",
-        "\n",
-        "~",
-        "..\\",
-        "%2e%2e",
-        "é",
-        "link",
-        " ",
-        "proc/self/root",
-        "\u{202e}",
-    ];
-    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut name = String::new();
-    for _ in 0..=seed % 7 {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let at = usize::try_from(random % 16).expect("a small number fits");
-        name.push_str(PIECES[at]);
-        if random & 0x100 != 0 {
-            name.push('/');
+/// Everything that writes what an instance is given, by the path that it is given at.
+struct Writers {
+    cache: Cache,
+    vault: Vault,
+    name: SecretName,
+}
+
+const BYTES: &[u8] = b"x";
+
+impl Writers {
+    fn new(dir: &Path) -> Self {
+        let cache = Cache::open(&dir.join("cache"), 1 << 20).unwrap();
+        let digest = Digest::new(Sha256::digest(BYTES).into());
+        let mut part = cache.begin(digest).unwrap();
+        part.file.write_all(BYTES).unwrap();
+        cache.admit(digest, part).unwrap();
+        let vault = Vault::new(dir.join("vault"), false);
+        let name: SecretName = "city/tests/db".parse().unwrap();
+        let value = Zeroizing::new(BYTES.to_vec());
+        vault.hold(&[HandedSecret { name: name.clone(), value }]).unwrap();
+        Self { cache, vault, name }
+    }
+
+    /// Writes at a path: a file, an artifact, a link to a template, a secret, in turn.
+    fn write(&self, turn: u64, work: &Path, path: &str) -> bool {
+        let top = open(work).unwrap();
+        match turn % 4 {
+            0 => write_all(&top, &[file(path)], None).is_ok(),
+            1 => {
+                let artifact = Artifact {
+                    origin: Origin::Path("/a".to_owned()),
+                    digest: Digest::new(Sha256::digest(BYTES).into()),
+                    to: path.to_owned(),
+                    mode: 0o755,
+                    unpack: false,
+                };
+                copy(&top, &artifact, &self.cache, None).is_ok()
+            }
+            2 => top.symlink("/filled", path).is_ok(),
+            _ => {
+                let key = RunKey::parse("7.1").unwrap();
+                let from = self.name.name.clone();
+                let spec = SecretSpec { from, path: path.to_owned(), mode: 0o400 };
+                let given = self.vault.give(key, &[(self.name.clone(), &spec)], None);
+                self.vault.remove(key).unwrap();
+                given.is_ok()
+            }
         }
     }
-    name
 }
 
 #[test]
 fn of_5000_hostile_names_none_is_written_outside() {
-    let dir = tempfile::tempdir().unwrap();
+    // Secrets are kept in memory only.
+    let dir = tempfile::Builder::new().tempdir_in("/dev/shm").unwrap();
     let (work, outside) = (dir.path().join("work"), dir.path().join("outside"));
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(dir.path().join("a"), "untouched").unwrap();
+    let writers = Writers::new(dir.path());
     let (mut written, mut refused) = (0, 0);
     for seed in 0..5000 {
         let name = hostile(seed);
         std::fs::create_dir(&work).unwrap();
         symlink(&outside, work.join("link")).unwrap();
         symlink("..", work.join("~")).unwrap();
-        match write_in(&work, &[file(&name)]) {
-            Ok(()) => written += 1,
-            Err(_) => refused += 1,
+        for turn in 0..4 {
+            if writers.write(turn, &work, &name) { written += 1 } else { refused += 1 }
         }
         std::fs::remove_dir_all(&work).unwrap();
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "{name:?} was written outside");
-        let around = std::fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(around, 2, "{name:?} was written beside the working directory");
+        for (place, count) in [(dir.path(), 4), (&dir.path().join("vault"), 1)] {
+            let around = std::fs::read_dir(place).unwrap().count();
+            assert_eq!(around, count, "{name:?} was written beside in {}", place.display());
+        }
     }
     assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"untouched");
     assert!(written > 100 && refused > 1000, "{written} written, {refused} refused");
