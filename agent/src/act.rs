@@ -3,13 +3,14 @@
 //! It makes no choices. The runner's requests block, so they have threads; how many instances are
 //! being started at once is bounded, so that a large assignment does not stall the server.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tengyun_model::Millicores;
+use tengyun_model::{AssignedInstance, Millicores, SecretName};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::measure::ShimProcess;
 use crate::run::cgroup::Group;
@@ -18,6 +19,7 @@ use crate::run::{
     ShimHandle,
 };
 use crate::shim::record::{Ended, How, Started};
+use crate::supply::Supply;
 use crate::watch::watch;
 
 /// How many instances are prepared and started at once: the work is the kernel's, and more would
@@ -31,6 +33,8 @@ const FACTS_MAX: usize = 256;
 /// What became known of a start.
 #[derive(Debug)]
 pub(crate) enum Fact {
+    /// What it needs is there.
+    Supplied(RunKey),
     /// Its shim was started.
     Launched {
         /// The start.
@@ -58,14 +62,46 @@ pub(crate) struct Hands {
     launches: Arc<Semaphore>,
     tell: mpsc::Sender<Fact>,
     tasks: JoinSet<()>,
+    supply: Supply,
+    /// Supplies under way.
+    supplies: BTreeMap<RunKey, AbortHandle>,
 }
 
 impl Hands {
     /// Makes the hands and the place where their facts arrive.
-    pub(crate) fn new(runner: Runner, dirs: InstanceDirs) -> (Self, mpsc::Receiver<Fact>) {
+    pub(crate) fn new(dirs: InstanceDirs, supply: Supply) -> (Self, mpsc::Receiver<Fact>) {
         let (tell, facts) = mpsc::channel(FACTS_MAX);
         let launches = Arc::new(Semaphore::new(LAUNCHES_MAX));
-        (Self { runner, dirs, launches, tell, tasks: JoinSet::new() }, facts)
+        let hands = Self {
+            runner: supply.runner.clone(),
+            dirs,
+            launches,
+            tell,
+            tasks: JoinSet::new(),
+            supply,
+            supplies: BTreeMap::new(),
+        };
+        (hands, facts)
+    }
+
+    /// Brings what an instance needs before it is prepared.
+    pub(crate) fn supply(&mut self, key: RunKey, assigned: AssignedInstance) {
+        let (supply, tell) = (self.supply.clone(), self.tell.clone());
+        let task = self.tasks.spawn(async move {
+            let fact = match supply.bring(&assigned).await {
+                Ok(()) => Fact::Supplied(key),
+                Err(why) => Fact::Ended(key, Box::new(Ended::now(How::NotStarted, why))),
+            };
+            drop(tell.send(fact).await);
+        });
+        self.supplies.insert(key, task);
+    }
+
+    /// Gives up bringing what an instance needs; one that waits for the same goes on.
+    pub(crate) fn abandon(&mut self, key: RunKey) {
+        if let Some(task) = self.supplies.remove(&key) {
+            task.abort();
+        }
     }
 
     /// Prepares and starts an instance, and watches it to its end.
@@ -113,6 +149,14 @@ impl Hands {
         self.request("removed", key, RunRequest::Remove(key));
     }
 
+    /// Forgets the secrets that no instance is given any more.
+    pub(crate) fn retain_secrets(&self, names: BTreeSet<SecretName>) {
+        // A look at a few files in memory: not worth a thread, whose turn could come too late.
+        if let Err(error) = self.runner.handle(RunRequest::RetainSecrets(names)) {
+            tracing::warn!(error = chain(&error), "secrets cannot be forgotten");
+        }
+    }
+
     /// Holds harvest as a whole to a CPU rate.
     pub(crate) fn set_harvest_quota(&self, quota: Millicores) -> Result<(), RunError> {
         // One write into a file of the kernel: not worth a thread.
@@ -149,10 +193,12 @@ impl Hands {
     /// Frees what ended tasks hold.
     pub(crate) fn tidy(&mut self) {
         while self.tasks.try_join_next().is_some() {}
+        self.supplies.retain(|_, task| !task.is_finished());
     }
 
     /// Ends the watching of what still runs, and waits for all tasks.
     pub(crate) async fn stop(mut self) {
+        self.runner.leave();
         self.tasks.shutdown().await;
     }
 
@@ -179,7 +225,7 @@ fn launch(
     Ok((group, shim))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("a request to the runner does not panic")
 }
 

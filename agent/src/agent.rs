@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::act::{Fact, Hands, chain};
+use crate::artifacts::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::instances::Instances;
@@ -31,9 +32,10 @@ use crate::logs::Logs;
 use crate::measure::Measure;
 use crate::reconcile::{Life, Step, reconcile};
 use crate::run::cgroup::Cgroups;
-use crate::run::{Preparation, RunKey, RunTarget};
+use crate::run::{Preparation, RunKey, RunTarget, Vault};
 use crate::shim::record::Ended;
 use crate::start::{Ready, StartError};
+use crate::supply::{self, Supply};
 
 /// How long the agent works without a scheduler's word on how often to report.
 const REPORT_INTERVAL: Millis = Millis::from_secs(3);
@@ -76,6 +78,7 @@ pub async fn run(
     let mut agent = Agent::new(ready);
     agent.adopt().await.map_err(StartError::from)?;
     agent.config.supervisor.ready();
+    agent.keep_supplies();
     agent.run(shutdown).await
 }
 
@@ -94,6 +97,8 @@ struct Agent {
     facts: mpsc::Receiver<Fact>,
     link: Link,
     logs: Logs,
+    cache: Cache,
+    vault: Vault,
     /// Instances with a step under way that their life does not show.
     busy: BTreeSet<InstanceId>,
     /// The newest start of each instance on this disk: no incarnation is used twice.
@@ -115,7 +120,19 @@ struct Agent {
 
 impl Agent {
     fn new(ready: Ready) -> Self {
-        let Ready { config, cgroups, runner, dirs, facts, ledger, measure, lock } = ready;
+        let Ready {
+            config,
+            cgroups,
+            runner,
+            dirs,
+            facts,
+            ledger,
+            measure,
+            fetcher,
+            cache,
+            vault,
+            lock,
+        } = ready;
         let clock = Clock::start();
         let hello = watch::Sender::new(hello(&facts));
         let reach = match &config.identity {
@@ -124,7 +141,8 @@ impl Agent {
         };
         let link = Link::start(reach, hello.subscribe());
         let logs = Logs::new(dirs.clone(), link.logs.clone());
-        let (hands, facts) = Hands::new(runner, dirs);
+        let supply = Supply { fetcher, asks: link.asks.clone(), runner };
+        let (hands, facts) = Hands::new(dirs, supply);
         Self {
             report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
             pulse: Pulse::new(config.supervisor.clone()),
@@ -139,6 +157,8 @@ impl Agent {
             facts,
             link,
             logs,
+            cache,
+            vault,
             busy: BTreeSet::new(),
             newest: BTreeMap::new(),
             kept: VecDeque::new(),
@@ -227,6 +247,13 @@ impl Agent {
                 self.hands.kill(target);
                 self.instances.killed(id, &self.clock);
             }
+            Step::Abandon(id) => {
+                if let Some(target) = self.instances.target(id) {
+                    tracing::info!(key = %target.key, "is no longer waited for");
+                    self.hands.abandon(target.key);
+                    self.instances.abandoned(id, &self.clock);
+                }
+            }
             Step::Clear(id) => {
                 let Some(target) = self.instances.target(id) else { return };
                 if self.busy.insert(id) {
@@ -243,7 +270,13 @@ impl Agent {
         let replaced = self.newest.insert(id, newest);
         let observed = self.instances.starting(assigned.clone(), newest, self.clock.now());
         let failures = observed.failures;
-        self.hands.launch(Preparation { incarnation: newest, assigned, failures });
+        match supply::needs(&assigned) {
+            None => self.hands.launch(Preparation { incarnation: newest, assigned, failures }),
+            Some(needs) => {
+                self.instances.supplying(id, needs);
+                self.hands.supply(RunKey { instance: id, incarnation: newest }, assigned);
+            }
+        }
         // The output of the start before is kept beside the new one, older ones are not.
         if let Some(before) = replaced.and_then(|seen| seen.get().checked_sub(1)) {
             self.hands.remove(RunKey { instance: id, incarnation: Incarnation::new(before) });
@@ -262,12 +295,29 @@ impl Agent {
                 self.hands.remove(oldest);
             }
         }
+        self.keep_supplies();
         self.live_changed();
         self.report_soon();
     }
 
+    /// Keeps what instances use on this node, and lets go of the rest.
+    fn keep_supplies(&self) {
+        let wanted = self.wanted();
+        let known = self.instances.observed().values().map(|known| &known.assigned);
+        let used: Vec<&AssignedInstance> = wanted.values().chain(known).collect();
+        let artifacts = used.iter().flat_map(|assigned| &assigned.spec.provision.artifacts);
+        self.cache.pin(artifacts.map(|artifact| artifact.digest).collect());
+        let secrets = used.iter().flat_map(|assigned| supply::secrets(assigned)).collect();
+        self.hands.retain_secrets(secrets);
+    }
+
     fn take_in(&mut self, fact: Fact) {
         match fact {
+            Fact::Supplied(key) => {
+                if let Some(preparation) = self.instances.supplied(key) {
+                    self.hands.launch(preparation);
+                }
+            }
             Fact::Launched { key, shim, group } => {
                 let target = self.instances.target(key.instance);
                 if let Some(target) = target.filter(|target| target.key == key) {
@@ -329,7 +379,9 @@ impl Agent {
             scheduler_message::Message::LogRequest(request) => self.logs.request(&request),
             scheduler_message::Message::LogCancel(cancel) => self.logs.cancel(cancel.request),
             // An agent that is leaving takes no more work; a second greeting changes nothing.
-            scheduler_message::Message::Assignment(_) | scheduler_message::Message::Welcome(_) => {}
+            scheduler_message::Message::Assignment(_)
+            | scheduler_message::Message::Welcome(_)
+            | scheduler_message::Message::SecretAnswer(_) => {}
         }
     }
 
@@ -337,6 +389,7 @@ impl Agent {
         match self.ledger.take(wire) {
             Ok(Taken::New) => {
                 self.wanted = Arc::new(wanted(&self.ledger));
+                self.keep_supplies();
                 if let Some(held) = self.ledger.held() {
                     let (epoch, generation) = (held.epoch, held.generation);
                     let instances = held.instances.len();
@@ -406,6 +459,7 @@ impl Agent {
         self.measure.close(self.clock.monotonic());
         if self.leaving && left == 0 {
             self.cgroups.remove_all();
+            self.vault.close();
         }
         if left == 0 { Ok(()) } else { Err(AgentError::StillRunning(left)) }
     }

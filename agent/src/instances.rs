@@ -11,7 +11,7 @@ use tengyun_model::{
 
 use crate::clock::Clock;
 use crate::reconcile::{Life, Observed, failures_after, phase};
-use crate::run::{RunKey, RunTarget};
+use crate::run::{Preparation, RunKey, RunTarget};
 use crate::shim::record::{self, Ended, Started};
 
 /// What is told of an instance besides its life.
@@ -58,6 +58,38 @@ impl Instances {
         let observed = Observed { assigned, incarnation, life: Life::Starting, failures };
         self.known.insert(id, observed);
         &self.known[&id]
+    }
+
+    /// Notes that what an instance needs is being brought.
+    pub(crate) fn supplying(&mut self, id: InstanceId, needs: String) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.life = Life::Supplying;
+            self.notes.entry(id).or_default().message = needs;
+        }
+    }
+
+    /// Notes that it is there; returns what to prepare, unless that was given up meanwhile.
+    pub(crate) fn supplied(&mut self, key: RunKey) -> Option<Preparation> {
+        let known = newest(&mut self.known, key)?;
+        if known.life != Life::Supplying {
+            return None;
+        }
+        known.life = Life::Starting;
+        self.notes.entry(key.instance).or_default().message.clear();
+        Some(Preparation {
+            incarnation: known.incarnation,
+            assigned: known.assigned.clone(),
+            failures: known.failures,
+        })
+    }
+
+    /// Notes that bringing it was given up: nothing of the start was ever there.
+    pub(crate) fn abandoned(&mut self, id: InstanceId, clock: &Clock) {
+        if let Some(known) = self.known.get_mut(&id) {
+            let at = clock.monotonic();
+            let exit = Exit::NotStarted;
+            known.life = Life::Ended { exit, at, stopped: true, cleared: true };
+        }
     }
 
     /// Takes over a start that an earlier agent began.
@@ -132,7 +164,7 @@ impl Instances {
                 }
                 clock.monotonic()
             }
-            Life::Starting | Life::Ended { .. } => return,
+            Life::Supplying | Life::Starting | Life::Ended { .. } => return,
         };
         known.life = next(asked, known.life);
     }

@@ -36,6 +36,8 @@ pub(crate) struct Observed {
 /// Where one start of an instance is in its life. Moments are on the monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
+    /// What it needs is brought to the node; nothing of it is there yet.
+    Supplying,
     /// Its shim was asked to start it.
     Starting,
     /// Its process runs.
@@ -72,6 +74,8 @@ pub(crate) enum Step {
     Ask(InstanceId),
     /// Kill every process of its group.
     Kill(InstanceId),
+    /// Give up bringing what it needs.
+    Abandon(InstanceId),
     /// Clear away what an ended start left: processes and the control group.
     Clear(InstanceId),
     /// Forget the instance: it is cleared and no longer wanted.
@@ -109,7 +113,7 @@ pub(crate) fn reconcile(
 /// Returns the phase to report.
 pub(crate) fn phase(known: &Observed, now: Millis) -> Phase {
     match known.life {
-        Life::Starting => Phase::Starting,
+        Life::Supplying | Life::Starting => Phase::Starting,
         Life::Running { since } => {
             let healthy = now.saturating_sub(since) >= known.assigned.spec.startup;
             if healthy { Phase::Healthy } else { Phase::Running }
@@ -146,7 +150,8 @@ fn keep(wanted: &AssignedInstance, known: &Observed, now: Millis) -> Decided {
     let id = wanted.instance;
     let outdated = wanted.revision != known.assigned.revision;
     match known.life {
-        Life::Starting => Decided::Nothing,
+        Life::Supplying if outdated => Decided::Step(Step::Abandon(id)),
+        Life::Supplying | Life::Starting => Decided::Nothing,
         Life::Running { .. } if outdated => Decided::Step(Step::Ask(id)),
         Life::Running { since } => {
             let healthy_at = since.saturating_add(known.assigned.spec.startup);
@@ -173,6 +178,7 @@ fn keep(wanted: &AssignedInstance, known: &Observed, now: Millis) -> Decided {
 /// Decides about an instance that is no longer wanted.
 fn retire(id: InstanceId, known: &Observed, now: Millis) -> Decided {
     match known.life {
+        Life::Supplying => Decided::Step(Step::Abandon(id)),
         // Its shim answers soon; then it can be asked.
         Life::Starting => Decided::Nothing,
         Life::Running { .. } => Decided::Step(Step::Ask(id)),
@@ -259,6 +265,19 @@ mod tests {
     fn a_wanted_running_instance_is_left_alone() {
         let life = Life::Running { since: Millis::ZERO };
         assert_eq!(steps(true, life), (vec![], None));
+    }
+
+    #[test]
+    fn what_is_being_supplied_is_given_up_when_it_is_unwanted_or_outdated() {
+        let (id, observed) = known(Life::Supplying);
+        assert_eq!(phase(&observed, NOW), Phase::Starting);
+        assert_eq!(steps(true, Life::Supplying), (vec![], None));
+        assert_eq!(steps(false, Life::Supplying).0, [Step::Abandon(id)]);
+        let mut wanted = observed.assigned.clone();
+        wanted.revision = wanted.revision.next();
+        let desired = BTreeMap::from([(id, wanted)]);
+        let decided = reconcile(&desired, &BTreeMap::from([(id, observed)]), NOW);
+        assert_eq!(decided.0, [Step::Abandon(id)]);
     }
 
     #[test]

@@ -3,24 +3,32 @@
 //! Requests hold numbers, checked names and values, never a path. They are the seam along which the
 //! agent will be split into two processes (`docs/decisions/0003-agent-runner-shim.md`).
 
+pub(crate) mod beneath;
 pub(crate) mod cgroup;
 mod files;
 mod process;
+mod provide;
+mod secrets;
 mod survey;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tengyun_model::{
     AssignedInstance, Class, DepartmentPath, Incarnation, InstanceId, Millicores, NodeName,
+    SecretName,
 };
 
+use crate::artifacts::cache::Cache;
 use cgroup::{CgroupError, Cgroups, Group};
 
-pub(crate) use process::InstanceDirs;
+pub(crate) use process::{InstanceDirs, UIDS};
+pub(crate) use secrets::{HandedSecret, Vault};
 pub(crate) use survey::{Found, FoundState};
 
 /// Names one start of one instance on this node.
@@ -91,6 +99,14 @@ pub(crate) enum RunRequest {
     SetHarvestQuota(Millicores),
     /// Say what is there; what is of no use is cleared away.
     Survey,
+    /// Keep secrets that were handed to this node.
+    HoldSecrets(Vec<HandedSecret>),
+    /// Say which of these secrets are not held.
+    MissingSecrets(Vec<SecretName>),
+    /// Forget these secrets.
+    ForgetSecrets(Vec<SecretName>),
+    /// Forget all secrets but these.
+    RetainSecrets(BTreeSet<SecretName>),
 }
 
 /// A start to prepare.
@@ -122,6 +138,8 @@ pub(crate) enum RunReply {
     NoShim,
     /// What is there, in the order of keys.
     Found(Vec<Found>),
+    /// These are not held.
+    Missing(Vec<SecretName>),
 }
 
 /// A shim that runs, or ran a moment ago.
@@ -164,6 +182,9 @@ pub(crate) enum RunError {
     /// A file of the workload cannot be put where it asks.
     #[error(transparent)]
     Files(#[from] files::FilesError),
+    /// A secret cannot be kept or given.
+    #[error(transparent)]
+    Secrets(#[from] secrets::VaultError),
     /// The workload asks for a user that it cannot have.
     #[error("cannot run as user {user}: {reason}")]
     User {
@@ -224,12 +245,27 @@ pub(crate) struct Runner {
     config: Arc<RunnerConfig>,
     cgroups: Arc<Cgroups>,
     dirs: InstanceDirs,
+    cache: Cache,
+    vault: Vault,
+    /// Set when the agent ends: what takes long is given up.
+    leaving: Arc<AtomicBool>,
 }
 
 impl Runner {
     /// Makes a runner.
-    pub(crate) fn new(config: RunnerConfig, cgroups: Arc<Cgroups>, dirs: InstanceDirs) -> Self {
-        Self { config: Arc::new(config), cgroups, dirs }
+    pub(crate) fn new(
+        config: RunnerConfig,
+        cgroups: Arc<Cgroups>,
+        dirs: InstanceDirs,
+        (cache, vault): (Cache, Vault),
+    ) -> Self {
+        let leaving = Arc::default();
+        Self { config: Arc::new(config), cgroups, dirs, cache, vault, leaving }
+    }
+
+    /// Gives up what takes long: the agent ends.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Carries out one request.
@@ -243,6 +279,21 @@ impl Runner {
             RunRequest::Remove(key) => self.remove(key),
             RunRequest::SetHarvestQuota(quota) => self.set_harvest_quota(quota),
             RunRequest::Survey => self.survey(),
+            RunRequest::HoldSecrets(secrets) => {
+                self.vault.hold(&secrets)?;
+                Ok(RunReply::Done)
+            }
+            RunRequest::MissingSecrets(names) => Ok(RunReply::Missing(self.vault.missing(names))),
+            RunRequest::ForgetSecrets(names) => {
+                for name in &names {
+                    self.vault.forget(name);
+                }
+                Ok(RunReply::Done)
+            }
+            RunRequest::RetainSecrets(names) => {
+                self.vault.retain(&names);
+                Ok(RunReply::Done)
+            }
         }
     }
 

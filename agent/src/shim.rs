@@ -82,7 +82,7 @@ impl<T> Tried<T> for nix::Result<T> {
 /// Runs one instance to its end; `args` are the words after `shim`: the instance's directory.
 ///
 /// Must be entered before any thread is started.
-pub fn main<I>(args: I) -> ExitCode
+pub(crate) fn main<I>(args: I) -> ExitCode
 where
     I: IntoIterator,
     I::Item: Into<OsString>,

@@ -1,5 +1,7 @@
 //! The running half with real processes: what is assigned runs, ends, restarts and is adopted.
 
+#[path = "running/artifact.rs"]
+mod artifact;
 #[path = "running/stage.rs"]
 mod stage;
 

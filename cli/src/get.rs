@@ -5,7 +5,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::output::{
-    age, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
+    age, clean, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
 };
 use crate::session::{Session, key_of, path};
 
@@ -254,12 +254,24 @@ async fn instances(session: &Session, department: Option<&str>, all: bool) -> Re
     let of = |i: &v1::InstanceView| i.key.clone().unwrap_or_default().department;
     list.instances.retain(|i| within(&of(i), department) && (all || !has_ended(i)));
     let json: Vec<Value> = list.instances.iter().map(instance_json).collect();
-    show(session.format, || instance_table(session, &list), &json!(json))
+    show(session.format, || instance_table(session, &list) + &troubles(&list), &json!(json))
 }
 
 fn has_ended(view: &v1::InstanceView) -> bool {
     let phase = view.status.as_ref().map(v1::InstanceStatus::phase);
     matches!(phase, Some(v1::Phase::Succeeded | v1::Phase::Failed | v1::Phase::Stopped))
+}
+
+/// Says why instances do not run, below the table.
+fn troubles(list: &v1::ListInstancesResponse) -> String {
+    let trouble = |view: &v1::InstanceView| {
+        let status = view.status.as_ref()?;
+        let down = matches!(status.phase(), v1::Phase::BackingOff | v1::Phase::Failed);
+        let said = down && !status.message.is_empty();
+        said.then(|| format!("instance {}: {}", view.instance, clean(&status.message)))
+    };
+    let lines: Vec<String> = list.instances.iter().filter_map(trouble).collect();
+    if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
 }
 
 /// Makes the table of instances.

@@ -28,6 +28,7 @@ mod fault;
 mod files;
 mod leaf;
 mod port;
+mod provision;
 mod spec;
 mod suggest;
 mod text;

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::text::Language;
 use crate::{
     apply, demo, describe, events, get, join, lab, logs, loss, member, moves, node, plan, policy,
-    token, top, up,
+    secret, token, top, up,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
@@ -131,6 +131,8 @@ pub(crate) enum Verb {
     Node(member::NodeArgs),
     /// Manage one person
     Person(member::PersonArgs),
+    /// Keep, list and delete the secrets of departments
+    Secret(secret::SecretArgs),
     /// Print the JSON Schema of manifests
     Schema,
     /// Print a completion script for a shell

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::name::{Name, WorkloadKey};
+use crate::provision::Provision;
 use crate::unit::{Mebibytes, Millicores, Millis};
 
 /// The most instances of one workload; a bound on what one document can ask.
 pub const INSTANCES_MAX: u32 = 10_000;
 /// The most words of a command.
 pub const COMMAND_WORDS_MAX: usize = 256;
-/// The most bytes of all words of a command, all environment and all files together.
+/// The most bytes of all words of a command, all environment, all files and templates together.
 pub const SPEC_BYTES_MAX: usize = 512 * 1024;
 
 /// What kind of life a workload has.
@@ -243,4 +244,6 @@ pub struct WorkloadSpec {
     pub startup: Millis,
     /// What happens when its node is lost.
     pub on_lost: OnLost,
+    /// What each instance is given before it starts.
+    pub provision: Provision,
 }

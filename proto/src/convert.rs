@@ -8,6 +8,7 @@ mod assignment;
 mod field;
 mod identity;
 mod node;
+mod provision;
 mod usage;
 mod word;
 mod workload;

@@ -65,6 +65,36 @@ fn ports() -> impl Strategy<Value = Vec<PortSpec>> {
 }
 
 prop_compose! {
+    fn artifact()(
+        url in any::<bool>(),
+        text in TEXT,
+        bytes in any::<[u8; 32]>(),
+        to in "[a-z]{1,4}(/[a-z.]{3,5}x)?",
+        mode in 0u32..=0o777,
+        (unpack, whole) in any::<(bool, bool)>(),
+    ) -> Artifact {
+        Artifact {
+            origin: if url { Origin::Url(text) } else { Origin::Path(text) },
+            digest: Digest::new(bytes),
+            to: if unpack && whole { String::new() } else { to },
+            mode,
+            unpack,
+        }
+    }
+}
+
+prop_compose! {
+    fn provision()(
+        artifacts in vec(artifact(), 0..3),
+        templates in files(),
+        secrets in vec((name(), "[a-z]{1,4}(/[a-z]{1,3})?", 0u32..=0o777), 0..3),
+    ) -> Provision {
+        let secret = |(from, path, mode)| SecretSpec { from, path, mode };
+        Provision { artifacts, templates, secrets: secrets.into_iter().map(secret).collect() }
+    }
+}
+
+prop_compose! {
     fn spec()(
         key in key(),
         (kind, class, move_policy, mode) in words(),
@@ -75,7 +105,7 @@ prop_compose! {
         ports in ports(),
         resources in resources(),
         counted in btree_map(name(), any::<u64>(), 0..3),
-        constraints in constraints(),
+        (constraints, provision) in (constraints(), provision()),
         (instances, signal) in (0u32..=10_000, 1i32..=64),
         millis in any::<[u64; 4]>(),
     ) -> WorkloadSpec {
@@ -91,6 +121,7 @@ prop_compose! {
             move_policy,
             startup: Millis::new(millis[3]),
             on_lost: if millis[3] % 2 == 0 { OnLost::Wait } else { OnLost::Restart },
+            provision,
         }
     }
 }

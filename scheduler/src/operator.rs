@@ -1,5 +1,7 @@
 //! The operators' service: wishes go to the writer, looks are taken there.
 
+use std::sync::Arc;
+
 use tengyun_engine::{Command, Outcome, Proof};
 use tengyun_model::{InstanceId, NodeId, WorkloadKey, WorkloadSpec};
 use tengyun_proto::convert::{ConvertError, operation_id};
@@ -12,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::caller::Scope;
 use crate::desk::{self, Answer, Desk};
 use crate::journal::codec::node_wish_from_wire;
+use crate::secrets::{self, Secrets};
 use crate::view::{View, effect_revision, effect_word, refusal};
 
 /// The most workloads of one call; a call's answer should come within its time.
@@ -25,6 +28,7 @@ const LOG_CHUNKS_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Operators {
     pub desk: Desk,
+    pub secrets: Arc<Secrets>,
 }
 
 /// What became of one item, or the answer that will say it.
@@ -60,6 +64,9 @@ impl Operators {
             Ok(spec) => spec,
             Err(error) => return Ok(Item::Refused(bad_field(&error))),
         };
+        if let Err(refused) = secrets::check(&spec, &self.secrets) {
+            return Ok(Item::Refused(refused));
+        }
         let command = Command::ApplyWorkload { operation, spec };
         self.submit(command, dry_run).await.map(Item::Asked)
     }

@@ -16,8 +16,8 @@ use prost::Message;
 use tengyun_model::{AssignedInstance, Class};
 use tengyun_proto::v1;
 
+use super::beneath::Owner;
 use super::cgroup::{Group, Limits};
-use super::files::{self, Owner};
 use super::{Preparation, RunError, RunKey, RunReply, RunTarget, Runner, ShimHandle};
 use crate::shim::record::{self, Started};
 use crate::shim::spec::{self, ShimSpec, Variable};
@@ -28,7 +28,7 @@ pub(super) const ASSIGNED: &str = "assigned.pb";
 /// The most directories looked at; a bound against a directory that others fill.
 const ENTRIES_MAX: usize = 100_000;
 /// How many user ids instances have; an id is used again after this many instances.
-const UIDS: u64 = 100_000;
+pub(crate) const UIDS: u32 = 100_000;
 /// How long the processes of a start may take to die.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two rounds of killing and between two tries to remove a group.
@@ -100,10 +100,10 @@ impl Runner {
         write_private(&dir.join(ASSIGNED), &kept.encode_to_vec()).at(key, "keep the assignment")?;
         let work = dir.join(child::WORK);
         make_dir(&work, 0o700).at(key, "make the working directory")?;
-        files::write_all(&work, &assigned.spec.files, owner)?;
+        let mut spec = self.shim_spec(assigned, key, (&work, owner))?;
+        self.provide(key, assigned, (&work, owner), &spec.env)?;
         let limits = Limits::of(&assigned.spec.resources);
         let group = self.cgroups.create(key, target.class, &target.department, &limits)?;
-        let mut spec = self.shim_spec(assigned, &work, owner)?;
         if let Some(group) = &group {
             spec.set_group(group);
         }
@@ -117,7 +117,7 @@ impl Runner {
         let refuse = |user: &str, reason| Err(RunError::User { user: user.to_owned(), reason });
         match (&assigned.spec.user, self.config.root) {
             (None, true) => {
-                let number = u32::try_from(assigned.instance.get() % UIDS)
+                let number = u32::try_from(assigned.instance.get() % u64::from(UIDS))
                     .expect("a remainder of 100,000 fits");
                 let id = self.config.uid_base.saturating_add(number);
                 Ok(Some((Uid::from_raw(id), Gid::from_raw(id))))
@@ -135,14 +135,19 @@ impl Runner {
     fn shim_spec(
         &self,
         assigned: &AssignedInstance,
-        work: &Path,
-        owner: Owner,
+        key: RunKey,
+        (work, owner): (&Path, Owner),
     ) -> Result<ShimSpec, RunError> {
         let class = assigned.spec.class;
+        let mut env = environment(assigned, self.config.node.as_str(), work)?;
+        if !assigned.spec.provision.secrets.is_empty() {
+            let value = self.vault.files(key).to_string_lossy().into_owned();
+            env.push(Variable { name: "TENGYUN_SECRETS".to_owned(), value });
+        }
         let output = self.config.output;
         Ok(ShimSpec {
             command: assigned.spec.command.clone(),
-            env: environment(assigned, self.config.node.as_str(), work)?,
+            env,
             uid: owner.map(|(uid, _)| uid.as_raw()),
             gid: owner.map(|(_, gid)| gid.as_raw()),
             group: Vec::new(),
@@ -210,11 +215,13 @@ impl Runner {
             None
         };
         let work = self.dirs.dir(key).join(child::WORK);
+        self.vault.remove(key).at(key, "remove the secrets")?;
         remove_tree(&work).at(key, "remove the working directory")?;
         Ok(RunReply::Cleared { cpu_micros })
     }
 
     pub(super) fn remove(&self, key: RunKey) -> Result<RunReply, RunError> {
+        self.vault.remove(key).at(key, "remove the secrets")?;
         remove_tree(&self.dirs.dir(key)).at(key, "remove the directory")?;
         Ok(RunReply::Done)
     }

@@ -42,6 +42,7 @@ impl Runner {
         let failed = |source| RunError::Survey { path: self.dirs.root().to_owned(), source };
         let keys = self.dirs.keys().map_err(failed)?;
         self.clear_strangers(&keys);
+        self.vault.sweep(&keys.iter().copied().collect());
         Ok(RunReply::Found(keys.into_iter().map(|key| self.look_at(key)).collect()))
     }
 

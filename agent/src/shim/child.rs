@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use super::output::WriteEnds;
 use super::spec::ShimSpec;
@@ -30,8 +30,6 @@ const OPEN_FILES_MAX: u64 = 65_536;
 const LOCKED_BYTES_MAX: u64 = 64 * 1024;
 /// The longest message from the child.
 const MESSAGE_BYTES_MAX: u64 = 1024;
-/// The highest capability the kernel may know; dropping one it does not know fails harmlessly.
-const CAPABILITIES_MAX: libc::c_ulong = 63;
 /// The code a child returns when it could not start; nobody sees it.
 const CHILD_FAILED: i32 = 127;
 
@@ -206,20 +204,8 @@ fn take_place(spec: &ShimSpec) {
 }
 
 /// Becomes the workload's own user, without groups, capabilities or a way back.
-#[expect(unsafe_code, reason = "the capability call has no safe form in nix")]
 fn drop_privilege(spec: &ShimSpec) -> Result<(), ChildError> {
-    nix::sys::prctl::set_no_new_privs().tried("give up new privileges")?;
-    let (Some(uid), Some(gid)) = (spec.uid, spec.gid) else { return Ok(()) };
-    if uid != 0 {
-        for capability in 0..=CAPABILITIES_MAX {
-            // SAFETY: plain numbers.
-            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-        }
-    }
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    nix::unistd::setgroups(&[]).tried("leave all groups")?;
-    nix::unistd::setresgid(gid, gid, gid).tried("change the group")?;
-    nix::unistd::setresuid(uid, uid, uid).tried("change the user")
+    crate::roles::become_user(spec.uid, spec.gid).tried("change the user")
 }
 
 /// Closes every other file when the program starts.

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tengyun_agent::{AgentError, Config};
 use tengyun_model::{
     AssignedInstance, Assignment, Band, Class, Constraints, Epoch, Generation, InstanceId, Kind,
-    Mebibytes, Millicores, Millis, MovePolicy, Name, NodeId, NodeName, OnLost, Resources, Restart,
-    RestartMode, Revision, Stop, WorkloadSpec,
+    Mebibytes, Millicores, Millis, MovePolicy, Name, NodeId, NodeName, OnLost, Provision,
+    Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
 };
 use tengyun_proto::v1::agent_service_server::AgentService;
 use tengyun_proto::v1::{self, agent_message, scheduler_message};
@@ -272,6 +272,7 @@ pub(crate) fn shell(instance: u64, script: &str) -> AssignedInstance {
         move_policy: MovePolicy::Any,
         startup: Millis::new(50),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),
@@ -393,7 +394,8 @@ impl AgentService for Service {
                     Some(agent_message::Message::LogChunk(chunk)) => {
                         drop(chunks.send(chunk).await);
                     }
-                    None => {}
+                    // Here nobody has secrets.
+                    Some(agent_message::Message::SecretRequest(_)) | None => {}
                 }
             }
         });

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tengyun_model::{
     Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost,
-    Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    Provision, Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 use crate::demo::load::Load;
@@ -91,6 +91,7 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::new(500),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
     }
 }
 

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use tengyun_model::{Class, Kind, MovePolicy, OnLost, RestartMode, WorkloadKey};
 
 use super::amount::{Count, Cpu, InstanceCount, Seconds, Size};
-use super::extra::{Artifact, Health, Schedule, Secrets, Template, Volume, Window};
+use super::extra::{Health, Schedule, Volume, Window};
 use super::leaf::{
     Department, Label, LabelValue, Mode, NameKey, NameText, Reference, RelativePath, SignalNumber,
     Text, User, Variable, Word,
 };
 use super::port::Port;
+use super::provision::{Artifact, Secrets};
 
 section! {
     /// One workload: what a department wants to run.
@@ -56,13 +57,13 @@ section! {
         /// What happens to an instance whose node is lost: it waits for the node, or another copy
         /// starts elsewhere though the lost one may still run.
         on_lost: OnLostWord = "wait";
-    } later {
         /// Files fetched to the node before the start.
-        artifacts: Vec<Artifact>;
+        artifacts: Vec<Artifact> = [];
         /// Files filled in with ports and secrets at the start.
-        templates: Vec<Template>;
+        templates: Vec<File> = [];
         /// Secrets of the department, by reference.
-        secrets: Secrets;
+        secrets: Option<Secrets>;
+    } later {
         /// Directories that stay on the node.
         volumes: Vec<Volume>;
         /// How one learns that an instance is healthy.

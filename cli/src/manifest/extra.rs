@@ -4,52 +4,7 @@
 use super::amount::{Count, Seconds, Size};
 use super::decode::{Decode, Place};
 use super::fault::Faults;
-use super::leaf::{Flag, Line, Mode, NameText, RelativePath, Sha256, Text, TimeOfDay, Url, Word};
-
-const CLEAR_SECRET: &str = "a secret is never written in a manifest: list references \
-such as {from: db-password, path: db-password}";
-
-section! {
-    /// A file fetched to the node before the start: from `url` or `path`, one of the two.
-    ArtifactFields {
-        /// Where it is fetched from.
-        url: Option<Url>;
-        /// Where it is on the node.
-        path: Option<Line>;
-        /// The digest of its bytes; anything else is refused.
-        sha256: Sha256;
-        /// Where it is put, below the working directory.
-        to: Option<RelativePath>;
-        /// Whether it is an archive to unpack.
-        unpack: Flag = false;
-    }
-}
-
-section! {
-    /// A file that is filled in at the start: from `content` or `source`, one of the two.
-    Template {
-        /// Where it is put, below the working directory.
-        path: RelativePath;
-        /// Its text.
-        content: Option<Text>;
-        /// The file that holds its text, relative to the manifest.
-        source: Option<RelativePath>;
-        /// Its permission bits.
-        mode: Mode = "0644";
-    }
-}
-
-section! {
-    /// A secret of the department, by reference: its value is never written in a manifest.
-    SecretFields {
-        /// Its name in the department's store of secrets.
-        from: NameText;
-        /// The file it is put into, below the directory of the instance's secrets.
-        path: RelativePath;
-        /// The permission bits of that file.
-        mode: Mode = "0400";
-    }
-}
+use super::leaf::{Line, NameText, RelativePath, TimeOfDay, Word};
 
 section! {
     /// A directory that stays on the node and keeps its instance there.
@@ -178,32 +133,8 @@ macro_rules! ruled {
 }
 
 ruled! {
-    /// An artifact that has exactly one origin.
-    Artifact(ArtifactFields), check_artifact
-}
-
-ruled! {
     /// A health check of exactly one sort.
     Health(HealthFields), check_health
-}
-
-ruled! {
-    /// References to secrets; a map of clear ones is refused with the way out.
-    Secrets(Vec<Secret>), check_secrets
-}
-
-ruled! {
-    /// A reference to a secret; a clear one is refused with the way out.
-    Secret(SecretFields), check_secret
-}
-
-fn check_artifact(place: &Place<'_>, faults: &mut Faults) -> bool {
-    let Some(artifact) = ArtifactFields::decode(place, faults) else { return false };
-    let one = artifact.url.is_some() != artifact.path.is_some();
-    if !one {
-        place.fault("must have either url or path", faults);
-    }
-    one
 }
 
 fn check_health(place: &Place<'_>, faults: &mut Faults) -> bool {
@@ -214,25 +145,4 @@ fn check_health(place: &Place<'_>, faults: &mut Faults) -> bool {
         place.fault("must have exactly one of http, tcp and command", faults);
     }
     one
-}
-
-fn check_secrets(place: &Place<'_>, faults: &mut Faults) -> bool {
-    if place.is_list() {
-        return Vec::<Secret>::decode(place, faults).is_some();
-    }
-    place.fault(CLEAR_SECRET, faults);
-    false
-}
-
-fn check_secret(place: &Place<'_>, faults: &mut Faults) -> bool {
-    let clear = ["value", "content", "data", "stringData"].into_iter().find(|key| place.has(key));
-    if let Some(key) = clear {
-        place.fault_at(&[key], CLEAR_SECRET, faults);
-        return false;
-    }
-    if place.is_map() {
-        return SecretFields::decode(place, faults).is_some();
-    }
-    place.fault(CLEAR_SECRET, faults);
-    false
 }

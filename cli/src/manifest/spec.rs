@@ -17,6 +17,7 @@ use super::document::{ConstraintFields, Document, ResourceFields, RestartFields}
 use super::fault::Faults;
 use super::files;
 use super::leaf::Reference;
+use super::provision;
 
 /// How the names of variables end that hold secrets.
 const SECRET_WORDS: [&str; 9] = [
@@ -33,7 +34,7 @@ const SECRET_WORDS: [&str; 9] = [
 /// How a private key in its usual form begins.
 const PRIVATE_KEY: &str = "PRIVATE KEY-----";
 const CLEAR_SECRET: &str = "must not hold a secret, which the journal would keep in clear: \
-let the program read it from a file on the server, and give the path of that file";
+keep it with `tengyun secret set`, and list it under secrets";
 
 /// Makes the specification of a document; it counts only when no fault was added.
 pub(super) fn spec(
@@ -46,11 +47,12 @@ pub(super) fn spec(
     let kind = document.kind.0;
     let words = document.command.into_iter().map(|word| word.0).collect();
     let env = document.env.into_iter().map(|(name, value)| (name.0, value.0)).collect();
+    let templates = files::files(("templates", &document.templates), place, base, faults);
     let spec = WorkloadSpec {
         kind,
         class: document.class.0,
         command: words,
-        files: files::files(&document.files, place, base, faults),
+        files: files::files(("files", &document.files), place, base, faults),
         env,
         user: document.user.map(|user| user.0),
         ports: document.ports.into_iter().map(|port| port.0).collect(),
@@ -63,6 +65,7 @@ pub(super) fn spec(
         move_policy: document.r#move.map_or_else(|| default_move(kind), |word| word.0),
         startup: document.startup_s.0,
         on_lost: document.on_lost.0,
+        provision: provision::provision(document.artifacts, templates, document.secrets),
         key,
     };
     check(&spec, place, faults);
@@ -147,6 +150,7 @@ fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
         let message = "must be at least restart.backoff_s";
         place.fault_at(&["restart", "backoff_max_s"], message, faults);
     }
+    provision::check(spec, place, faults);
     check_size(spec, place, faults);
 }
 
@@ -193,9 +197,11 @@ fn is_secret_name(name: &str) -> bool {
 /// A private key in a file would stay in the journal.
 fn check_keys_in_files(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let needle = PRIVATE_KEY.as_bytes();
-    for (index, file) in spec.files.iter().enumerate() {
-        if file.content.windows(needle.len()).any(|window| window == needle) {
-            place.fault_at(&["files", &index.to_string()], CLEAR_SECRET, faults);
+    for (field, files) in [("files", &spec.files), ("templates", &spec.provision.templates)] {
+        for (index, file) in files.iter().enumerate() {
+            if file.content.windows(needle.len()).any(|window| window == needle) {
+                place.fault_at(&[field, &index.to_string()], CLEAR_SECRET, faults);
+            }
         }
     }
 }
@@ -226,7 +232,8 @@ fn check_ports(ports: &[PortSpec], place: &Place<'_>, faults: &mut Faults) {
 fn check_size(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let words: usize = spec.command.iter().map(String::len).sum();
     let env: usize = spec.env.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let files: usize = spec.files.iter().map(|f| f.path.len() + f.content.len()).sum();
+    let files = spec.files.iter().chain(&spec.provision.templates);
+    let files: usize = files.map(|f| f.path.len() + f.content.len()).sum();
     let bytes = words + env + files;
     if bytes > SPEC_BYTES_MAX {
         let message = format!(

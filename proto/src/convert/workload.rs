@@ -7,13 +7,14 @@ use tengyun_model::{
 };
 
 use super::field::{count, keyed, list, message, parsed, text, texts, without_zero, word};
+use super::provision::provision;
 use super::{ConvertError, ITEMS_MAX};
 use crate::v1;
 
 /// The highest number of a Linux signal.
 const SIGNAL_MAX: i32 = 64;
 /// The permission bits a file may have: no setuid, setgid or sticky bit.
-const FILE_MODE_MAX: u32 = 0o777;
+pub(super) const FILE_MODE_MAX: u32 = 0o777;
 
 impl TryFrom<v1::WorkloadKey> for WorkloadKey {
     type Error = ConvertError;
@@ -170,9 +171,10 @@ impl From<&Stop> for v1::Stop {
 impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
     type Error = ConvertError;
 
-    fn try_from(wire: v1::WorkloadSpec) -> Result<Self, ConvertError> {
+    fn try_from(mut wire: v1::WorkloadSpec) -> Result<Self, ConvertError> {
         check_sizes(&wire)?;
         check_env(&wire)?;
+        let provision = provision(&mut wire)?;
         Ok(Self {
             key: message("key", wire.key)?,
             kind: word::<v1::Kind, _>("kind", wire.kind)?,
@@ -191,6 +193,7 @@ impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
             move_policy: word::<v1::MovePolicy, _>("move_policy", wire.move_policy)?,
             startup: Millis::new(wire.startup_millis),
             on_lost: on_lost(wire.on_lost)?,
+            provision,
         })
     }
 }
@@ -220,6 +223,9 @@ impl From<&WorkloadSpec> for v1::WorkloadSpec {
                 OnLost::Restart => v1::OnLost::Restart,
             }
             .into(),
+            artifacts: spec.provision.artifacts.iter().map(Into::into).collect(),
+            templates: spec.provision.templates.iter().map(Into::into).collect(),
+            secrets: spec.provision.secrets.iter().map(Into::into).collect(),
         }
     }
 }
@@ -242,7 +248,8 @@ fn check_sizes(wire: &v1::WorkloadSpec) -> Result<(), ConvertError> {
     }
     let command: usize = wire.command.iter().map(String::len).sum();
     let env: usize = wire.env.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let files: usize = wire.files.iter().map(|file| file.content.len()).sum();
+    let files = wire.files.iter().chain(&wire.templates);
+    let files: usize = files.map(|file| file.content.len()).sum();
     let bytes = command + env + files;
     if bytes > SPEC_BYTES_MAX {
         let problem = format!(

@@ -4,7 +4,9 @@
 
 mod leaving;
 
-use tengyun_model::{At, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, WorkloadKey};
+use tengyun_model::{
+    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, WorkloadKey,
+};
 
 use crate::command::Refusal;
 use crate::event::stop_words;
@@ -146,12 +148,22 @@ fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses
         _ if node.wish.is_drain() => "; it leaves, the node is drained",
         _ => "",
     };
+    let over = matches!(status.phase, Phase::BackingOff | Phase::Failed);
+    if over && status.exit == Some(Exit::NotStarted) && !status.message.is_empty() {
+        let again = if status.phase.is_final() { "" } else { "; it is tried again" };
+        return format!("cannot be started on {name}: {}{again}{leaves}", status.message);
+    }
     if status.phase == Phase::BackingOff {
         let exit = status.exit.map_or_else(|| "ended".to_owned(), |exit| exit.to_string());
         let starts = status.incarnation;
         return format!("crashes on {name}: {exit} at start {starts}, and starts again{leaves}");
     }
-    format!("is {} on {name}, {uses}{leaves}", status.phase)
+    let does = if status.message.is_empty() || status.phase != Phase::Starting {
+        String::new()
+    } else {
+        format!(" ({})", status.message)
+    };
+    format!("is {}{does} on {name}, {uses}{leaves}", status.phase)
 }
 
 /// Says what an operator can do for an instance that neither a node nor a change of it would help.

@@ -13,6 +13,7 @@ mod members;
 mod moves;
 mod nodes;
 mod operations;
+mod provision;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};

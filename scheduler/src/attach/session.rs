@@ -21,6 +21,7 @@ use crate::authority::claim::Subject;
 use crate::connections::Connections;
 use crate::desk::{AttachRefusal, Attached, Desk, Request, Speaker};
 use crate::dispatch::{DOWN_MAX, Down, Link, LinkId};
+use crate::secrets::{self, Secrets};
 use crate::tasks::stopped;
 
 /// How long an agent may take to say hello.
@@ -48,6 +49,7 @@ pub(super) struct Session {
     pub speaker: Speaker,
     pub from: Option<SocketAddr>,
     pub connections: Arc<Connections>,
+    pub secrets: Arc<Secrets>,
 }
 
 /// The session's ends of its link.
@@ -194,6 +196,10 @@ impl Session {
                 Ok(Vec::new())
             }
             Some(Up::LogChunk(chunk)) => Ok(ends.logs.pass(chunk).await),
+            Some(Up::SecretRequest(request)) => {
+                let handed = secrets::hand_out(&self.desk, &self.secrets, ends.node, request);
+                Ok(vec![Out::SecretAnswer(handed.await?)])
+            }
             Some(Up::Hello(_)) => Err(Status::invalid_argument("hello may come once only")),
             // A message of a newer agent: what it says is not needed by this version.
             None => Ok(Vec::new()),

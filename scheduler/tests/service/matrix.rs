@@ -43,6 +43,10 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.OperatorService/SetPolicy", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/Status", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/Stop", "L O D . . . ."),
+    ("/tengyun.v1.SecretService/DeleteSecret", "L O D . . . ."),
+    ("/tengyun.v1.SecretService/ListSecrets", "L O D . . . ."),
+    ("/tengyun.v1.SecretService/RotateSecretKeys", "L O . . . . ."),
+    ("/tengyun.v1.SecretService/SetSecret", "L O D . . . ."),
 ];
 
 fn calls(descriptors: &[u8], calls: &mut BTreeSet<String>) {

@@ -104,7 +104,7 @@ fn at_most(what: &'static str, limit: u64, present: usize) -> Result<(), Refusal
     if present < limit { Ok(()) } else { Err(Refusal::TooMany { what, limit }) }
 }
 
-fn bad(field: &'static str, expected: &str) -> Refusal {
+pub(super) fn bad(field: &'static str, expected: &str) -> Refusal {
     Refusal::BadField { field, expected: expected.to_owned() }
 }
 
@@ -124,6 +124,7 @@ fn check_spec(spec: &WorkloadSpec) -> Result<(), Refusal> {
     check_command(spec)?;
     check_env(spec)?;
     check_files(&spec.files)?;
+    super::provision::check(spec)?;
     check_resources(spec)?;
     check_size(spec)?;
     if !(1..=SIGNAL_MAX).contains(&spec.stop.signal) {
@@ -213,7 +214,8 @@ fn check_resources(spec: &WorkloadSpec) -> Result<(), Refusal> {
 fn check_size(spec: &WorkloadSpec) -> Result<(), Refusal> {
     let words: usize = spec.command.iter().map(String::len).sum();
     let env: usize = spec.env.iter().map(|(n, v)| n.len() + v.len()).sum();
-    let files: usize = spec.files.iter().map(|f| f.path.len() + f.content.len()).sum();
+    let files = spec.files.iter().chain(&spec.provision.templates);
+    let files: usize = files.map(|f| f.path.len() + f.content.len()).sum();
     if words + env + files > SPEC_BYTES_MAX {
         let expected = format!("at most {SPEC_BYTES_MAX} bytes together");
         return Err(Refusal::BadField { field: "command, env and files", expected });

@@ -9,7 +9,7 @@ use tengyun_engine::{
 use tengyun_model::{
     At, Capacity, Class, Constraints, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
     Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeUsage,
-    OnLost, OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 /// How often the agents of the tests report.
@@ -255,5 +255,6 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::from_secs(1),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
     }
 }

@@ -5,4 +5,5 @@ mod loss;
 mod members;
 mod operate;
 mod property;
+mod provision;
 mod scenario;
