@@ -387,6 +387,8 @@ fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
         move_policy: if guest.immovable { MovePolicy::Never } else { MovePolicy::Any },
         startup: Millis::from_secs(1),
         on_lost: OnLost::Wait,
+        health: None,
+        volumes: Vec::new(),
     }
 }
 

@@ -91,6 +91,8 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::new(500),
         on_lost: OnLost::Wait,
+        health: None,
+        volumes: Vec::new(),
     }
 }
 

@@ -1,10 +1,9 @@
 //! Sections whose features come later: fully typed and checked for their shape, so that a manifest
 //! that uses them will not need to change. Nothing here reaches a specification yet.
 
-use super::amount::{Count, Seconds, Size};
 use super::decode::{Decode, Place};
 use super::fault::Faults;
-use super::leaf::{Flag, Line, Mode, NameText, RelativePath, Sha256, Text, TimeOfDay, Url, Word};
+use super::leaf::{Flag, Line, Mode, NameText, RelativePath, Sha256, Text, TimeOfDay, Url};
 
 const CLEAR_SECRET: &str = "a secret is never written in a manifest: list references \
 such as {from: db-password, path: db-password}";
@@ -48,54 +47,6 @@ section! {
         path: RelativePath;
         /// The permission bits of that file.
         mode: Mode = "0400";
-    }
-}
-
-section! {
-    /// A directory that stays on the node and keeps its instance there.
-    Volume {
-        /// What it is called.
-        name: NameText;
-        /// Where it appears, below the working directory.
-        path: RelativePath;
-        /// Its space.
-        size: Option<Size>;
-    }
-}
-
-section! {
-    /// How one learns that an instance is healthy: `http`, `tcp` or `command`, one of the three.
-    HealthFields {
-        /// A request that must be answered.
-        http: Option<HttpCheck>;
-        /// A port that must accept connections.
-        tcp: Option<TcpCheck>;
-        /// A command that must end with 0.
-        command: Option<Vec<Word>>;
-        /// The time between two checks, in seconds.
-        interval_s: Seconds = 10;
-        /// How long an answer may take, in seconds.
-        timeout_s: Seconds = 5;
-        /// After how many failures in a row the instance is not healthy.
-        failures: Count = 3;
-    }
-}
-
-section! {
-    /// An HTTP request.
-    HttpCheck {
-        /// The name of the port.
-        port: NameText;
-        /// The path asked for.
-        path: Line = "/";
-    }
-}
-
-section! {
-    /// A TCP connection.
-    TcpCheck {
-        /// The name of the port.
-        port: NameText;
     }
 }
 
@@ -183,11 +134,6 @@ ruled! {
 }
 
 ruled! {
-    /// A health check of exactly one sort.
-    Health(HealthFields), check_health
-}
-
-ruled! {
     /// References to secrets; a map of clear ones is refused with the way out.
     Secrets(Vec<Secret>), check_secrets
 }
@@ -202,16 +148,6 @@ fn check_artifact(place: &Place<'_>, faults: &mut Faults) -> bool {
     let one = artifact.url.is_some() != artifact.path.is_some();
     if !one {
         place.fault("must have either url or path", faults);
-    }
-    one
-}
-
-fn check_health(place: &Place<'_>, faults: &mut Faults) -> bool {
-    let Some(health) = HealthFields::decode(place, faults) else { return false };
-    let sorts = [health.http.is_some(), health.tcp.is_some(), health.command.is_some()];
-    let one = sorts.iter().filter(|given| **given).count() == 1;
-    if !one {
-        place.fault("must have exactly one of http, tcp and command", faults);
     }
     one
 }
