@@ -4,5 +4,7 @@ mod cloud;
 mod loss;
 mod members;
 mod operate;
+mod ports;
 mod property;
 mod scenario;
+mod volumes;
