@@ -59,6 +59,8 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::ZERO,
         on_lost: OnLost::Wait,
+        health: None,
+        volumes: Vec::new(),
     }
 }
 
