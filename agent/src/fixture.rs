@@ -37,6 +37,8 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
+        health: None,
+        volumes: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

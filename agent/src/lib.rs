@@ -6,11 +6,13 @@
 mod act;
 mod agent;
 mod capacity;
+mod checks;
 mod clock;
 mod config;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod health;
 mod identity;
 mod instances;
 mod ledger;
@@ -21,8 +23,10 @@ mod meter;
 mod observe;
 mod reconcile;
 mod run;
+mod services;
 pub mod shim;
 mod start;
+mod volumes;
 mod watch;
 
 pub use agent::{AgentError, run};

@@ -4,9 +4,13 @@
 //! agent will be split into two processes (`docs/decisions/0003-agent-runner-shim.md`).
 
 pub(crate) mod cgroup;
+mod check;
 mod files;
+mod ports;
 mod process;
+mod services;
 mod survey;
+mod volumes;
 
 use std::fmt;
 use std::io;
@@ -15,13 +19,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tengyun_model::{
-    AssignedInstance, Class, DepartmentPath, Incarnation, InstanceId, Millicores, NodeName,
+    AssignedInstance, Class, CopyKey, DepartmentPath, Exit, Incarnation, InstanceId, Millicores,
+    NodeName, VolumeUsage,
 };
 
 use cgroup::{CgroupError, Cgroups, Group};
 
-pub(crate) use process::InstanceDirs;
+pub(crate) use process::{FIRST_OF_DEPARTMENTS, InstanceDirs};
+pub(crate) use services::{Endpoint, ServiceDirs, ServiceList};
 pub(crate) use survey::{Found, FoundState};
+pub(crate) use volumes::{VOLUMES, VolumeDirs};
 
 /// Names one start of one instance on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +98,23 @@ pub(crate) enum RunRequest {
     SetHarvestQuota(Millicores),
     /// Say what is there; what is of no use is cleared away.
     Survey,
+    /// Start a command that asks whether a start is healthy.
+    StartCheck(RunKey, Vec<String>),
+    /// Reap such a command, killed first if it is to be.
+    EndCheck {
+        /// Its process.
+        pid: u32,
+        /// Whether it did not end in time.
+        kill: bool,
+    },
+    /// Remember whether a start is healthy, for an agent that adopts it.
+    KeepHealth(RunKey, bool),
+    /// Say which copies have volumes here, and how much they hold.
+    SurveyVolumes,
+    /// Remove the volumes of a copy and what they hold.
+    RemoveVolumes(CopyKey),
+    /// Write down where workloads are.
+    WriteServices(Box<ServiceList>),
 }
 
 /// A start to prepare.
@@ -122,6 +146,10 @@ pub(crate) enum RunReply {
     NoShim,
     /// What is there, in the order of keys.
     Found(Vec<Found>),
+    /// How a health check ended.
+    CheckEnded(Exit),
+    /// The copies that have volumes here, in ascending order.
+    Volumes(Vec<VolumeUsage>),
 }
 
 /// A shim that runs, or ran a moment ago.
@@ -175,6 +203,30 @@ pub(crate) enum RunError {
     /// A variable of the environment cannot be passed on.
     #[error("environment variable {0:?} has no valid name")]
     Variable(String),
+    /// Another program listens on a port.
+    #[error("another program of this server listens on port {port}")]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
+    /// The volumes of a copy cannot be used.
+    #[error("cannot {what} the volumes of {copy}")]
+    Volumes {
+        /// What was tried.
+        what: &'static str,
+        /// Whose.
+        copy: Box<CopyKey>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Volumes or services cannot be looked at or written.
+    #[error("cannot {what}")]
+    Node {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Processes of the group did not die.
     #[error("{left} processes of instance {key} cannot be killed")]
     StillAlive {
@@ -224,12 +276,19 @@ pub(crate) struct Runner {
     config: Arc<RunnerConfig>,
     cgroups: Arc<Cgroups>,
     dirs: InstanceDirs,
+    volumes: VolumeDirs,
+    services: ServiceDirs,
 }
 
 impl Runner {
     /// Makes a runner.
-    pub(crate) fn new(config: RunnerConfig, cgroups: Arc<Cgroups>, dirs: InstanceDirs) -> Self {
-        Self { config: Arc::new(config), cgroups, dirs }
+    pub(crate) fn new(
+        config: RunnerConfig,
+        cgroups: Arc<Cgroups>,
+        dirs: InstanceDirs,
+        (volumes, services): (VolumeDirs, ServiceDirs),
+    ) -> Self {
+        Self { config: Arc::new(config), cgroups, dirs, volumes, services }
     }
 
     /// Carries out one request.
@@ -243,6 +302,25 @@ impl Runner {
             RunRequest::Remove(key) => self.remove(key),
             RunRequest::SetHarvestQuota(quota) => self.set_harvest_quota(quota),
             RunRequest::Survey => self.survey(),
+            RunRequest::StartCheck(key, words) => self.start_check(key, &words),
+            RunRequest::EndCheck { pid, kill } => Ok(Self::end_check(pid, kill)),
+            RunRequest::KeepHealth(key, healthy) => self.keep_health(key, healthy),
+            RunRequest::SurveyVolumes => {
+                let survey = self.volumes.survey();
+                let failed = |source| RunError::Node { what: "look at the volumes", source };
+                survey.map(RunReply::Volumes).map_err(failed)
+            }
+            RunRequest::RemoveVolumes(copy) => match self.volumes.remove(&copy) {
+                Ok(()) => Ok(RunReply::Done),
+                Err(source) => {
+                    Err(RunError::Volumes { what: "remove", copy: Box::new(copy), source })
+                }
+            },
+            RunRequest::WriteServices(list) => {
+                let failed = |source| RunError::Node { what: "write where services are", source };
+                self.services.write(&list).map_err(failed)?;
+                Ok(RunReply::Done)
+            }
         }
     }
 

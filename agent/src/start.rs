@@ -15,13 +15,17 @@ use crate::ledger::Ledger;
 use crate::measure::{Measure, Node};
 use crate::observe::{NodeScope, Probe, Roots, enforcement, inventory};
 use crate::run::cgroup::{Cgroups, Controller, own_limits};
-use crate::run::{InstanceDirs, RunError, Runner, RunnerConfig};
+use crate::run::{
+    FIRST_OF_DEPARTMENTS, InstanceDirs, RunError, Runner, RunnerConfig, ServiceDirs, VOLUMES,
+    VolumeDirs,
+};
 
 /// Others pass through to reach the working directories of their instances, and look at nothing.
 const STATE_MODE: u32 = 0o711;
 const LOCK: &str = "lock";
 const LEDGER: &str = "ledger";
 const INSTANCES: &str = "instances";
+const SERVICES: &str = "services";
 
 /// Tells why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,16 +79,23 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
     let mut cgroups = Cgroups::probe(&config.cgroup_root, &config.cgroup_name, &config.name);
     let bounded = cgroups.bound(bounds.cpu, bounds.memory);
     let cgroups = Arc::new(cgroups);
+    let root = nix::unistd::geteuid().is_root();
+    let volumes = config.state_dir.join(VOLUMES);
+    let volumes = VolumeDirs::open(&volumes).map_err(at(volumes.clone()))?;
+    let first_group = root.then(|| config.uid_base.saturating_add(FIRST_OF_DEPARTMENTS));
+    let services = config.state_dir.join(SERVICES);
+    let services = ServiceDirs::open(&services, first_group).map_err(at(services.clone()))?;
     let runner = Runner::new(
         RunnerConfig {
             node: config.name.clone(),
             shim: config.shim.clone(),
             uid_base: config.uid_base,
-            root: nix::unistd::geteuid().is_root(),
+            root,
             output: config.output,
         },
         Arc::clone(&cgroups),
         dirs.clone(),
+        (volumes, services),
     );
     let facts = facts(&config, &cgroups, bounds, bounded);
     let node = Node {

@@ -6,12 +6,12 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{Gid, Uid, fchown};
+use nix::unistd::{Gid, Uid, fchown, symlinkat};
 use tengyun_model::FileSpec;
 
 /// The deepest path of a file; deeper trees have not been seen in configuration.
@@ -43,14 +43,24 @@ pub(crate) enum FilesError {
     },
 }
 
-/// Writes every file beneath `work` and gives all of it to the owner.
-pub(super) fn write_all(work: &Path, files: &[FileSpec], owner: Owner) -> Result<(), FilesError> {
+/// Writes every file beneath `work`, puts every link there, and gives all of it to the owner.
+pub(super) fn write_all(
+    work: &Path,
+    files: &[FileSpec],
+    links: &[(String, PathBuf)],
+    owner: Owner,
+) -> Result<(), FilesError> {
     let failed = |source: io::Error| FilesError::Io { path: String::from("."), source };
     let top = File::open(work).map_err(failed)?;
     for file in files {
         let parts = parts(&file.path)?;
         write_one(&top, &parts, file, owner)
             .map_err(|source| FilesError::Io { path: file.path.clone(), source })?;
+    }
+    for (path, target) in links {
+        let parts = parts(path)?;
+        link_one(&top, &parts, target, owner)
+            .map_err(|source| FilesError::Io { path: path.clone(), source })?;
     }
     own(&top, owner).map_err(failed)
 }
@@ -73,7 +83,24 @@ fn parts(path: &str) -> Result<Vec<&str>, FilesError> {
     Ok(parts)
 }
 
+fn link_one(top: &File, parts: &[&str], target: &Path, owner: Owner) -> io::Result<()> {
+    let (dir, name) = descend(top, parts, owner)?;
+    Ok(symlinkat(target, dir, name)?)
+}
+
 fn write_one(top: &File, parts: &[&str], spec: &FileSpec, owner: Owner) -> io::Result<()> {
+    let (dir, name) = descend(top, parts, owner)?;
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = openat(&dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let mut file = File::from(fd);
+    file.write_all(&spec.content)?;
+    fchmod(&file, Mode::from_bits_truncate(spec.mode & 0o777))?;
+    own(&file, owner)
+}
+
+/// Makes the directories of a path; returns the last one, open, and the name in it.
+fn descend<'a>(top: &File, parts: &[&'a str], owner: Owner) -> io::Result<(OwnedFd, &'a str)> {
     let (name, dirs) = parts.split_last().expect("splitting gives at least one part");
     let mut dir: OwnedFd = top.try_clone()?.into();
     for part in dirs {
@@ -85,16 +112,11 @@ fn write_one(top: &File, parts: &[&str], spec: &FileSpec, owner: Owner) -> io::R
         dir = openat(&dir, *part, flags, Mode::empty())?;
         own(&dir, owner)?;
     }
-    let flags =
-        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = openat(&dir, *name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    let mut file = File::from(fd);
-    file.write_all(&spec.content)?;
-    fchmod(&file, Mode::from_bits_truncate(spec.mode & 0o777))?;
-    own(&file, owner)
+    Ok((dir, name))
 }
 
-fn own(file: &impl std::os::fd::AsFd, owner: Owner) -> io::Result<()> {
+/// Gives a file or directory to the owner.
+pub(super) fn own(file: &impl std::os::fd::AsFd, owner: Owner) -> io::Result<()> {
     let Some((uid, gid)) = owner else { return Ok(()) };
     Ok(fchown(file.as_fd(), Some(uid), Some(gid))?)
 }
@@ -112,7 +134,7 @@ mod tests {
     #[test]
     fn files_are_written_with_their_directories_and_bits() {
         let dir = tempfile::tempdir().unwrap();
-        write_all(dir.path(), &[file("a/b/c"), file("d")], None).unwrap();
+        write_all(dir.path(), &[file("a/b/c"), file("d")], &[], None).unwrap();
         assert_eq!(std::fs::read(dir.path().join("a/b/c")).unwrap(), b"x");
         let mode = std::fs::metadata(dir.path().join("d")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o640);
@@ -129,7 +151,7 @@ mod tests {
             ["", "/", "/etc/x", "../x", "a/../../x", "a//b", "./a", "a/", "a\0b", &deep, &long]
         {
             assert!(
-                matches!(write_all(&work, &[file(bad)], None), Err(FilesError::Path { .. })),
+                matches!(write_all(&work, &[file(bad)], &[], None), Err(FilesError::Path { .. })),
                 "{bad:?} passed"
             );
         }
@@ -145,12 +167,34 @@ mod tests {
         symlink(&outside, work.join("link")).unwrap();
         symlink(outside.join("target"), work.join("file")).unwrap();
         for bad in ["link/x", "file"] {
-            assert!(matches!(write_all(&work, &[file(bad)], None), Err(FilesError::Io { .. })));
+            assert!(matches!(
+                write_all(&work, &[file(bad)], &[], None),
+                Err(FilesError::Io { .. })
+            ));
         }
         assert!(matches!(
-            write_all(&work, &[file("twice"), file("twice")], None),
+            write_all(&work, &[file("twice"), file("twice")], &[], None),
             Err(FilesError::Io { .. })
         ));
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_are_put_below_and_take_nobody_s_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (work, outside) = (dir.path().join("work"), dir.path().join("outside"));
+        std::fs::create_dir(&work).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        let link = |path: &str| [(path.to_owned(), outside.clone())];
+        write_all(&work, &[], &link("var/data"), None).unwrap();
+        assert_eq!(std::fs::read_link(work.join("var/data")).unwrap(), outside);
+        assert!(matches!(
+            write_all(&work, &[file("data")], &link("data"), None),
+            Err(FilesError::Io { .. })
+        ));
+        for bad in ["../data", "/data", "var/data/x", "."] {
+            assert!(write_all(&work, &[], &link(bad), None).is_err(), "{bad:?} passed");
+        }
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
     }
 }
