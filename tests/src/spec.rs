@@ -45,5 +45,7 @@ pub fn command(name: &str, words: &[&str]) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
+        health: None,
+        volumes: Vec::new(),
     }
 }
