@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::fcntl::Flock;
 use tengyun_model::{
-    AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, Phase, Report,
+    AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, NodeUsage, Phase, Report,
 };
 use tengyun_proto::WIRE_VERSION;
 use tengyun_proto::supervisor::Pulse;
@@ -23,8 +23,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::act::{Fact, Hands, chain};
 use crate::artifacts::cache::Cache;
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::health::Answer;
 use crate::instances::Instances;
 use crate::ledger::{Ledger, Taken};
 use crate::link::{Incoming, Link, Reach};
@@ -33,9 +35,11 @@ use crate::measure::Measure;
 use crate::reconcile::{Life, Step, reconcile};
 use crate::run::cgroup::Cgroups;
 use crate::run::{Preparation, RunKey, RunTarget, Vault};
+use crate::services::Services;
 use crate::shim::record::Ended;
 use crate::start::{Ready, StartError};
 use crate::supply::{self, Supply};
+use crate::volumes::Volumes;
 
 /// How long the agent works without a scheduler's word on how often to report.
 const REPORT_INTERVAL: Millis = Millis::from_secs(3);
@@ -49,6 +53,8 @@ const LOOK_AROUND: Duration = Duration::from_secs(5);
 const GRACE_AT_EXIT: Millis = Millis::from_secs(5);
 /// How long stopping everything may take in all: the grace, the killing and the clearing away.
 const EXIT_PATIENCE: Duration = Duration::from_secs(15);
+/// How often the volumes are looked at: how much they hold is for people to see.
+const LOOK_AT_VOLUMES: Duration = Duration::from_secs(30);
 /// How many ended instances keep their records and output after they left the assignment: enough to
 /// look at what just failed, and a bound on disk use.
 const KEPT_ENDED_MAX: usize = 32;
@@ -99,6 +105,11 @@ struct Agent {
     logs: Logs,
     cache: Cache,
     vault: Vault,
+    checks: Checks,
+    services: Services,
+    volumes: Volumes,
+    /// When the volumes are looked at again.
+    volumes_at: Instant,
     /// Instances with a step under way that their life does not show.
     busy: BTreeSet<InstanceId>,
     /// The newest start of each instance on this disk: no incarnation is used twice.
@@ -141,8 +152,10 @@ impl Agent {
         };
         let link = Link::start(reach, hello.subscribe());
         let logs = Logs::new(dirs.clone(), link.logs.clone());
-        let supply = Supply { fetcher, asks: link.asks.clone(), runner };
+        let services = Services::start(runner.clone());
+        let supply = Supply { fetcher, asks: link.asks.clone(), runner: runner.clone() };
         let (hands, facts) = Hands::new(dirs, supply);
+        let checks = Checks::new(runner, hands.tell());
         Self {
             report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
             pulse: Pulse::new(config.supervisor.clone()),
@@ -159,6 +172,10 @@ impl Agent {
             logs,
             cache,
             vault,
+            checks,
+            services,
+            volumes: Volumes::default(),
+            volumes_at: Instant::now() + LOOK_AT_VOLUMES,
             busy: BTreeSet::new(),
             newest: BTreeMap::new(),
             kept: VecDeque::new(),
@@ -196,6 +213,7 @@ impl Agent {
                 Some(incoming) = self.link.inbox.recv() => self.hear(incoming),
                 _ = samples.tick() => self.sample(),
                 () = tokio::time::sleep_until(self.report_at), if !self.leaving => self.report(),
+                () = tokio::time::sleep_until(self.volumes_at) => self.look_at_volumes(),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -211,6 +229,7 @@ impl Agent {
         for step in steps {
             self.step(step, &wanted);
         }
+        self.checks.keep(self.instances.observed());
         let pause = wake.map_or(LOOK_AROUND, |at| {
             Duration::from_millis(at.saturating_sub(now).get()).min(LOOK_AROUND)
         });
@@ -340,6 +359,33 @@ impl Agent {
             Fact::NotCleared(key) => {
                 self.busy.remove(&key.instance);
             }
+            Fact::Checked(key, answer) => self.checked(key, &answer),
+            Fact::Volumes(found) => self.volumes.found(found),
+            Fact::VolumesRemoved(copy) => {
+                tracing::info!(%copy, "volumes removed");
+                self.volumes.removed(&copy);
+                self.report_soon();
+            }
+        }
+    }
+
+    fn checked(&mut self, key: RunKey, answer: &Answer) {
+        let Some(healthy) = self.instances.checked(key, answer, &self.clock) else { return };
+        if healthy {
+            tracing::info!(%key, "healthy");
+        } else {
+            tracing::warn!(%key, ?answer, "not healthy");
+        }
+        self.hands.keep_health(key, healthy);
+        self.report_soon();
+    }
+
+    /// Looks at the volumes, and removes those again that could not be removed before.
+    fn look_at_volumes(&mut self) {
+        self.volumes_at = Instant::now() + LOOK_AT_VOLUMES;
+        self.hands.look_at_volumes();
+        for copy in self.volumes.removing() {
+            self.hands.remove_volumes(copy);
         }
     }
 
@@ -378,6 +424,7 @@ impl Agent {
             }
             scheduler_message::Message::LogRequest(request) => self.logs.request(&request),
             scheduler_message::Message::LogCancel(cancel) => self.logs.cancel(cancel.request),
+            scheduler_message::Message::Services(list) => self.services.take(list),
             // An agent that is leaving takes no more work; a second greeting changes nothing.
             scheduler_message::Message::Assignment(_)
             | scheduler_message::Message::Welcome(_)
@@ -391,6 +438,9 @@ impl Agent {
                 self.wanted = Arc::new(wanted(&self.ledger));
                 self.keep_supplies();
                 if let Some(held) = self.ledger.held() {
+                    for copy in self.volumes.remove(&held.removed) {
+                        self.hands.remove_volumes(copy);
+                    }
                     let (epoch, generation) = (held.epoch, held.generation);
                     let instances = held.instances.len();
                     tracing::info!(%epoch, %generation, instances, "assignment taken");
@@ -433,7 +483,7 @@ impl Agent {
             boot: self.measure.boot(),
             epoch: held.map(|held| held.epoch).unwrap_or_default(),
             generation: held.map(|held| held.generation).unwrap_or_default(),
-            usage: self.measure.usage(),
+            usage: NodeUsage { volumes: self.volumes.there(), ..self.measure.usage() },
             instances: self.instances.statuses(&self.wanted(), self.clock.monotonic()),
             meters: self.measure.unacknowledged(),
         };
@@ -455,6 +505,8 @@ impl Agent {
         let left = if self.leaving { left.count() } else { 0 };
         self.link.stop().await;
         self.logs.stop().await;
+        self.checks.stop().await;
+        self.services.stop().await;
         self.hands.stop().await;
         self.measure.close(self.clock.monotonic());
         if self.leaving && left == 0 {

@@ -7,11 +7,13 @@ mod act;
 mod agent;
 mod artifacts;
 mod capacity;
+mod checks;
 mod clock;
 mod config;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod health;
 mod identity;
 mod instances;
 mod ledger;
@@ -23,9 +25,11 @@ mod observe;
 mod reconcile;
 mod roles;
 mod run;
+mod services;
 mod shim;
 mod start;
 mod supply;
+mod volumes;
 mod watch;
 
 pub use agent::{AgentError, run};

@@ -17,7 +17,10 @@ use crate::ledger::Ledger;
 use crate::measure::{Measure, Node};
 use crate::observe::{NodeScope, Probe, Roots, enforcement, inventory};
 use crate::run::cgroup::{Cgroups, Controller, own_limits};
-use crate::run::{InstanceDirs, RunError, Runner, RunnerConfig, UIDS, Vault};
+use crate::run::{
+    FIRST_OF_DEPARTMENTS, InstanceDirs, RunError, Runner, RunnerConfig, ServiceDirs, Stores, UIDS,
+    VOLUMES, Vault, VolumeDirs,
+};
 
 /// Others pass through to reach the working directories of their instances, and look at nothing.
 const STATE_MODE: u32 = 0o711;
@@ -25,6 +28,7 @@ const LOCK: &str = "lock";
 const LEDGER: &str = "ledger";
 const INSTANCES: &str = "instances";
 const ARTIFACTS: &str = "artifacts";
+const SERVICES: &str = "services";
 
 /// Tells why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,9 +100,14 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
         cache.clone(),
         config.artifacts.clone(),
         config.shim.clone(),
-        // The first id above those of instances.
+        // Between those of instances and those of volumes.
         root.then(|| config.uid_base.saturating_add(UIDS)),
     );
+    let volumes = config.state_dir.join(VOLUMES);
+    let volumes = VolumeDirs::open(&volumes).map_err(at(volumes.clone()))?;
+    let first_group = root.then(|| config.uid_base.saturating_add(FIRST_OF_DEPARTMENTS));
+    let services = config.state_dir.join(SERVICES);
+    let services = ServiceDirs::open(&services, first_group).map_err(at(services.clone()))?;
     let runner = Runner::new(
         RunnerConfig {
             node: config.name.clone(),
@@ -109,7 +118,7 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
         },
         Arc::clone(&cgroups),
         dirs.clone(),
-        (cache.clone(), vault.clone()),
+        Stores { cache: cache.clone(), vault: vault.clone(), volumes, services },
     );
     let facts = facts(&config, machine, &cgroups, (bounds, bounded));
     let node = Node {

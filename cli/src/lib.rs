@@ -31,6 +31,7 @@ mod stop;
 mod token;
 mod top;
 mod up;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -91,6 +92,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::Members => wait(member::list(&session)).map(done),
         Verb::Node(args) => wait(member::node(&session, args)).map(done),
         Verb::Person(args) => wait(member::person(&session, args)).map(done),
+        Verb::Volume(args) => wait(volume::run(&session, args)).map(done),
         Verb::Status => wait(status::status(&session)).map(done),
         Verb::Lab(args) => lab::run(args, session.format).map(done),
         Verb::Plan(args) => plan::run(&args, session.format).map(done),

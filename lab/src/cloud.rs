@@ -388,6 +388,8 @@ fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
         startup: Millis::from_secs(1),
         on_lost: OnLost::Wait,
         provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }
 

@@ -121,6 +121,8 @@ const RIGHTS: &[Right] = &[
     Right { call: "/tengyun.v1.OperatorService/AcknowledgeLoss", to: RUN },
     Right { call: "/tengyun.v1.OperatorService/Release", to: RUN },
     Right { call: "/tengyun.v1.OperatorService/ListEvents", to: LOOK_AT_ALL },
+    Right { call: "/tengyun.v1.OperatorService/ListVolumes", to: LOOK },
+    Right { call: "/tengyun.v1.OperatorService/DeleteVolumes", to: OWN },
     Right { call: "/tengyun.v1.IdentityService/Join", to: &[Unknown] },
     Right { call: "/tengyun.v1.IdentityService/Renew", to: &[Operator, Department, Viewer, Node] },
     Right { call: "/tengyun.v1.IdentityService/CreateToken", to: RUN },

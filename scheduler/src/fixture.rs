@@ -60,6 +60,8 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         startup: Millis::ZERO,
         on_lost: OnLost::Wait,
         provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }
 

@@ -26,6 +26,7 @@ mod writer;
 
 mod clock;
 mod commit;
+mod directory;
 mod dispatch;
 mod events;
 mod ingest;

@@ -20,6 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::commit::Log;
 use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request, Speaker};
+use crate::directory::Directory;
 use crate::dispatch::{Link, LinkId, Links, LogSink};
 use crate::ingest::Ingest;
 use crate::journal::JournalError;
@@ -52,6 +53,7 @@ pub(crate) struct Writer {
     ingest: Ingest,
     planning: Planning,
     roster: Publisher,
+    directory: Directory,
     read_only: Option<Arc<str>>,
     pending: Pending,
     plan_due: Option<Instant>,
@@ -85,6 +87,7 @@ impl Writer {
             ingest: Ingest::default(),
             planning: Planning::default(),
             roster,
+            directory: Directory::default(),
             read_only,
             pending: Pending::default(),
             plan_due: None,
@@ -110,6 +113,8 @@ impl Writer {
             self.plan()?;
             self.links.refresh(self.log.state());
             self.roster.refresh(self.log.state());
+            let now = self.log.now();
+            self.directory.refresh(self.log.state(), &mut self.links, now);
         }
         self.log.snapshot()
     }
@@ -256,6 +261,7 @@ impl Writer {
         let keys = report.meters.iter().map(|record| record.key).collect();
         self.fact(intake.meters, Waiter::Meters(node, keys));
         self.fact(intake.observed, Waiter::Nobody);
+        self.fact(intake.removed, Waiter::Nobody);
     }
 
     fn fact(&mut self, command: Option<Command>, waiter: Waiter) {

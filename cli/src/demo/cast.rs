@@ -92,6 +92,8 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         startup: Millis::new(500),
         on_lost: OnLost::Wait,
         provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod pack;
 pub(crate) mod problem;
 mod rescue;
 mod retire;
+mod volume;
 
 use tengyun_model::At;
 
@@ -25,6 +26,7 @@ pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     retire::retire(&problem, &mut moves);
     rescue::rescue(&problem, &mut moves);
     drain::drain(&mut problem, &mut moves);
+    volume::renew(&problem, &mut moves);
     pack::renew(&mut problem, &mut moves);
     pack::fill(&mut problem, &mut moves);
     if moves.is_empty() && improve::may_rebalance(&problem) {

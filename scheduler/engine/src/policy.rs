@@ -100,6 +100,10 @@ knobs! {
         "while more (and more than one) fell silent none is declared lost: the network is to blame"
     raw_harm "harm_window_seconds" "seconds" 300 0..86_400
         "a node lost so soon after an instance was placed there counts as harmed by its workload"
+    raw_port_first "port_first" "port number" 20_000 1024..65_535
+        "the first port that is chosen for workloads which leave it open"
+    raw_port_last "port_last" "port number" 29_999 1024..65_535
+        "the last one; below the kernel's own range, which begins at 32768"
 }
 
 impl Policy {
@@ -121,7 +125,18 @@ impl Policy {
             let expected = "in the order band_floor, band_target, band_ceiling".to_owned();
             return Err(Refusal::BadKnob { name: "band_target".to_owned(), expected });
         }
+        let (first, last) = policy.ports();
+        if first > last {
+            let expected = "at least port_first".to_owned();
+            return Err(Refusal::BadKnob { name: "port_last".to_owned(), expected });
+        }
         Ok(policy)
+    }
+
+    /// Returns the first and the last port that may be chosen.
+    pub fn ports(&self) -> (u16, u16) {
+        let port = |raw: u64| u16::try_from(raw).unwrap_or(u16::MAX);
+        (port(self.raw_port_first()), port(self.raw_port_last()))
     }
 
     /// Returns the values that differ from the defaults.

@@ -202,6 +202,7 @@ fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let rested =
         instance.moved.is_none_or(|moved| problem.now.since(moved) >= policy.move_cooldown());
     state.spec(instance).move_policy == MovePolicy::Any
+        && state.spec(instance).volumes.is_empty()
         && instance.revision == workload.revision
         && instance.status.phase == Phase::Healthy
         && !workload.is_held()

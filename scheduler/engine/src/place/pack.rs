@@ -77,7 +77,11 @@ fn make_room(
 ) {
     let state = problem.state;
     let ceiling = state.policy().band().ceiling;
-    let takes = |s: &&Seat<'_>| s.connected && s.node.is_open() && !evicted.contains(&s.node.id);
+    let home = guest.volumes.and_then(|need| need.home);
+    let takes = |s: &&Seat<'_>| {
+        let at_home = home.is_none_or(|home| home == s.node.id);
+        s.connected && s.node.is_open() && at_home && !evicted.contains(&s.node.id)
+    };
     for seat in problem.seats.iter().filter(takes) {
         let stays = |i: &InstanceImage| {
             i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest
@@ -130,6 +134,9 @@ pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
             continue;
         }
         if workload.is_held() || state.is_on_lost(instance) || stays(problem, instance) {
+            continue;
+        }
+        if state.renews_by_stopping(instance) {
             continue;
         }
         // One whose replacement failed is not tried again at once.

@@ -1,12 +1,14 @@
 //! The problem: nodes as the planner sees them, kept up to date while it decides.
 
+use std::collections::BTreeMap;
+
 use tengyun_model::{At, Class, Millicores, NodeId, Permille, WorkloadSpec};
 
 use super::feasible::{self, Room};
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
 use crate::predict::{Crew, Forecast, InstanceForecast};
-use crate::state::State;
+use crate::state::{State, VolumeNeed};
 
 /// One node while a plan is made.
 #[derive(Clone, Debug)]
@@ -58,7 +60,9 @@ impl<'a> Seat<'a> {
 
     /// Puts one more instance here.
     pub(crate) fn put(&mut self, guest: &Guest<'a>) {
-        self.room.take(guest.spec);
+        self.room.take(guest.spec, &BTreeMap::new());
+        let space = guest.volumes.map(|need| need.space).unwrap_or_default();
+        self.room.disk = self.room.disk.saturating_add(space);
         self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
         self.guests.push(guest.spec);
     }
@@ -110,6 +114,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) expected: InstanceForecast,
     /// The copy it would replace.
     pub(crate) replaces: Option<tengyun_model::InstanceId>,
+    /// What its volumes ask of the node.
+    pub(crate) volumes: Option<VolumeNeed>,
 }
 
 impl Guest<'_> {
@@ -155,6 +161,7 @@ impl<'a> Problem<'a> {
             spec: &workload.revisions[&revision],
             expected: self.forecast.instance(id),
             replaces: replaces.then_some(id),
+            volumes: state.volume_need(instance, &workload.revisions[&revision]),
         }
     }
 
@@ -171,6 +178,8 @@ impl<'a> Problem<'a> {
             return Err(Refusal::NodeAway);
         }
         seat.room.fits(guest.spec, &seat.node.facts.capacity)?;
+        feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
+        feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;
         let whom = (guest.spec, guest.replaces);
         feasible::constraints(self.state, whom, seat.node, &seat.guests)?;
         if let Some(label) = &guest.spec.constraints.spread {

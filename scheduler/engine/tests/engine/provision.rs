@@ -29,7 +29,7 @@ fn secret(path: &str) -> SecretSpec {
 /// A workload with a port, a secret, and what a change makes of it.
 fn given(change: impl FnOnce(&mut WorkloadSpec)) -> WorkloadSpec {
     let mut spec = spec("app");
-    spec.ports.push(PortSpec { name: "http".parse().unwrap(), number: 8080 });
+    spec.ports.push(PortSpec { name: "http".parse().unwrap(), number: Some(8080) });
     spec.provision = Provision {
         artifacts: vec![artifact("bin/a")],
         templates: vec![template("{{ port.http }} {{ secret.db }} {{ node }}")],

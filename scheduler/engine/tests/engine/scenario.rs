@@ -132,7 +132,7 @@ fn critical_reservations_are_never_promised_twice() {
 #[test]
 fn ports_counters_memory_and_disk_are_hard() {
     let mut cloud = Cloud::of(1);
-    let port = PortSpec { name: "http".parse().unwrap(), number: 80 };
+    let port = PortSpec { name: "http".parse().unwrap(), number: Some(80) };
     let mut first = spec("first");
     first.ports = vec![port.clone()];
     first.counted.insert("licence".parse().unwrap(), 2);
