@@ -128,6 +128,8 @@ pub(crate) fn phase(known: &Observed, now: Millis) -> Phase {
                 (Some(_), Standing::Failing) => Phase::Unhealthy,
             }
         }
+        // Why it ends is said for as long as it does.
+        Life::Stopping { .. } if known.health.is_ending() => Phase::Unhealthy,
         Life::Stopping { .. } => Phase::Stopping,
         Life::Ended { stopped: true, .. } => Phase::Stopped,
         Life::Ended { exit, .. } => match after_end(&known.assigned.spec, exit) {

@@ -104,6 +104,7 @@ impl Writer {
     pub(crate) fn run(mut self, runtime: &Handle) -> Result<(), JournalError> {
         while !self.stopped {
             let due = self.plan_due.map_or(self.tick_due, |plan| plan.min(self.tick_due));
+            let due = self.directory.due().map_or(due, |directory| directory.min(due));
             match runtime.block_on(async { timeout_at(due, self.queue.recv()).await }) {
                 Ok(Some(request)) => self.batch(request)?,
                 Ok(None) => break,
@@ -111,10 +112,11 @@ impl Writer {
             }
             self.tick()?;
             self.plan()?;
-            self.links.refresh(self.log.state());
-            self.roster.refresh(self.log.state());
+            // Before what moved stops: whoever asks where it is, is told of the new place first.
             let now = self.log.now();
             self.directory.refresh(self.log.state(), &mut self.links, now);
+            self.links.refresh(self.log.state());
+            self.roster.refresh(self.log.state());
         }
         self.log.snapshot()
     }

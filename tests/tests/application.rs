@@ -173,7 +173,7 @@ async fn what_a_volume_holds_survives_revisions_a_cordon_and_a_stop_until_it_is_
     let home = first.node_name.clone();
     let log = cluster.agent_dir(&home).join("volumes/city.tests.e2e.keeper.0/data/log");
     let lines = || fs::read_to_string(&log).unwrap_or_default().lines().count();
-    assert_eq!(lines(), 1);
+    until("it wrote", async || (lines() == 1).then_some(())).await;
     keeper.env.insert("REVISION".to_owned(), "2".to_owned());
     cluster.apply(std::slice::from_ref(&keeper)).await;
     until("the new revision runs with what the old one left", async || {
@@ -223,7 +223,6 @@ async fn a_server_that_answers_badly_is_restarted_and_healthy_again() {
     })
     .await;
     assert!(is_running(&again));
-    assert_eq!(again.ports, first.ports, "its port stays");
     let history = said(&cluster, &["history", "web"]).await;
     assert!(history.contains("unhealthy") && history.contains("status 503"), "{history}");
     assert!(history.contains("restarting") && history.contains("not healthy"), "{history}");

@@ -279,6 +279,10 @@ impl Made<'_> {
             if !again && status.phase == was.phase {
                 continue;
             }
+            // It may have been ended before its node could say so.
+            if status.exit == Some(Exit::Unhealthy) && was.phase == Phase::Healthy {
+                self.of_was("unhealthy", *id, was, status.message.clone());
+            }
             let (kind, message) = match status.phase {
                 Phase::Running if was.phase != Phase::Running || again => ("started", start(is)),
                 Phase::Healthy => ("healthy", String::new()),

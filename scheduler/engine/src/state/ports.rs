@@ -51,7 +51,8 @@ impl State {
     fn next_port(&mut self, node: NodeId, chosen: &BTreeMap<Name, u16>) -> Option<u16> {
         let (first, last) = self.policy.ports();
         let image = self.nodes.get(&node)?;
-        let begin = image.next_port.clamp(first, last);
+        let within = (first..=last).contains(&image.next_port);
+        let begin = if within { image.next_port } else { first };
         let room = self.room(node);
         let free = |port: &u16| {
             !room.occupies(*port)
