@@ -145,7 +145,7 @@ impl Role {
             Some(0) => Ok(()),
             Some(TRY_AGAIN) => Err(Unwell::Again(words)),
             Some(REFUSED) => Err(Unwell::Refused(words)),
-            Some(_) | None => Err(Unwell::Refused(format!("it broke its bounds ({status})"))),
+            Some(_) | None => Err(Unwell::Again(format!("it broke its bounds ({status})"))),
         }
     }
 }
