@@ -27,7 +27,7 @@ use crate::image::{
     InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, Proof, WorkloadImage,
 };
 use crate::policy::Policy;
-use crate::predict::Track;
+use crate::predict::{Calibration, Drift, Track};
 use derived::Derived;
 use live::{Live, Watch};
 use members::Members;
@@ -69,6 +69,11 @@ pub struct State {
     watch: Watch,
     /// Copies that stop on drained nodes before they may start elsewhere.
     turns: BTreeMap<(WorkloadId, u32), InstanceId>,
+    /// What past forecasts teach; like all that was measured it is of this reign only.
+    calibration: Calibration,
+    drift: Drift,
+    /// When relief last opened a node that nobody used.
+    opened: Option<At>,
 }
 
 impl State {

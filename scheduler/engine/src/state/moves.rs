@@ -130,6 +130,9 @@ impl State {
         let old = &self.instances[&id];
         let (workload, ordinal) = (old.workload, old.ordinal);
         let revision = self.workloads[&workload].revision;
+        if reason == ShiftReason::Overload && self.on_node(to).next().is_none() {
+            self.opened = Some(at);
+        }
         let new = self.insert_instance(|new| InstanceImage {
             workload,
             ordinal,
