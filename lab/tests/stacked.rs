@@ -13,6 +13,7 @@ use tengyun_lab::trace::{Trace, parquet};
 const DAYS: [&str; 5] = ["20110303", "20110306", "20110309", "20110322", "20110325"];
 
 /// Replays some of the days on nodes of 32 cores; nothing without the traces.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn figures(days: &[&str], budget_pct: f64) -> Option<Figures> {
     let forced = std::env::var_os("TENGYUN_LAB_REFERENCE");
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -44,8 +45,9 @@ fn a_budget_of_one_percent_fills_the_band_and_is_kept() {
 
 #[test]
 fn whatever_budget_is_asked_for_comes_out() {
-    for budget in [0.1, 5.0, 10.0] {
+    // Of a thousandth so few misses are expected on three days that chance decides of them.
+    for (budget, least) in [(0.1, 0.0), (5.0, 3.0), (10.0, 6.0)] {
         let Some(f) = figures(&DAYS[..3], budget) else { return };
-        assert!(f.above80_pct <= 1.5 * budget && f.above80_pct >= 0.6 * budget, "{budget}: {f:?}");
+        assert!((least..=1.5 * budget).contains(&f.above80_pct), "{budget}: {f:?}");
     }
 }

@@ -86,8 +86,12 @@ impl Fleet {
     /// Looks at the nodes that are in use, known, and open.
     pub(super) fn new(problem: &Problem<'_>) -> Self {
         let ceiling = u64::from(problem.state.policy().band().ceiling.get()) * (WHOLE / 1000);
-        let mut fleet =
-            Self { order: BTreeSet::new(), shares: BTreeMap::new(), moved: BTreeSet::new(), ceiling };
+        let mut fleet = Self {
+            order: BTreeSet::new(),
+            shares: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            ceiling,
+        };
         for (at, seat) in problem.seats.iter().enumerate() {
             if seat.crew.others > 0 && is_known(seat) {
                 fleet.enter(at, seat);
@@ -122,13 +126,11 @@ impl Fleet {
     }
 
     /// Returns the movable and rested instances of a seat that stay there so far.
-    pub(super) fn movable<'a>(
-        &self,
-        problem: &Problem<'a>,
-        at: usize,
-    ) -> Vec<&'a InstanceImage> {
+    pub(super) fn movable<'a>(&self, problem: &Problem<'a>, at: usize) -> Vec<&'a InstanceImage> {
         let free = |i: &&InstanceImage| {
-            !self.moved.contains(&i.status.instance) && may_move(problem, i) && is_rested(problem, i)
+            !self.moved.contains(&i.status.instance)
+                && may_move(problem, i)
+                && is_rested(problem, i)
         };
         others(problem, at).filter(free).collect()
     }

@@ -281,7 +281,8 @@ mod tests {
 
     /// A draw from 0 to below 2^32: a linear congruence, its high bits.
     fn draw(seed: &mut u64) -> u64 {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *seed >> 32
     }
 
