@@ -5,7 +5,9 @@
 
 pub(crate) mod drain;
 pub(crate) mod feasible;
+mod fleet;
 mod improve;
+mod level;
 pub(crate) mod pack;
 pub(crate) mod problem;
 mod rescue;
@@ -30,10 +32,7 @@ pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     pack::renew(&mut problem, &mut moves);
     pack::fill(&mut problem, &mut moves);
     if moves.is_empty() && improve::may_rebalance(&problem) {
-        improve::relieve(&mut problem, &mut moves);
-        if moves.is_empty() {
-            improve::consolidate(&mut problem, &mut moves);
-        }
+        improve::rebalance(&mut problem, &mut moves);
     }
     for step in &moves {
         let answer = state.check_move(step);

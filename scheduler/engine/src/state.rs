@@ -31,7 +31,7 @@ use crate::image::{
     WorkloadImage,
 };
 use crate::policy::Policy;
-use crate::predict::Track;
+use crate::predict::{Calibration, Drift, Track};
 use derived::Derived;
 use homes::Homes;
 pub(crate) use homes::VolumeNeed;
@@ -76,6 +76,11 @@ pub struct State {
     /// Copies that stop on drained nodes before they may start elsewhere.
     turns: BTreeMap<(WorkloadId, u32), InstanceId>,
     homes: Homes,
+    /// What past forecasts teach; like all that was measured it is of this reign only.
+    calibration: Calibration,
+    drift: Drift,
+    /// When relief last opened a node that nobody used.
+    opened: Option<At>,
 }
 
 impl State {

@@ -177,6 +177,11 @@ impl State {
         self.derived.moved.last().map(|(at, _)| *at)
     }
 
+    /// Returns when relief last opened a node, in this reign.
+    pub(crate) fn opened_last(&self) -> Option<At> {
+        self.opened
+    }
+
     /// Returns what living instances take on a node.
     pub(crate) fn room(&self, node: NodeId) -> &Room {
         self.derived.rooms.get(&node).unwrap_or(&self.derived.empty)

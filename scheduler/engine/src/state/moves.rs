@@ -144,6 +144,9 @@ impl State {
         let revision = self.workloads[&workload].revision;
         let open = open_ports(&self.workloads[&workload].revisions[&revision]);
         let ports = self.choose_ports(open, to);
+        if reason == ShiftReason::Overload && self.on_node(to).next().is_none() {
+            self.opened = Some(at);
+        }
         let new = self.insert_instance(|new| InstanceImage {
             workload,
             ordinal,
