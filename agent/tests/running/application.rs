@@ -21,15 +21,15 @@ use crate::how;
 use crate::stage::{Stage, has_cgroups, shell, skip, until};
 
 /// A check ten times a second that fails after two failures.
-fn check(probe: HealthProbe) -> Option<HealthCheck> {
-    Some(HealthCheck {
+fn check(probe: HealthProbe) -> HealthCheck {
+    HealthCheck {
         probe,
         interval: Millis::new(100),
         timeout: Millis::from_secs(10),
         passes: 1,
         failures: 2,
         on_unhealthy: OnUnhealthy::Restart,
-    })
+    }
 }
 
 fn command(script: &str) -> HealthProbe {
@@ -50,7 +50,7 @@ async fn free_port() -> u16 {
 fn with_port(instance: u64, port: u16, probe: HealthProbe) -> AssignedInstance {
     let mut assigned = shell(instance, "exec sleep 1000");
     assigned.spec.ports = vec![PortSpec { name: "web".parse().unwrap(), number: Some(port) }];
-    assigned.spec.health = check(probe);
+    assigned.spec.health = Some(check(probe));
     assigned.spec.health.as_mut().unwrap().on_unhealthy = OnUnhealthy::Report;
     assigned
 }
@@ -82,7 +82,7 @@ async fn serve(port: u16, status: Arc<AtomicU16>) {
 async fn a_check_that_fails_restarts_its_instance_as_a_failure() {
     let mut stage = Stage::start();
     let mut assigned = shell(1, "touch fine; exec sleep 1000");
-    assigned.spec.health = check(command("test -e fine"));
+    assigned.spec.health = Some(check(command("test -e fine")));
     stage.assign(&[assigned]);
     stage.until(1, &[Phase::Healthy]).await;
     fs::remove_file(stage.instance_dir(1, 1).join("work/fine")).unwrap();
@@ -102,9 +102,9 @@ async fn an_instance_is_not_healthy_before_its_check_passes_and_has_its_time_to_
     let mut stage = Stage::start();
     let mut slow = shell(1, "while [ ! -e go ]; do sleep 0.02; done; touch fine; exec sleep 1000");
     slow.spec.startup = Millis::from_secs(600);
-    slow.spec.health = check(command("echo >> asked; test -e fine"));
+    slow.spec.health = Some(check(command("echo >> asked; test -e fine")));
     let mut never = shell(2, "exec sleep 1000");
-    never.spec.health = check(command("exit 7"));
+    never.spec.health = Some(check(command("exit 7")));
     stage.assign(&[slow, never]);
     // The one fails again and again without harm while it may be starting, the other may not.
     let asked = stage.instance_dir(1, 1).join("work/asked");
@@ -153,11 +153,11 @@ async fn checks_that_hang_hold_up_no_other() {
     let mut all = vec![with_port(1, port, http())];
     all[0].spec.health.as_mut().unwrap().timeout = Millis::new(200);
     let mut hung = shell(2, "exec sleep 1000");
-    hung.spec.health = check(command("sleep 1000"));
+    hung.spec.health = Some(check(command("sleep 1000")));
     let health = hung.spec.health.as_mut().unwrap();
     (health.timeout, health.on_unhealthy) = (Millis::new(200), OnUnhealthy::Report);
     let mut fine = shell(3, "exec sleep 1000");
-    fine.spec.health = check(command("true"));
+    fine.spec.health = Some(check(command("true")));
     all.extend([hung, fine]);
     stage.assign(&all);
     stage.until(3, &[Phase::Healthy]).await;
@@ -183,7 +183,7 @@ async fn a_check_runs_as_its_instance_does() {
     let say = "id -u; id -g; cat /proc/self/cgroup; pwd; echo $COLOUR";
     let mut assigned = shell(1, &format!("({say}) > own; exec sleep 1000"));
     assigned.spec.env.insert("COLOUR".to_owned(), "blue".to_owned());
-    assigned.spec.health = check(command(&format!("({say}) > asked")));
+    assigned.spec.health = Some(check(command(&format!("({say}) > asked"))));
     stage.assign(&[assigned]);
     stage.until(1, &[Phase::Healthy]).await;
     let work = stage.instance_dir(1, 1).join("work");
@@ -197,7 +197,7 @@ async fn a_check_runs_as_its_instance_does() {
 async fn what_was_healthy_is_so_when_an_agent_takes_it_over() {
     let mut stage = Stage::start();
     let mut assigned = shell(1, "exec sleep 1000");
-    assigned.spec.health = check(command("test ! -e ../../../slow || sleep 1000"));
+    assigned.spec.health = Some(check(command("test ! -e ../../../slow || sleep 1000")));
     stage.assign(&[assigned]);
     stage.until(1, &[Phase::Healthy]).await;
     let mark = stage.instance_dir(1, 1).join("healthy");
@@ -315,10 +315,10 @@ async fn an_instance_finds_the_services_of_its_department_and_of_no_other() {
 async fn an_instance_that_was_stopped_is_not_called_unhealthy() {
     let mut stage = Stage::start();
     let mut assigned = shell(1, "exec sleep 1000");
-    assigned.spec.health = check(command("true"));
+    assigned.spec.health = Some(check(command("true")));
     stage.assign(&[assigned]);
     stage.until(1, &[Phase::Healthy]).await;
     stage.assign(&[]);
     stage.until_gone(1).await;
-    tokio::time::timeout(Duration::from_secs(60), stage.end()).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), stage.end()).await.unwrap();
 }
