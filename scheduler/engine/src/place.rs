@@ -10,6 +10,7 @@ pub(crate) mod pack;
 pub(crate) mod problem;
 mod rescue;
 mod retire;
+mod score;
 
 use tengyun_model::At;
 
