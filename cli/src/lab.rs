@@ -91,7 +91,7 @@ struct PackArgs {
 
 #[derive(Debug, clap::Args)]
 struct ArrivalsArgs {
-    /// A directory with `instances.parquet` that has the columns arrive_s and depart_s
+    /// A directory with `instances.parquet` that has the columns `arrive_s` and `depart_s`
     #[arg(long = "trace", value_name = "DIR")]
     trace: PathBuf,
     /// The size of every node

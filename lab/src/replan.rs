@@ -190,6 +190,9 @@ impl Replan {
     /// Applies an entry to what happened, and to what would have been.
     fn take(&mut self, entry: &Entry) {
         self.last = self.last.max(entry.at);
+        if let Some((_, _, meter)) = &mut self.meter {
+            meter.advance(&self.past, entry.at);
+        }
         if let Command::ReportUsage { node, usage } = &entry.command {
             self.note_use(usage);
             if let Some((_, _, meter)) = &mut self.meter {
@@ -206,9 +209,6 @@ impl Replan {
             Outcome::Applied(Effect::Node(id)) => Some(id),
             Outcome::Applied(_) | Outcome::Refused(_) => None,
         };
-        if let Some((_, _, meter)) = &mut self.meter {
-            meter.advance(&self.past, entry.at);
-        }
         for side in &mut self.sides {
             side.take(entry, registered, &self.copies);
         }

@@ -71,7 +71,7 @@ impl Recorded {
             let node = NodeId::new(number);
             let used = |instance| InstanceUsage {
                 instance,
-                cpu: Millicores::new(700),
+                cpu: Millicores::new(500),
                 memory: Mebibytes::new(100),
             };
             let instances: Vec<_> = self.state.on_node(node).map(used).collect();
@@ -188,12 +188,12 @@ fn another_policy_changes_what_would_have_been_and_not_what_happened() {
     let made = compared(&entries, Branch::Beginning, &variants);
     let [happened, same, default] = figures(&made)[..] else { panic!("three sides") };
     assert_eq!((happened.nodes_max, happened.moves), (4, 0));
-    // 700 of its own and 100 foreign on each of four nodes of 4000.
-    assert!((happened.utilisation_pct - 20.0).abs() < 0.01, "{happened:?}");
+    // 500 of its own and 100 foreign on each of four nodes of 4000.
+    assert!((happened.utilisation_pct - 15.0).abs() < 0.01, "{happened:?}");
     let again = SideFigures { name: happened.name.clone(), ..same.clone() };
     assert_eq!(again, *happened, "the same policy decides as it did");
     assert!(default.moves >= 3 && default.nodes_mean < 2.0, "{default:?}");
-    assert!(default.utilisation_pct > 50.0 && default.above80_pct < 1e-9, "{default:?}");
+    assert!(default.utilisation_pct > 40.0 && default.above80_pct < 1e-9, "{default:?}");
     assert_eq!((default.refused, made.notes.len()), (0, 0), "{:?}", made.notes);
     let twice = compared(&entries, Branch::Beginning, &variants);
     assert_eq!(figures(&twice), figures(&made));

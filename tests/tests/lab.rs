@@ -12,7 +12,8 @@ use tengyun_tests::{Cluster, spec};
 
 /// Runs `tengyun` and returns what it printed as JSON.
 fn tengyun(args: &[&str]) -> (Output, Value) {
-    let output = program("tengyun").args(args).args(["--output", "json"]).output().unwrap();
+    let output = program("tengyun").args(args).args(["--output", "json"]).output();
+    let output = output.expect("our binary starts");
     let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output, json)
 }
@@ -26,7 +27,8 @@ async fn policy(cluster: &Cluster, values: &[(&str, u64)]) {
         |(name, value): &(&str, u64)| v1::KnobValue { name: (*name).to_owned(), value: *value };
     let values = values.iter().map(value).collect();
     let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
-    let response = cluster.operator().await.set_policy(request).await.unwrap().into_inner();
+    let response = cluster.operator().await.set_policy(request).await;
+    let response = response.expect("the scheduler answers").into_inner();
     assert_eq!(response.refusal, None);
 }
 

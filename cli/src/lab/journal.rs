@@ -15,7 +15,7 @@ use tengyun_scheduler::{JournalReader, KeptSnapshot, Recording, RecordingError, 
 use super::{shape, usage, write};
 use crate::describe::lines;
 use crate::failure::{Failure, chain};
-use crate::output::{Format, show, table, time};
+use crate::output::{Format, clean_lines, joined, show, table, time};
 
 /// The most nodes of one --add-node.
 const ADDED_MAX: usize = 100_000;
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &JournalArgs, format: Format) -> Result<(), Failure> {
 }
 
 fn run_replay(args: &JournalArgs, reader: JournalReader, format: Format) -> Result<(), Failure> {
-    let last = reader.last();
+    let last = reader.end();
     let kept = reader.snapshots().map_err(usage)?;
     let mut compared: BTreeMap<Sequence, bool> = BTreeMap::new();
     let mut journal = Journal::default();
@@ -228,8 +228,11 @@ fn variants(args: &JournalArgs) -> Result<Vec<Variant>, Failure> {
     args.policies.iter().map(one).collect()
 }
 
+/// One row of the comparison: its name and how to show it.
+type Row = (&'static str, fn(&SideFigures) -> String);
+
 fn side_by_side(compared: &Compared) -> String {
-    let rows: [(&str, fn(&SideFigures) -> String); 11] = [
+    let rows: [Row; 11] = [
         ("nodes in use, mean", |f| f.nodes_mean.to_string()),
         ("nodes in use, most", |f| f.nodes_max.to_string()),
         ("utilisation %", |f| f.utilisation_pct.to_string()),
@@ -245,7 +248,7 @@ fn side_by_side(compared: &Compared) -> String {
     let names = compared.sides.iter().map(|(f, _)| f.name.to_uppercase());
     let headings: Vec<String> = std::iter::once("FIGURE".to_owned()).chain(names).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let row = |(name, figure): &(&str, fn(&SideFigures) -> String)| {
+    let row = |(name, figure): &Row| {
         let cells = compared.sides.iter().map(|(f, _)| figure(f));
         std::iter::once((*name).to_owned()).chain(cells).collect()
     };
@@ -257,8 +260,8 @@ fn side_by_side(compared: &Compared) -> String {
         time(from.millis()),
         time(to.millis())
     );
-    let notes = compared.notes.iter().map(|note| format!("note: {note}\n")).collect::<String>();
-    span + &table(&headings, &rows) + &notes
+    let notes = joined(compared.notes.iter().map(|note| format!("note: {note}")));
+    clean_lines(&(span + &table(&headings, &rows) + &notes))
 }
 
 fn branch(text: &str) -> Result<Branch, String> {

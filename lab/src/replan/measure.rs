@@ -68,7 +68,7 @@ impl Meter {
         known.instances = known.instances.max(wide(others));
     }
 
-    /// Moves on to a moment.
+    /// Moves on to a moment, before what comes then is taken in.
     pub(super) fn advance(&mut self, state: &State, now: At) {
         let since = now.since(self.counted);
         if since >= COUNT_EVERY {
@@ -78,10 +78,12 @@ impl Meter {
             self.waiting.1 += wide(wanted().count()) * since.get();
             self.counted = now;
         }
-        if now.since(self.begun) >= self.step {
+        let passed = now.since(self.begun);
+        if passed > self.step {
             self.close(state);
             // A pause of the recording is no step.
-            self.begun = now;
+            let paused = passed > self.step.saturating_mul(2);
+            self.begun = if paused { now } else { self.begun.after(self.step) };
         }
     }
 

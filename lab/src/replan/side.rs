@@ -147,6 +147,7 @@ impl Side {
 
     /// Takes an entry of the recording: facts and wishes hold here too, decisions do not.
     pub(super) fn take(&mut self, entry: &Entry, registered: Option<NodeId>, copies: &Copies) {
+        self.meter.advance(&self.state, entry.at);
         match &entry.command {
             Command::ReportUsage { node, usage } => {
                 if let Some(here) = self.nodes.get(node).copied() {
@@ -173,7 +174,6 @@ impl Side {
                 }
             }
         }
-        self.meter.advance(&self.state, entry.at);
     }
 
     /// Returns what a command of the recording means here; nothing for decisions and what came of

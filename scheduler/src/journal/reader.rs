@@ -68,7 +68,7 @@ impl JournalReader {
     }
 
     /// Returns the last entry that the journal names.
-    pub fn last(&self) -> Sequence {
+    pub fn end(&self) -> Sequence {
         self.last
     }
 
@@ -200,7 +200,7 @@ mod tests {
         let before = files(dir.path());
         let mut reader = JournalReader::open(dir.path()).unwrap();
         let snapshots = reader.snapshots().unwrap();
-        assert_eq!((reader.last(), snapshots.len()), (live.sequence(), 1));
+        assert_eq!((reader.end(), snapshots.len()), (live.sequence(), 1));
         assert_eq!(files(dir.path()), before);
         let moment = state_digest(&live);
         let entry = story().remove(0);

@@ -62,7 +62,7 @@ impl Recording {
         if files.is_empty() {
             return Err(RecordingError::Nothing(directory.to_owned()));
         }
-        let last = journal.last();
+        let last = journal.end();
         let mut volatile =
             Volatile { files: files.into_iter(), bytes: Vec::new(), at: 0, torn: 0, read: 0 };
         let next = volatile.next()?;

@@ -2,11 +2,12 @@
 //!
 //! What is left on the chosen node should be little, and of a shape that others can still use: CPU
 //! without memory, or memory without CPU, is left over for good. Both are counted in millicores, memory
-//! at what a millicore has of it on that node, so that large and small nodes compare.
+//! at what a millicore has of it on that node, so that large and small nodes compare. Named counters,
+//! such as devices, come before both: few nodes have them.
 
 use std::cmp::Reverse;
 
-use tengyun_model::{NodeId, Permille};
+use tengyun_model::{Name, NodeId, Permille};
 
 use super::problem::{Guest, Seat};
 
@@ -17,12 +18,11 @@ const CPU_LEFT: u128 = 10;
 const MEMORY_LEFT: u128 = 1;
 const DIFFERENCE: u128 = 6;
 
-/// Says how good a seat is for a guest; the greatest is the best, and no two are equal.
-pub(super) fn of(
-    seat: &Seat<'_>,
-    guest: &Guest<'_>,
-    line: Permille,
-) -> (Reverse<u128>, Reverse<NodeId>) {
+/// How good a seat is for a guest; the greatest is the best.
+type Score = (Reverse<u64>, Reverse<u128>, Reverse<NodeId>);
+
+/// Says how good a seat is for a guest; no two are equal.
+pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
     let capacity = &seat.node.facts.capacity;
     let line = seat.line(line);
     let cpu = line.saturating_sub(seat.peak_with(guest.spec, guest.expected));
@@ -30,7 +30,20 @@ pub(super) fn of(
     let memory = u128::from(capacity.memory.saturating_sub(taken).get());
     // What the memory left is worth where all memory is worth all CPU.
     let memory = memory * u128::from(line.get()) / u128::from(capacity.memory.get().max(1));
-    (Reverse(cost(u128::from(cpu.get()), memory)), Reverse(seat.node.id))
+    let cost = cost(u128::from(cpu.get()), memory);
+    (Reverse(counters_left(seat, guest)), Reverse(cost), Reverse(seat.node.id))
+}
+
+/// Adds up the shares of the node's named counters that are left. Devices are scarce: who needs none
+/// goes where there are none left, who needs some fills up a node that has been begun.
+fn counters_left(seat: &Seat<'_>, guest: &Guest<'_>) -> u64 {
+    let left = |(name, all): (&Name, &u64)| {
+        let wanted = guest.spec.counted.get(name).copied().unwrap_or_default();
+        let taken = seat.room.counted(name.as_str()).saturating_add(wanted);
+        let left = u128::from(all.saturating_sub(taken)) * 1000 / u128::from((*all).max(1));
+        u64::try_from(left).unwrap_or(u64::MAX)
+    };
+    seat.node.facts.capacity.counted.iter().map(left).fold(0, u64::saturating_add)
 }
 
 /// What it costs to leave so much CPU and memory, both in millicores.
