@@ -29,8 +29,11 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
             (
                 "nodes",
                 format!(
-                    "{} known, {} connected, {} in use",
-                    status.nodes, status.nodes_connected, status.nodes_in_use
+                    "{} known, {} connected, {} in use{}",
+                    status.nodes,
+                    status.nodes_connected,
+                    status.nodes_in_use,
+                    at_least(status.nodes_needed, &status.nodes_needed_by)
                 ),
             ),
             ("moves", format!("{} ever", status.moves_total)),
@@ -49,11 +52,18 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "nodes": status.nodes,
         "nodes_connected": status.nodes_connected,
         "nodes_in_use": status.nodes_in_use,
+        "nodes_needed": status.nodes_needed,
+        "nodes_needed_by": status.nodes_needed_by,
         "moves": status.moves_total,
         "rebalancing": status.rebalancing,
         "losses": status.losses,
     });
     show(session.format, text, &json)
+}
+
+/// Says how few nodes could do; nothing while nothing needs a node.
+pub(crate) fn at_least(nodes: u32, by: &str) -> String {
+    if nodes == 0 { String::new() } else { format!(", no fewer than {nodes} could do, by {by}") }
 }
 
 /// Shows the journaled meters.

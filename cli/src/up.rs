@@ -43,6 +43,9 @@ pub(crate) struct UpArgs {
     /// Memory of each node [default: an equal share of the memory]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
     node_memory: Option<u64>,
+    /// Record reports and liveness in this directory, for `tengyun lab journal --replan`
+    #[arg(long, value_name = "DIR")]
+    record_volatile: Option<PathBuf>,
 }
 
 /// What a cloud of one machine is made of.
@@ -56,6 +59,8 @@ pub(crate) struct Layout {
     pub(crate) group: Name,
     /// The nodes and what each may promise; `None` takes the whole machine.
     pub(crate) nodes: Vec<(NodeName, CapacityOverrides)>,
+    /// Where volatile entries are recorded, if anywhere.
+    pub(crate) record_volatile: Option<PathBuf>,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -132,7 +137,8 @@ impl Layout {
         };
         let nodes = (1..=args.nodes).map(|n| Ok((node_name(n, shared)?, capacity.clone())));
         let nodes = nodes.collect::<Result<_, Failure>>()?;
-        Ok(Self { group: group_name(&state_dir), state_dir, socket, nodes })
+        let record_volatile = args.record_volatile.clone();
+        Ok(Self { group: group_name(&state_dir), state_dir, socket, nodes, record_volatile })
     }
 }
 
@@ -181,6 +187,7 @@ impl Cloud {
         make_state_dir(&layout.state_dir)?;
         let mut config = SchedulerConfig::new(layout.state_dir.join("scheduler"));
         config.socket.clone_from(&layout.socket);
+        config.record_volatile.clone_from(&layout.record_volatile);
         let scheduler = Part::start("scheduler", false, |stop| async move {
             let run = tengyun_scheduler::run(config, stop).await;
             run.map_err(|error| Failure::Internal(chain(&error)))

@@ -10,6 +10,7 @@ use tengyun_model::{At, Sequence};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::journal::{Journal, JournalError};
+use crate::recording::Recorder;
 
 /// Applies one entry; live and replay are this one path.
 pub(crate) fn apply(state: &mut State, entry: &Entry) -> Outcome {
@@ -25,6 +26,8 @@ pub(crate) struct Log {
     snapshot_every: u64,
     snapshot_at: Sequence,
     events: Events,
+    /// Keeps volatile entries where somebody asked for it.
+    recorder: Option<Recorder>,
 }
 
 impl Log {
@@ -37,12 +40,17 @@ impl Log {
     ) -> Self {
         let snapshot_at = state.sequence();
         let events = Events::default();
-        Self { state, clock, journal, snapshot_every, snapshot_at, events }
+        Self { state, clock, journal, snapshot_every, snapshot_at, events, recorder: None }
     }
 
     /// Tells events to a list that outlives this process.
     pub(crate) fn telling(self, events: Events) -> Self {
         Self { events, ..self }
+    }
+
+    /// Records volatile entries as well.
+    pub(crate) fn recording(self, recorder: Option<Recorder>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Returns what happened lately.
@@ -90,7 +98,11 @@ impl Log {
     pub(crate) fn note(&mut self, command: Command) -> Outcome {
         assert!(!command.is_durable(), "durable commands are journaled");
         let at = self.clock.now();
-        let outcome = self.enter(&Entry { at, command });
+        let entry = Entry { at, command };
+        let outcome = self.enter(&entry);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.keep(&self.state, &entry);
+        }
         self.events.keep();
         outcome
     }

@@ -27,6 +27,9 @@ const REPORT_INTERVAL: Millis = Millis::from_secs(2);
 /// How many entries replay may have to read: some hundred milliseconds of it.
 const SNAPSHOT_EVERY: u64 = 10_000;
 
+/// How large a recording of volatile entries may grow: about a day of a hundred nodes.
+const RECORD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 /// How a scheduler runs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -50,6 +53,10 @@ pub struct Config {
     pub snapshot_every: u64,
     /// Who is told how the daemon is.
     pub supervisor: Supervisor,
+    /// Where volatile entries are recorded for the laboratory; nowhere unless it is said.
+    pub record_volatile: Option<PathBuf>,
+    /// How large that recording may grow; the oldest part goes first.
+    pub record_bytes_max: u64,
 }
 
 impl Config {
@@ -67,6 +74,8 @@ impl Config {
             read_only: false,
             snapshot_every: SNAPSHOT_EVERY,
             supervisor: Supervisor::default(),
+            record_volatile: None,
+            record_bytes_max: RECORD_BYTES_MAX,
         }
     }
 

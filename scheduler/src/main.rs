@@ -42,6 +42,12 @@ struct Options {
     /// How often agents report, in milliseconds
     #[arg(long, value_name = "MILLIS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
     report_interval_millis: Option<u64>,
+    /// Record reports and liveness in this directory, for `tengyun lab journal --replan`
+    #[arg(long, value_name = "DIR")]
+    record_volatile: Option<PathBuf>,
+    /// How large that recording may grow, in MiB; the oldest part goes first
+    #[arg(long, value_name = "MIB", requires = "record_volatile", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    record_mib: Option<u64>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -75,6 +81,10 @@ fn config(options: Options) -> Config {
     config.certificate_lifetime = Millis::from_secs(options.certificate_seconds);
     config.read_only = options.read_only;
     config.supervisor = Supervisor::of_environment();
+    config.record_volatile = options.record_volatile;
+    if let Some(mebibytes) = options.record_mib {
+        config.record_bytes_max = mebibytes.saturating_mul(1024 * 1024);
+    }
     if let Some(socket) = options.socket {
         config.socket = socket;
     }

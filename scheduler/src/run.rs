@@ -1,6 +1,7 @@
 //! The daemon's life: recover, serve, stop. It holds no logic of its own.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::door::{Door, DoorError};
 use crate::events::Events;
 use crate::identity::Admittance;
 use crate::journal::{Journal, JournalError, SqliteJournal};
+use crate::recording::Recorder;
 use crate::replay::{self, ReplayError};
 use crate::roster::{Publisher, Roster};
 use crate::secrets::{Secrets, SecretsError};
@@ -65,6 +67,14 @@ pub enum RunError {
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+    /// Volatile entries cannot be recorded.
+    #[error("cannot record volatile entries in {path}")]
+    Recording {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The writer met a bug.
     #[error("the writer panicked")]
     Panicked,
@@ -225,10 +235,16 @@ fn open(config: &Config) -> Result<Opened, RunError> {
     }
     let recovered = replay::recover(&mut journal, &config.marker(), commit::apply)?;
     let log = begin(recovered.state, recovered.at, Box::new(journal), config.snapshot_every);
-    let mut log = log.telling(Events::open(&config.events()));
+    let mut log = log.telling(Events::open(&config.events())).recording(recorder(config)?);
     log.commit(vec![Command::BeginEpoch])?;
     announce(log.state());
     Ok((log, None))
+}
+
+fn recorder(config: &Config) -> Result<Option<Recorder>, RunError> {
+    let Some(path) = &config.record_volatile else { return Ok(None) };
+    let opened = Recorder::open(path, config.record_bytes_max);
+    opened.map(Some).map_err(|source| RunError::Recording { path: path.clone(), source })
 }
 
 fn begin(state: State, at: At, journal: Box<dyn Journal>, snapshot_every: u64) -> Log {

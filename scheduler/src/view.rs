@@ -42,6 +42,7 @@ impl<'a> View<'a> {
 
     /// Returns the state of the scheduler itself.
     pub(crate) fn status(&self) -> v1::StatusResponse {
+        let (nodes_needed, nodes_needed_by) = self.nodes_needed(&self.forecast());
         v1::StatusResponse {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             wire_version: WIRE_VERSION,
@@ -56,6 +57,8 @@ impl<'a> View<'a> {
             read_only_reason: self.read_only.unwrap_or_default().to_owned(),
             rebalancing: self.rebalancing(),
             losses: self.losses(),
+            nodes_needed,
+            nodes_needed_by,
         }
     }
 

@@ -4,6 +4,7 @@
 //! same plans on every machine. Only [`State::apply`] changes a [`State`].
 #![forbid(unsafe_code, clippy::float_arithmetic)]
 
+pub mod bound;
 pub mod check;
 pub mod command;
 pub mod event;

@@ -39,6 +39,18 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, CodecError> {
     batch.entries.into_iter().map(entry_from_wire).collect()
 }
 
+/// Encodes one volatile entry and the last durable one before it.
+pub(crate) fn encode_volatile(after: Sequence, entry: &Entry) -> Vec<u8> {
+    v1::VolatileEntry { after: after.get(), entry: Some(entry_to_wire(entry)) }.encode_to_vec()
+}
+
+/// Decodes one volatile entry and the last durable one before it.
+pub(crate) fn decode_volatile(bytes: &[u8]) -> Result<(Sequence, Entry), CodecError> {
+    let wire = v1::VolatileEntry::decode(bytes)?;
+    let entry = entry_from_wire(wire.entry.ok_or(CodecError::Missing("entry"))?)?;
+    Ok((Sequence::new(wire.after), entry))
+}
+
 fn entry_to_wire(entry: &Entry) -> v1::JournalEntry {
     v1::JournalEntry {
         at_millis: entry.at.millis(),
