@@ -10,6 +10,7 @@ mod config;
 
 mod attach;
 mod authority;
+mod backup;
 mod caller;
 mod connections;
 mod door;
@@ -29,8 +30,10 @@ mod dispatch;
 mod events;
 mod ingest;
 mod journal;
+mod metrics;
 mod planning;
 mod replay;
+mod restored;
 mod run;
 mod view;
 
@@ -38,9 +41,11 @@ mod view;
 mod fixture;
 
 pub use authority::AuthorityError;
+pub use backup::{BackupError, Progress, Summary, backup, restore};
 pub use config::Config;
 pub use door::DoorError;
 pub use journal::JournalError;
 pub use replay::ReplayError;
 pub use run::{RunError, run};
 pub use server::ServerError;
+pub use tengyun_daemon::metrics::SocketError;

@@ -1,8 +1,10 @@
 //! Views: what operators see of the state. Looking changes nothing.
 
+mod figures;
 mod instance;
 mod node;
 mod refusal;
+mod restore;
 mod workload;
 
 use tengyun_engine::{Effect, MemberImage, Refusal, State, predict};
@@ -13,6 +15,7 @@ use tengyun_proto::{WIRE_VERSION, v1};
 
 use crate::dispatch::Links;
 
+pub(crate) use figures::Figures;
 pub(crate) use instance::{effect_revision, effect_word};
 pub(crate) use refusal::refusal;
 
@@ -52,6 +55,8 @@ impl<'a> View<'a> {
             read_only_reason: self.read_only.unwrap_or_default().to_owned(),
             rebalancing: self.rebalancing(),
             losses: self.losses(),
+            restore: self.restore(),
+            strangers: self.strangers(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tengyun_model::{
     Admission, At, Digest, Generation, Grant, InstanceId, InstanceStatus, Mebibytes, Member,
-    MeterRecord, Millicores, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Revision,
+    MeterRecord, Millicores, Millis, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Revision,
     WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
@@ -141,6 +141,18 @@ pub enum Command {
         /// Who.
         member: Member,
     },
+    /// Fact: this journal was restored from a backup; what came after it is not known.
+    Restore {
+        /// How long ago its last entry was.
+        elapsed: Millis,
+    },
+    /// Decision: what these nodes run, the restored journal knows.
+    SettleRestore(Vec<NodeId>),
+    /// Wish: what nodes run and the restored journal does not know may be stopped.
+    ConfirmRestore {
+        /// The client's id of the wish.
+        operation: OperationId,
+    },
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -175,7 +187,10 @@ impl Command {
             | Self::DeclareReturned(_)
             | Self::CreateToken { .. }
             | Self::RedeemToken { .. }
-            | Self::RevokeMember { .. } => true,
+            | Self::RevokeMember { .. }
+            | Self::Restore { .. }
+            | Self::SettleRestore(_)
+            | Self::ConfirmRestore { .. } => true,
             Self::ReportUsage { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
@@ -196,7 +211,8 @@ impl Command {
             | Self::MoveInstance { operation, .. }
             | Self::AcknowledgeLoss { operation, .. }
             | Self::ReleaseWorkload { operation, .. }
-            | Self::RevokeMember { operation, .. } => Some(*operation),
+            | Self::RevokeMember { operation, .. }
+            | Self::ConfirmRestore { operation } => Some(*operation),
             Self::BeginEpoch
             | Self::RegisterNode(_)
             | Self::ObserveInstances { .. }
@@ -209,6 +225,8 @@ impl Command {
             | Self::DeclareReturned(_)
             | Self::CreateToken { .. }
             | Self::RedeemToken { .. }
+            | Self::Restore { .. }
+            | Self::SettleRestore(_)
             | Self::Watch => None,
         }
     }
@@ -379,6 +397,8 @@ pub enum Refusal {
     NotThisNode(NodeName),
     /// A move refers to what is no longer so.
     Stale(&'static str),
+    /// No restore waits for an operator's word.
+    NotRestored,
 }
 
 impl Refusal {
@@ -421,6 +441,7 @@ impl Refusal {
             Self::UnknownMember(_) => "unknown-member",
             Self::NotThisNode(_) => "not-this-node",
             Self::Stale(_) => "stale",
+            Self::NotRestored => "not-restored",
         }
     }
 }
@@ -472,6 +493,7 @@ impl fmt::Display for Refusal {
                 write!(f, "the certificate is not, or no longer, that of node {name}")
             }
             Self::Stale(what) => write!(f, "{what} is no longer so"),
+            Self::NotRestored => write!(f, "no restore waits for a word"),
         }
     }
 }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
     Effect, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish, OperationImage,
-    WorkloadImage,
+    RestoreImage, WorkloadImage,
 };
 use tengyun_model::{
     Admission, At, Epoch, Generation, InstanceId, NodeId, Revision, Sequence, WorkloadId,
@@ -43,6 +43,7 @@ pub(crate) fn encode(image: &Image) -> Vec<u8> {
         last_loss_millis: image.last_loss.millis(),
         tokens: image.tokens.iter().map(token_to_wire).collect(),
         members: image.members.iter().map(member_to_wire).collect(),
+        restored: image.restored.as_ref().map(restore_to_wire),
     }
     .encode_to_vec()
 }
@@ -68,7 +69,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         last_loss: At::from_millis(wire.last_loss_millis),
         tokens: all(wire.tokens, token_from_wire)?,
         members: all(wire.members, member_from_wire)?,
+        restored: wire.restored.map(restore_from_wire),
     })
+}
+
+fn restore_to_wire(restored: &RestoreImage) -> v1::SnapshotRestore {
+    v1::SnapshotRestore {
+        at_millis: restored.at.millis(),
+        observing: restored.observing,
+        unsettled: restored.unsettled.iter().map(|n| n.get()).collect(),
+    }
+}
+
+fn restore_from_wire(wire: v1::SnapshotRestore) -> RestoreImage {
+    RestoreImage {
+        at: At::from_millis(wire.at_millis),
+        observing: wire.observing,
+        unsettled: wire.unsettled.into_iter().map(NodeId::new).collect(),
+    }
 }
 
 fn all<W, M>(

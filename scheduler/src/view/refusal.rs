@@ -53,5 +53,6 @@ const fn remedy(refusal: &Refusal) -> &'static str {
              `tengyun token create --node NAME` and join again"
         }
         Refusal::Stale(_) => "nothing: the next plan takes it into account",
+        Refusal::NotRestored => "nothing: see `tengyun status`",
     }
 }

@@ -29,6 +29,7 @@ impl State {
             last_loss: self.last_loss,
             tokens: self.members.tokens().cloned().collect(),
             members: self.members.all().cloned().collect(),
+            restored: self.restored.clone(),
         }
     }
 
@@ -49,6 +50,7 @@ impl State {
             nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),
             meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),
             members: Members::new(image.tokens, image.members),
+            restored: image.restored,
             ..Self::default()
         };
         for workload in image.workloads {

@@ -34,6 +34,7 @@ impl State {
             loss: None,
         };
         self.nodes.insert(id, node);
+        self.doubt(id);
         Effect::Node(id)
     }
 

@@ -53,7 +53,8 @@ impl State {
             | Command::MoveInstance { operation, .. }
             | Command::AcknowledgeLoss { operation, .. }
             | Command::ReleaseWorkload { operation, .. }
-            | Command::RevokeMember { operation, .. } => (
+            | Command::RevokeMember { operation, .. }
+            | Command::ConfirmRestore { operation } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -64,6 +65,8 @@ impl State {
             | Command::AcknowledgeMeters { .. }
             | Command::CreateToken { .. }
             | Command::RedeemToken { .. }
+            | Command::Restore { .. }
+            | Command::SettleRestore(_)
             | Command::ReportUsage { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
