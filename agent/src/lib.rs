@@ -18,6 +18,7 @@ mod link;
 mod logs;
 mod measure;
 mod meter;
+mod metrics;
 mod observe;
 mod reconcile;
 mod run;
@@ -30,6 +31,7 @@ pub use config::{CapacityOverrides, Config, OutputLimits};
 pub use identity::{identity_path, join};
 pub use observe::machine;
 pub use start::StartError;
+pub use tengyun_daemon::metrics::SocketError;
 
 /// The threads that an agent's runtime needs for work that blocks: one for each request for output
 /// (16), one for each start at the same time (4), and some for clearing away.

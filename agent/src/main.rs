@@ -1,11 +1,13 @@
 //! `tengyun-agent`: reads its options and runs the agent, or the shim of one instance.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
 use tengyun_agent::{CapacityOverrides, Config};
+use tengyun_daemon::log::{self, LogFormat};
 use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName};
 use tengyun_proto::identity::Identity;
 use tengyun_proto::token::Token;
@@ -63,6 +65,15 @@ struct Options {
     /// First of the user ids that instances get when the agent is root
     #[arg(long, default_value_t = 200_000)]
     uid_base: u32,
+    /// Unix socket that metrics are read from [default: metrics.sock in the state directory]
+    #[arg(long, value_name = "PATH")]
+    metrics_socket: Option<PathBuf>,
+    /// Group that may read metrics there, besides the agent's user
+    #[arg(long, value_name = "GROUP")]
+    metrics_group: Option<String>,
+    /// How log lines look, and where they go
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
 }
 
 fn counter(text: &str) -> Result<(Name, u64), String> {
@@ -81,8 +92,13 @@ fn main() -> ExitCode {
     if args.next().is_some_and(|word| word == "shim") {
         return tengyun_agent::shim::main(args);
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run(&Options::parse()) {
+    let options = Options::parse();
+    if let Err(error) = log::start(options.log_format, "tengyun-agent") {
+        // There is no log to say it in; nobody is left to tell when this fails as well.
+        drop(writeln!(std::io::stderr(), "error: {error}"));
+        return ExitCode::FAILURE;
+    }
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -143,6 +159,10 @@ fn config(options: &Options) -> anyhow::Result<Config> {
     config.sample_interval = Millis::new(options.sample_interval_millis);
     config.report_interval = options.report_interval_millis.map(Millis::new);
     config.uid_base = options.uid_base;
+    config.metrics_group.clone_from(&options.metrics_group);
+    if let Some(socket) = &options.metrics_socket {
+        config.metrics_socket.clone_from(socket);
+    }
     Ok(config)
 }
 

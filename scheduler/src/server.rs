@@ -19,6 +19,7 @@ use crate::connections::Connections;
 use crate::desk::Desk;
 use crate::door::Visitor;
 use crate::identity::{Admittance, Identities};
+use crate::metrics::{MetricsRoute, Scrape};
 use crate::operator::Operators;
 use crate::roster::Roster;
 use crate::route::{Calls, Nothing, Route};
@@ -45,6 +46,7 @@ pub(crate) struct Services {
     pub roster: watch::Receiver<Arc<Roster>>,
     pub connections: Arc<Connections>,
     pub admittance: Option<Admittance>,
+    pub scrape: Scrape,
 }
 
 /// Those who came in by the door; none where there is none.
@@ -98,6 +100,7 @@ impl Services {
         let operators = limits::operator_server(Operators { desk: self.desk });
         let others = Route::new(health_service, Route::new(reflection, Nothing));
         let others = Route::new(identities, others);
-        Ok(Gate::new(Route::new(agents, Route::new(operators, others)), self.roster))
+        let services = Route::new(agents, Route::new(operators, others));
+        Ok(Gate::new(MetricsRoute::new(self.scrape, services), self.roster))
     }
 }
