@@ -311,9 +311,9 @@ fn list(root: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<(), Backu
 }
 
 fn is_of_one_run(path: &Path) -> bool {
-    const NAMES: [&str; 5] =
-        ["journal.db", "journal.db-wal", "journal.db-shm", "journal.lock", "replay-at"];
-    NAMES.iter().any(|name| path == Path::new(name))
+    const NAMES: [&str; 4] = ["journal.db", "journal.db-wal", "journal.db-shm", "replay-at"];
+    let lock = path.extension().is_some_and(|end| end == "lock") && path.components().count() == 1;
+    lock || NAMES.iter().any(|name| path == Path::new(name))
 }
 
 /// Returns a path that stays below where it is put.
@@ -411,6 +411,7 @@ mod tests {
             fs::write(state.join("events"), "events").unwrap();
             fs::write(state.join("secrets/a/b"), vec![7; 100_000]).unwrap();
             fs::write(state.join("replay-at"), "3 0.0.0\n").unwrap();
+            fs::write(state.join("scheduler.sock.lock"), "").unwrap();
             std::os::unix::net::UnixListener::bind(state.join("scheduler.sock")).unwrap();
             Self { dir }
         }
@@ -454,7 +455,7 @@ mod tests {
         let read = |name: &str| fs::read(place.path("again").join(name)).unwrap();
         assert_eq!(read("authority/authority.key"), b"key");
         assert_eq!(read("secrets/a/b"), vec![7; 100_000]);
-        for name in ["replay-at", "scheduler.sock", "journal.db-wal"] {
+        for name in ["replay-at", "scheduler.sock", "scheduler.sock.lock", "journal.db-wal"] {
             assert!(!place.path("again").join(name).exists(), "{name} is of one run");
         }
         let (before, after) = (state(&place.path("state")), state(&place.path("again")));

@@ -34,7 +34,7 @@ pub(super) fn look(report: &mut Report, host: &Host, state_dir: &Path) {
         report.pass("state-directory", &Message::NoStateYet { dir: &shown });
         return;
     }
-    private(report, &dir.join("scheduler"), state_dir);
+    private(report, &dir.join("scheduler"));
     disk(report, &dir);
     if host.is_alive() {
         sync(report, &dir);
@@ -45,7 +45,7 @@ pub(super) fn look(report: &mut Report, host: &Host, state_dir: &Path) {
 }
 
 /// The scheduler's directory and the authority's key are for nobody else.
-fn private(report: &mut Report, dir: &Path, state_dir: &Path) {
+fn private(report: &mut Report, dir: &Path) {
     let key = dir.join("authority/authority.key");
     let open = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0);
     let opened: Vec<String> = [dir.to_owned(), key]
@@ -55,7 +55,7 @@ fn private(report: &mut Report, dir: &Path, state_dir: &Path) {
         .collect();
     let shown = opened.join(", ");
     let found = if opened.is_empty() {
-        Message::StatePrivate { dir: &state_dir.display() }
+        Message::StatePrivate { dir: &dir.display() }
     } else {
         Message::StateOpen { paths: &shown }
     };

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,10 +63,15 @@ impl Socket {
         }
         // It gets its name only when it has its mode.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let name = format!(".{name}.{}", std::process::id());
+        let new = path.with_file_name(&name);
         let open = || -> io::Result<UnixListener> {
             remove(&new)?;
-            let listener = UnixListener::bind(&new)?;
+            // The kernel takes 107 bytes of a path: a longer one is reached by its opened directory.
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let directory = fs::File::open(parent.unwrap_or(Path::new(".")))?;
+            let short = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+            let listener = UnixListener::bind(short)?;
             let mode = if group.is_some() { 0o660 } else { 0o600 };
             fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
             if let Some(group) = &group {
@@ -237,6 +243,16 @@ mod tests {
         let closed = one_too_many.read_to_end(&mut answer).await;
         assert!(closed.is_err() || answer.is_empty());
         serving.abort();
+    }
+
+    #[tokio::test]
+    async fn a_directory_may_lie_deep() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(100)).join("e".repeat(100));
+        fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("metrics.sock");
+        Socket::open(&path, None).unwrap();
+        assert!(fs::metadata(&path).unwrap().file_type().is_socket());
     }
 
     #[tokio::test]
