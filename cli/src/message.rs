@@ -13,7 +13,7 @@ macro_rules! messages {
         /// One sentence with its arguments.
         pub(crate) enum Message<'a> {
             $(
-                #[doc = $english]
+                /// A sentence of the catalogue.
                 $name { $($field: &'a dyn Display),* },
             )*
         }

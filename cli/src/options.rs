@@ -114,7 +114,7 @@ pub(crate) enum Verb {
     Meters,
     /// Show the state of the scheduler
     Status,
-    /// Print the scheduler's metrics as OpenMetrics text
+    /// Print the scheduler's metrics as scrapers read them
     Metrics,
     /// Check whether this server is fit for the cloud, and say what to do where it is not
     Doctor(doctor::DoctorArgs),
