@@ -81,7 +81,7 @@ fn is_stranger(state: &State, node: NodeId, status: &InstanceStatus) -> bool {
 #[cfg(test)]
 mod tests {
     use tengyun_engine::{Entry, Move, Plan};
-    use tengyun_model::{At, Epoch, Generation, Millis, OperationId, Phase};
+    use tengyun_model::{Epoch, Generation, Millis, OperationId, Phase};
 
     use super::*;
     use crate::commit;
