@@ -9,6 +9,8 @@ use tengyun_proto::token::Address;
 
 /// The name of the socket in the state directory.
 const SOCKET_NAME: &str = "scheduler.sock";
+/// The name of the socket of metrics in the state directory.
+const METRICS_NAME: &str = "metrics.sock";
 /// The name of the journal in the state directory.
 const JOURNAL_NAME: &str = "journal.db";
 /// The name of the file that keeps what happened lately.
@@ -47,6 +49,10 @@ pub struct Config {
     pub token_lifetime: Millis,
     /// How long a node's certificate holds; a person's holds 30 times as long.
     pub certificate_lifetime: Millis,
+    /// Where metrics are read from.
+    pub metrics_socket: PathBuf,
+    /// The group that may read them; nobody but the owner unless it is said.
+    pub metrics_group: Option<String>,
     /// Serve what is there and change nothing.
     pub read_only: bool,
     /// After how many entries a snapshot is kept.
@@ -65,6 +71,8 @@ impl Config {
         let state_dir = state_dir.into();
         Self {
             socket: Self::default_socket(&state_dir),
+            metrics_socket: state_dir.join(METRICS_NAME),
+            metrics_group: None,
             state_dir,
             report_interval: REPORT_INTERVAL,
             listen: None,

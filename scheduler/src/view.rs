@@ -1,8 +1,10 @@
 //! Views: what operators see of the state. Looking changes nothing.
 
+mod figures;
 mod instance;
 mod node;
 mod refusal;
+mod restore;
 mod workload;
 
 use std::collections::BTreeSet;
@@ -17,6 +19,7 @@ use tengyun_proto::{WIRE_VERSION, v1};
 use crate::dispatch::Links;
 use crate::secrets;
 
+pub(crate) use figures::Figures;
 pub(crate) use instance::{effect_revision, effect_word};
 pub(crate) use refusal::refusal;
 
@@ -59,6 +62,8 @@ impl<'a> View<'a> {
             losses: self.losses(),
             nodes_needed,
             nodes_needed_by,
+            restore: self.restore(),
+            strangers: self.strangers(),
         }
     }
 

@@ -20,7 +20,7 @@ pub mod state;
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
 pub use image::{
     HomeFate, HomeImage, Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish,
-    OperationImage, Proof, TokenImage, TokenUse, WorkloadImage,
+    OperationImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,
 };
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};
