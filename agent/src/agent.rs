@@ -92,7 +92,8 @@ pub async fn run(
     agent.adopt().await.map_err(StartError::from)?;
     agent.config.supervisor.ready();
     agent.keep_supplies();
-    agent.run(shutdown).await
+    // It is large, and every caller would carry it.
+    Box::pin(agent.run(shutdown)).await
 }
 
 type Wanted = BTreeMap<InstanceId, AssignedInstance>;
