@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tengyun_model::{AssignedInstance, Millicores, SecretName};
+use tengyun_model::{AssignedInstance, CopyKey, Millicores, SecretName, VolumeUsage};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::health::Answer;
 use crate::measure::ShimProcess;
 use crate::run::cgroup::Group;
 use crate::run::{
@@ -52,6 +53,12 @@ pub(crate) enum Fact {
     Cleared(RunKey, Option<u64>),
     /// What it left could not be cleared away yet.
     NotCleared(RunKey),
+    /// It was asked whether it is healthy.
+    Checked(RunKey, Answer),
+    /// The copies that have volumes here, and how much they hold.
+    Volumes(Vec<VolumeUsage>),
+    /// The volumes of a copy are removed.
+    VolumesRemoved(CopyKey),
 }
 
 /// The tasks that act.
@@ -104,6 +111,11 @@ impl Hands {
         }
     }
 
+    /// Returns where facts are told.
+    pub(crate) fn tell(&self) -> mpsc::Sender<Fact> {
+        self.tell.clone()
+    }
+
     /// Prepares and starts an instance, and watches it to its end.
     pub(crate) fn launch(&mut self, preparation: Preparation) {
         let key = RunTarget::of(&preparation.assigned, preparation.incarnation).key;
@@ -119,6 +131,10 @@ impl Hands {
                     let fact = Fact::Launched { key, group, shim: process };
                     drop(tell.send(fact).await);
                     return watch(key, dir, shim, false, tell).await;
+                }
+                Err(error @ RunError::PortTaken { port }) => {
+                    let ended = Ended::now(How::PortTaken, chain(&error));
+                    Fact::Ended(key, Box::new(Ended { number: i32::from(port), ..ended }))
                 }
                 Err(error) => {
                     Fact::Ended(key, Box::new(Ended::now(How::NotStarted, chain(&error))))
@@ -182,6 +198,43 @@ impl Hands {
         });
     }
 
+    /// Remembers whether a start is healthy, for an agent that adopts it.
+    pub(crate) fn keep_health(&mut self, key: RunKey, healthy: bool) {
+        self.request("remembered as it is", key, RunRequest::KeepHealth(key, healthy));
+    }
+
+    /// Looks at the volumes and tells which are there.
+    pub(crate) fn look_at_volumes(&mut self) {
+        let (runner, tell) = (self.runner.clone(), self.tell.clone());
+        self.tasks.spawn(async move {
+            match blocking(move || runner.handle(RunRequest::SurveyVolumes)).await {
+                Ok(RunReply::Volumes(volumes)) => drop(tell.send(Fact::Volumes(volumes)).await),
+                Ok(_) => unreachable!("a survey of volumes answers volumes"),
+                Err(error) => tracing::warn!(error = chain(&error), "volumes are not looked at"),
+            }
+        });
+    }
+
+    /// Removes the volumes of a copy and tells when they are gone.
+    pub(crate) fn remove_volumes(&mut self, copy: CopyKey) {
+        let (runner, tell) = (self.runner.clone(), self.tell.clone());
+        self.tasks.spawn(async move {
+            let request = RunRequest::RemoveVolumes(copy.clone());
+            match blocking(move || runner.handle(request)).await {
+                Ok(_) => drop(tell.send(Fact::VolumesRemoved(copy)).await),
+                Err(error) => tracing::warn!(error = chain(&error), "volumes stay for now"),
+            }
+        });
+    }
+
+    /// Says which copies have volumes here; called once, before the first report.
+    pub(crate) async fn survey_volumes(&self) -> Result<Vec<VolumeUsage>, RunError> {
+        let runner = self.runner.clone();
+        let found = blocking(move || runner.handle(RunRequest::SurveyVolumes)).await?;
+        let RunReply::Volumes(found) = found else { unreachable!("it answers volumes") };
+        Ok(found)
+    }
+
     /// Says what is there; called once, before anything is started.
     pub(crate) async fn survey(&self) -> Result<Vec<Found>, RunError> {
         let runner = self.runner.clone();
@@ -225,6 +278,7 @@ fn launch(
     Ok((group, shim))
 }
 
+/// Does what blocks on a thread that may wait.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("a request to the runner does not panic")
 }

@@ -38,6 +38,8 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
         provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

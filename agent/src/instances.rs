@@ -10,6 +10,7 @@ use tengyun_model::{
 };
 
 use crate::clock::Clock;
+use crate::health::{Answer, Health, Standing};
 use crate::reconcile::{Life, Observed, failures_after, phase};
 use crate::run::{Preparation, RunKey, RunTarget};
 use crate::shim::record::{self, Ended, Started};
@@ -55,7 +56,8 @@ impl Instances {
         let failures = same.map_or(0, |known| known.failures);
         let note = self.notes.entry(id).or_default();
         *note = Note { since: now, exit: note.exit, ..Note::default() };
-        let observed = Observed { assigned, incarnation, life: Life::Starting, failures };
+        let (life, health) = (Life::Starting, Health::default());
+        let observed = Observed { assigned, incarnation, life, failures, health };
         self.known.insert(id, observed);
         &self.known[&id]
     }
@@ -97,12 +99,13 @@ impl Instances {
         &mut self,
         assigned: AssignedInstance,
         incarnation: Incarnation,
-        failures: u32,
+        (failures, healthy): (u32, bool),
         now: At,
     ) {
         let id = assigned.instance;
         self.notes.insert(id, Note { since: now, ..Note::default() });
-        let observed = Observed { assigned, incarnation, life: Life::Starting, failures };
+        let (life, health) = (Life::Starting, Health::adopted(healthy));
+        let observed = Observed { assigned, incarnation, life, failures, health };
         self.known.insert(id, observed);
     }
 
@@ -125,26 +128,43 @@ impl Instances {
             return false;
         }
         let note = self.notes.entry(key.instance).or_default();
-        let exit = ended.exit();
+        let unhealthy = known.health.is_ending();
+        let exit = if unhealthy { Exit::Unhealthy } else { ended.exit() };
+        let stopped = ended.asked && !unhealthy;
+        let message = if unhealthy { note.message.clone() } else { ended.message.clone() };
         // The monotonic clock of another boot says nothing here.
         let this_boot = record::is_this_boot(&ended.boot);
         let at = if this_boot { Millis::new(ended.monotonic_millis) } else { clock.monotonic() };
         let ran = note.started.map_or(Millis::ZERO, |started| at.saturating_sub(started));
-        if !ended.asked {
+        if !stopped {
             known.failures = failures_after(known.failures, exit, ran);
         }
-        known.life = Life::Ended { exit, at, stopped: ended.asked, cleared: false };
-        *note = Note {
-            since: clock.at(at),
-            exit: Some(exit),
-            message: ended.message.clone(),
-            ..Note::default()
-        };
+        known.life = Life::Ended { exit, at, stopped, cleared: false };
+        *note = Note { since: clock.at(at), exit: Some(exit), message, ..Note::default() };
         true
+    }
+
+    /// Counts an answer of a health check; returns whether the instance is healthy when that changed.
+    pub(crate) fn checked(&mut self, key: RunKey, answer: &Answer, clock: &Clock) -> Option<bool> {
+        let known = newest(&mut self.known, key)?;
+        let Life::Running { since } = known.life else { return None };
+        let check = known.assigned.spec.health.as_ref()?;
+        let starting = clock.monotonic().saturating_sub(since) < known.assigned.spec.startup;
+        if !known.health.note(check, answer, starting) {
+            return None;
+        }
+        let healthy = known.health.standing() == Standing::Passing;
+        let note = self.notes.entry(key.instance).or_default();
+        note.since = clock.now();
+        note.message = answer.reason(check);
+        Some(healthy)
     }
 
     /// Notes that the instance was asked to end.
     pub(crate) fn asked(&mut self, id: InstanceId, clock: &Clock) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.health.asked();
+        }
         self.stopping(id, clock, |asked, _| Life::Stopping { asked, killed: None });
     }
 

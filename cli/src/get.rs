@@ -8,6 +8,7 @@ use crate::output::{
     age, clean, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
 };
 use crate::session::{Session, key_of, path};
+use crate::status::at_least;
 
 /// What `get` takes.
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,8 @@ enum What {
     Workloads,
     #[value(alias = "instance")]
     Instances,
+    #[value(alias = "volume")]
+    Volumes,
 }
 
 /// Lists what was asked for.
@@ -42,6 +45,7 @@ pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<(), Failure>
         What::Departments => departments(session).await,
         What::Workloads => workloads(session, args.department.as_deref()).await,
         What::Instances => instances(session, args.department.as_deref(), args.all).await,
+        What::Volumes => crate::volume::list(session, args.department.as_deref()).await,
     }
 }
 
@@ -53,7 +57,11 @@ pub(crate) async fn list_nodes(session: &Session) -> Result<v1::ListNodesRespons
 async fn nodes(session: &Session) -> Result<(), Failure> {
     let list = list_nodes(session).await?;
     let json: Vec<Value> = list.nodes.iter().map(node_json).collect();
-    show(session.format, || node_table(session, &list), &json!(json))
+    let text = || {
+        let bound = at_least(list.nodes_needed, &list.nodes_needed_by);
+        format!("{}{} in use{bound}\n", node_table(session, &list), list.nodes_in_use)
+    };
+    show(session.format, text, &json!(json))
 }
 
 /// Makes the table of nodes.
@@ -278,7 +286,7 @@ fn troubles(list: &v1::ListInstancesResponse) -> String {
 pub(crate) fn instance_table(session: &Session, list: &v1::ListInstancesResponse) -> String {
     let headings = session.headings(&[
         "INSTANCE", "WORKLOAD", "NODE", "PHASE", "RESTARTS", "CPU", "FORECAST", "MEMORY", "EXIT",
-        "AGE",
+        "AGE", "MESSAGE",
     ]);
     let row = |i: &v1::InstanceView| {
         let status = i.status.clone().unwrap_or_default();
@@ -293,9 +301,17 @@ pub(crate) fn instance_table(session: &Session, list: &v1::ListInstancesResponse
             memory(i.memory_used_mib),
             exit(status.exit.as_ref()),
             age(list.at_millis, status.since_millis),
+            shortened(&status.message),
         ]
     };
     table(&headings, &list.instances.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Cuts a message so that a table stays readable; `describe` shows all of it.
+fn shortened(message: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let short: String = message.chars().take(SHOWN_MAX).collect();
+    if short.len() < message.len() { format!("{short}…") } else { short }
 }
 
 fn phase(view: &v1::InstanceView) -> String {
@@ -313,8 +329,20 @@ pub(crate) fn exit(exit: Option<&v1::Exit>) -> String {
         Some(How::OutOfMemory(_)) => "out of memory".to_owned(),
         Some(How::NotStarted(_)) => "not started".to_owned(),
         Some(How::Unknown(_)) => "unknown".to_owned(),
+        Some(How::Unhealthy(_)) => "not healthy".to_owned(),
+        Some(How::PortTaken(port)) => format!("port {port} taken"),
         None => "-".to_owned(),
     }
+}
+
+/// Names the ports of an instance with their numbers.
+pub(crate) fn ports(view: &v1::InstanceView) -> String {
+    let ports = view.ports.iter();
+    let named = ports.map(|port| match port.number {
+        0 => format!("{} (not chosen yet)", port.name),
+        number => format!("{} {number}", port.name),
+    });
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Makes the JSON of an instance.
@@ -339,11 +367,12 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
         "used_memory_mib": i.memory_used_mib,
         "forecast_cpu_millicores": i.forecast_cpu_millicores,
         "reason": i.reason,
+        "ports": i.ports.iter().map(|p| json!({"name": p.name, "number": p.number})).collect::<Vec<_>>(),
     })
 }
 
 /// Says whether a department is the one asked for or below it.
-fn within(department: &str, wanted: Option<&str>) -> bool {
+pub(crate) fn within(department: &str, wanted: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| {
         department.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })

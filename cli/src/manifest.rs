@@ -26,6 +26,7 @@ mod document;
 mod extra;
 mod fault;
 mod files;
+mod health;
 mod leaf;
 mod port;
 mod provision;

@@ -28,8 +28,8 @@ pub use node::{
 pub use policy::Band;
 pub use provision::{Artifact, Origin, Provision, SecretName, SecretSpec};
 pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
-pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report};
+pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report, VolumeUsage};
 pub use workload::{
-    Class, Constraints, FileSpec, Kind, MovePolicy, OnLost, PortSpec, Resources, Restart,
-    RestartMode, Stop, WorkloadSpec,
+    Class, Constraints, CopyKey, FileSpec, HealthCheck, HealthProbe, Kind, MovePolicy, OnLost,
+    OnUnhealthy, PortSpec, Resources, Restart, RestartMode, Stop, VolumeSpec, WorkloadSpec,
 };

@@ -6,6 +6,7 @@
 
 mod assignment;
 mod field;
+mod health;
 mod identity;
 mod node;
 mod provision;

@@ -6,6 +6,7 @@ pub mod identity;
 pub mod join;
 pub mod limits;
 pub mod secret;
+pub mod supervisor;
 pub mod tls;
 pub mod token;
 pub mod uds;

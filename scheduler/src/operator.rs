@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tengyun_engine::{Command, Outcome, Proof};
-use tengyun_model::{InstanceId, NodeId, WorkloadKey, WorkloadSpec};
+use tengyun_model::{CopyKey, InstanceId, NodeId, WorkloadKey, WorkloadSpec};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::v1;
 use tengyun_proto::v1::operator_service_server::OperatorService;
@@ -390,6 +390,14 @@ impl OperatorService for Operators {
         Ok(Response::new(list))
     }
 
+    async fn confirm_restore(
+        &self,
+        request: Request<v1::ConfirmRestoreRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let make = |operation| Command::ConfirmRestore { operation };
+        self.wish(&request.into_inner().operation_id, make).await
+    }
+
     async fn list_meters(
         &self,
         request: Request<v1::ListMetersRequest>,
@@ -399,6 +407,33 @@ impl OperatorService for Operators {
         let mut meters = self.desk.read(move |view| view.meters(instance)).await?;
         meters.retain(|view| covers(&scope, view.key.as_ref()));
         Ok(Response::new(v1::ListMetersResponse { meters }))
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<v1::ListVolumesRequest>,
+    ) -> Result<Response<v1::ListVolumesResponse>, Status> {
+        let scope = Scope::of(&request);
+        let mut volumes = self.desk.read(|view| view.volumes()).await?;
+        let key = |view: &v1::VolumeView| view.copy.clone().and_then(|copy| copy.workload);
+        volumes.retain(|view| covers(&scope, key(view).as_ref()));
+        Ok(Response::new(v1::ListVolumesResponse { volumes }))
+    }
+
+    async fn delete_volumes(
+        &self,
+        request: Request<v1::DeleteVolumesRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let scope = Scope::of(&request);
+        let request = request.into_inner();
+        let node = NodeId::new(request.node);
+        let ordinal = request.copy.as_ref().map(|copy| copy.ordinal).unwrap_or_default();
+        let key = request.copy.and_then(|copy| copy.workload);
+        let make = |operation, workload| {
+            let copy = CopyKey { workload, ordinal };
+            Command::DeleteVolumes { operation, copy, node }
+        };
+        self.operate(&request.operation_id, key, &scope, make).await
     }
 }
 

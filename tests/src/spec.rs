@@ -46,5 +46,7 @@ pub fn command(name: &str, words: &[&str]) -> WorkloadSpec {
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
         provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }

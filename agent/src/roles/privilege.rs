@@ -10,9 +10,10 @@ use nix::unistd::{Gid, Uid};
 /// The highest capability the kernel may know; dropping one it does not know fails harmlessly.
 const CAPABILITIES_MAX: libc::c_ulong = 63;
 
-/// Becomes a user without groups, capabilities or a way back; without one, only the way is given up.
+/// Becomes a user in these groups alone, without capabilities or a way back; without a user, only the
+/// way is given up.
 #[expect(unsafe_code, reason = "the capability call has no safe form in nix")]
-pub(crate) fn become_user(uid: Option<u32>, gid: Option<u32>) -> nix::Result<()> {
+pub(crate) fn become_user(uid: Option<u32>, gid: Option<u32>, groups: &[u32]) -> nix::Result<()> {
     nix::sys::prctl::set_no_new_privs()?;
     let (Some(uid), Some(gid)) = (uid, gid) else { return Ok(()) };
     if uid != 0 {
@@ -22,7 +23,8 @@ pub(crate) fn become_user(uid: Option<u32>, gid: Option<u32>) -> nix::Result<()>
         }
     }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    nix::unistd::setgroups(&[])?;
+    let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    nix::unistd::setgroups(&groups)?;
     nix::unistd::setresgid(gid, gid, gid)?;
     nix::unistd::setresuid(uid, uid, uid)
 }
@@ -39,7 +41,7 @@ pub(super) fn confine(
     gid: Option<u32>,
     limits: &[(Resource, u64)],
 ) -> io::Result<()> {
-    become_user(uid, gid)?;
+    become_user(uid, gid, &[])?;
     // After the change of the user, which resets it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     no_core_dumps()?;

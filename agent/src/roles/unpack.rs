@@ -167,7 +167,8 @@ impl<'a> Unpacking<'a> {
                 let target = target(&entry, &name)?;
                 check_link(&path, self.into, &target)
                     .map_err(|why| Wrong::Path(format!("{name} -> {target}"), why))?;
-                self.fresh(&path, |top| top.symlink(&target, &path)).map_err(failed)
+                self.fresh(&path, |top| top.symlink(Path::new(&target), &path, None))
+                    .map_err(failed)
             }
             EntryType::Link => {
                 let target = target(&entry, &name)?;

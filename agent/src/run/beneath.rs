@@ -87,8 +87,8 @@ impl Beneath {
     }
 
     /// Makes a symbolic link, with its directories.
-    pub(crate) fn symlink(&self, target: &str, path: &str) -> io::Result<()> {
-        let (dir, name) = self.parent(path, None)?;
+    pub(crate) fn symlink(&self, target: &Path, path: &str, owner: Owner) -> io::Result<()> {
+        let (dir, name) = self.parent(path, owner)?;
         Ok(symlinkat(target, &dir, name)?)
     }
 
@@ -190,7 +190,8 @@ fn split(path: &str) -> io::Result<Vec<&str>> {
     parts(path).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
-fn own(file: &impl AsFd, owner: Owner) -> io::Result<()> {
+/// Gives a file or directory to the owner.
+pub(super) fn own(file: &impl AsFd, owner: Owner) -> io::Result<()> {
     let Some((uid, gid)) = owner else { return Ok(()) };
     Ok(fchown(file.as_fd(), Some(uid), Some(gid))?)
 }

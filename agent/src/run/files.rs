@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use tengyun_model::{Artifact, AssignedInstance, FileSpec, WorkloadKey, template};
@@ -73,6 +73,19 @@ pub(crate) enum FilesError {
 /// Writes every file beneath an open directory.
 pub(super) fn write_all(top: &Beneath, files: &[FileSpec], owner: Owner) -> Result<(), FilesError> {
     files.iter().try_for_each(|file| write(top, file, &file.content, owner))
+}
+
+/// Puts every link beneath an open directory.
+pub(super) fn link_all(
+    top: &Beneath,
+    links: &[(String, PathBuf)],
+    owner: Owner,
+) -> Result<(), FilesError> {
+    for (path, target) in links {
+        check(path)?;
+        top.symlink(target, path, owner).map_err(at(path))?;
+    }
+    Ok(())
 }
 
 /// Writes one file with this content.

@@ -2,7 +2,7 @@
 //! privilege comes first, while nobody else can enter the working directory; archives come last, and
 //! are unpacked by the workload's own user.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -21,18 +21,31 @@ const UNPACK_PATIENCE: Duration = Duration::from_mins(15);
 /// How often its end is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
+/// Where a start works.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// Its working directory.
+    pub(super) work: &'a Path,
+    /// Whom it belongs to.
+    pub(super) owner: Owner,
+    /// Links below it, and where they lead.
+    pub(super) links: &'a [(String, PathBuf)],
+}
+
 impl Runner {
     /// Fills the working directory and gives it to its owner.
     pub(super) fn provide(
         &self,
         key: RunKey,
         assigned: &AssignedInstance,
-        (work, owner): (&Path, Owner),
+        place: Place<'_>,
         env: &[Variable],
     ) -> Result<(), RunError> {
+        let Place { work, owner, links } = place;
         let spec = &assigned.spec;
         let top = files::open(work)?;
         files::write_all(&top, &spec.files, owner)?;
+        files::link_all(&top, links, owner)?;
         let (archives, plain): (Vec<&Artifact>, Vec<&Artifact>) =
             spec.provision.artifacts.iter().partition(|artifact| artifact.unpack);
         for artifact in plain {
@@ -71,7 +84,7 @@ impl Runner {
             }
             // What holds a secret is in memory only; the working directory has a link to it.
             let place = self.vault.give_filled(key, number, (&filled, file.mode), owner)?;
-            let linked = top.symlink(&place.to_string_lossy(), &file.path);
+            let linked = top.symlink(&place, &file.path, owner);
             linked.map_err(|source| FilesError::Io { path: file.path.clone(), source })?;
         }
         Ok(())

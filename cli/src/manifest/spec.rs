@@ -16,6 +16,7 @@ use super::decode::Place;
 use super::document::{ConstraintFields, Document, ResourceFields, RestartFields};
 use super::fault::Faults;
 use super::files;
+use super::health::{self, Health, Volume};
 use super::leaf::Reference;
 use super::provision;
 
@@ -66,9 +67,12 @@ pub(super) fn spec(
         startup: document.startup_s.0,
         on_lost: document.on_lost.0,
         provision: provision::provision(document.artifacts, templates, document.secrets),
+        health: document.health.map(Health::check),
+        volumes: document.volumes.into_iter().map(Volume::spec).collect(),
         key,
     };
     check(&spec, place, faults);
+    health::check(&spec, place, faults);
     spec
 }
 
@@ -220,7 +224,8 @@ fn check_ports(ports: &[PortSpec], place: &Place<'_>, faults: &mut Faults) {
     let mut numbers = BTreeMap::new();
     let mut names = BTreeMap::new();
     for (index, port) in ports.iter().enumerate() {
-        let first = numbers.insert(port.number, index).or(names.insert(&port.name, index));
+        let same = port.number.and_then(|number| numbers.insert(number, index));
+        let first = same.or(names.insert(&port.name, index));
         if let Some(first) = first {
             let message =
                 format!("has the number or name of ports[{first}]: each must be different");

@@ -42,18 +42,23 @@ impl TryFrom<v1::FileSpec> for FileSpec {
     type Error = ConvertError;
 
     fn try_from(wire: v1::FileSpec) -> Result<Self, ConvertError> {
-        let path = text("path", wire.path)?;
-        let inside = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        if !inside {
-            let problem = format!("{path:?} is not a plain relative path");
-            return Err(ConvertError::new("path", problem));
-        }
+        let path = relative("path", wire.path)?;
         if wire.mode > FILE_MODE_MAX {
             let problem = format!("{:#o} is above {FILE_MODE_MAX:#o}", wire.mode);
             return Err(ConvertError::new("mode", problem));
         }
         Ok(Self { path, content: wire.content, mode: wire.mode })
     }
+}
+
+/// Checks a path that stays below where it starts.
+pub(super) fn relative(field: &str, path: String) -> Result<String, ConvertError> {
+    let path = text(field, path)?;
+    if path.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+        return Ok(path);
+    }
+    let problem = format!("{path:?} is not a plain relative path");
+    Err(ConvertError::new(field, problem))
 }
 
 impl From<&FileSpec> for v1::FileSpec {
@@ -67,16 +72,14 @@ impl TryFrom<v1::PortSpec> for PortSpec {
 
     fn try_from(wire: v1::PortSpec) -> Result<Self, ConvertError> {
         let number = u16::try_from(wire.number)
-            .ok()
-            .filter(|n| *n != 0)
-            .ok_or_else(|| ConvertError::new("number", format!("{} is not a port", wire.number)))?;
-        Ok(Self { name: parsed("name", &wire.name)?, number })
+            .map_err(|_| ConvertError::new("number", format!("{} is not a port", wire.number)))?;
+        Ok(Self { name: parsed("name", &wire.name)?, number: Some(number).filter(|n| *n != 0) })
     }
 }
 
 impl From<&PortSpec> for v1::PortSpec {
     fn from(port: &PortSpec) -> Self {
-        Self { name: port.name.to_string(), number: u32::from(port.number) }
+        Self { name: port.name.to_string(), number: port.number.map_or(0, u32::from) }
     }
 }
 
@@ -194,6 +197,8 @@ impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
             startup: Millis::new(wire.startup_millis),
             on_lost: on_lost(wire.on_lost)?,
             provision,
+            health: wire.health.map(|health| message("health", Some(health))).transpose()?,
+            volumes: list("volumes", wire.volumes, ITEMS_MAX)?,
         })
     }
 }
@@ -226,6 +231,8 @@ impl From<&WorkloadSpec> for v1::WorkloadSpec {
             artifacts: spec.provision.artifacts.iter().map(Into::into).collect(),
             templates: spec.provision.templates.iter().map(Into::into).collect(),
             secrets: spec.provision.secrets.iter().map(Into::into).collect(),
+            health: spec.health.as_ref().map(Into::into),
+            volumes: spec.volumes.iter().map(Into::into).collect(),
         }
     }
 }
@@ -250,7 +257,8 @@ fn check_sizes(wire: &v1::WorkloadSpec) -> Result<(), ConvertError> {
     let env: usize = wire.env.iter().map(|(name, value)| name.len() + value.len()).sum();
     let files = wire.files.iter().chain(&wire.templates);
     let files: usize = files.map(|file| file.content.len()).sum();
-    let bytes = command + env + files;
+    let health = wire.health.as_ref().map_or(0, prost::Message::encoded_len);
+    let bytes = command + env + files + health;
     if bytes > SPEC_BYTES_MAX {
         let problem = format!(
             "its words, environment and files have {bytes} bytes, at most {SPEC_BYTES_MAX} are \

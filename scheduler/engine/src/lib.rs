@@ -4,6 +4,7 @@
 //! same plans on every machine. Only [`State::apply`] changes a [`State`].
 #![forbid(unsafe_code, clippy::float_arithmetic)]
 
+pub mod bound;
 pub mod check;
 pub mod command;
 pub mod event;
@@ -18,8 +19,8 @@ pub mod state;
 
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
 pub use image::{
-    Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish, OperationImage,
-    Proof, TokenImage, TokenUse, WorkloadImage,
+    HomeFate, HomeImage, Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish,
+    OperationImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,
 };
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};

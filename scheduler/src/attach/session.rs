@@ -1,6 +1,6 @@
 //! One attached stream: its greeting, its life and its end. It owns no state of the cloud.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ pub(super) struct Session {
 struct Ends {
     node: NodeId,
     assignment: watch::Receiver<Option<v1::Assignment>>,
+    services: watch::Receiver<Option<v1::Services>>,
     down: mpsc::Receiver<Down>,
     logs: Logs,
 }
@@ -98,7 +99,15 @@ impl Session {
         let (assignment_sender, assignment) = watch::channel(None);
         let (down_sender, down) = mpsc::channel(DOWN_MAX);
         let process = process(hello.process)?;
-        let link = Link { id: self.id, process, assignment: assignment_sender, down: down_sender };
+        let (services_sender, services) = watch::channel(None);
+        let link = Link {
+            id: self.id,
+            process,
+            assignment: assignment_sender,
+            down: down_sender,
+            services: services_sender,
+            address: self.from.map_or(Ipv4Addr::LOCALHOST.into(), |from| from.ip().to_canonical()),
+        };
         let attached = self.attach(facts, link).await?;
         let welcome = v1::Welcome {
             wire_version: spoken(hello.wire_version),
@@ -106,7 +115,8 @@ impl Session {
             epoch: attached.epoch.get(),
             report_interval_millis: self.report_interval.get(),
         };
-        let ends = Ends { node: attached.node, assignment, down, logs: Logs::new(READER_PATIENCE) };
+        let logs = Logs::new(READER_PATIENCE);
+        let ends = Ends { node: attached.node, assignment, services, down, logs };
         if self.send(Out::Welcome(welcome)).await.is_err() {
             self.desk.tell(Request::Detach { node: ends.node, link: self.id }).await;
             return Err(Status::cancelled("the agent went away before it was welcomed"));
@@ -168,6 +178,11 @@ impl Session {
                     changed.map_err(|_| displaced())?;
                     let newest = ends.assignment.borrow_and_update().clone();
                     newest.map(Out::Assignment).into_iter().collect()
+                }
+                changed = ends.services.changed() => {
+                    changed.map_err(|_| displaced())?;
+                    let newest = ends.services.borrow_and_update().clone();
+                    newest.map(Out::Services).into_iter().collect()
                 }
                 down = ends.down.recv() => match down.ok_or_else(displaced)? {
                     Down::Meters(meters) => vec![Out::MeterAcknowledgement(meters)],

@@ -534,7 +534,7 @@ mod tests {
         stored.secrets[1].sealed = stored.secrets[0].sealed.clone();
         write(&path, &stored).unwrap();
         let swapped = Secrets::open(dir.path()).unwrap();
-        let error = swapped.reveal(&name("city/a/other")).unwrap_err();
+        let error = swapped.reveal(&name("city/a/other")).err().unwrap();
         assert!(matches!(error, SecretsError::Damaged { .. }), "{error}");
         fs::rename(&path, file(dir.path(), &"city/b".parse().unwrap())).unwrap();
         assert!(Secrets::open(dir.path()).unwrap_err().to_string().contains("another department"));

@@ -37,7 +37,7 @@ fn links_lead_nowhere() {
 fn files_links_and_names_are_made_and_removed() {
     both(|top, dir| {
         top.create("a/b", 0o750, None).unwrap().write_all(b"x").unwrap();
-        top.symlink("../a/b", "c/d").unwrap();
+        top.symlink(Path::new("../a/b"), "c/d", None).unwrap();
         top.hard_link("a/b", "e/f").unwrap();
         assert_eq!(fs::read(dir.join("work/c/d")).unwrap(), b"x");
         assert_eq!(fs::read(dir.join("work/e/f")).unwrap(), b"x");

@@ -96,7 +96,7 @@ impl Writers {
                 };
                 copy(&top, &artifact, &self.cache, None).is_ok()
             }
-            2 => top.symlink("/filled", path).is_ok(),
+            2 => top.symlink(Path::new("/filled"), path, None).is_ok(),
             _ => {
                 let key = RunKey::parse("7.1").unwrap();
                 let from = self.name.name.clone();
@@ -199,4 +199,22 @@ fn a_template_is_filled_in_with_what_the_instance_is_given() {
     for bad in ["{{ port.none }}", "{{ secret.none }}", "{{ nothing }}", "{{ secrets }}"] {
         assert!(matches!(fill(bad), Err(FilesError::Template { .. })), "{bad} passed");
     }
+}
+
+#[test]
+fn links_are_put_below_and_take_nobody_s_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (work, outside) = (dir.path().join("work"), dir.path().join("outside"));
+    std::fs::create_dir(&work).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    let top = open(&work).unwrap();
+    let link = |path: &str| [(path.to_owned(), outside.clone())];
+    link_all(&top, &link("var/data"), None).unwrap();
+    assert_eq!(std::fs::read_link(work.join("var/data")).unwrap(), outside);
+    write_in(&work, &[file("data")]).unwrap();
+    assert!(matches!(link_all(&top, &link("data"), None), Err(FilesError::Io { .. })));
+    for bad in ["../data", "/data", "var/data/x", "."] {
+        assert!(link_all(&top, &link(bad), None).is_err(), "{bad:?} passed");
+    }
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }

@@ -155,6 +155,9 @@ impl Cloud {
         let started = wanted.iter().filter(fresh).map(|id| healthy(*id, self.now)).collect();
         let generation = assignment.generation;
         self.must(Command::ObserveInstances { node, generation, instances: started, gone });
+        if !assignment.removed.is_empty() {
+            self.must(Command::ForgetVolumes { node, copies: assignment.removed });
+        }
     }
 
     fn report(&mut self, node: NodeId) {
@@ -256,5 +259,7 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         startup: Millis::from_secs(1),
         on_lost: OnLost::Wait,
         provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }

@@ -23,13 +23,13 @@ fn template(content: &str) -> FileSpec {
 }
 
 fn secret(path: &str) -> SecretSpec {
-    SecretSpec { from: "db".parse().unwrap(), path: path.to_owned(), mode: 0o400 }
+    SecretSpec { from: "db".parse().expect("it is a name"), path: path.to_owned(), mode: 0o400 }
 }
 
 /// A workload with a port, a secret, and what a change makes of it.
 fn given(change: impl FnOnce(&mut WorkloadSpec)) -> WorkloadSpec {
     let mut spec = spec("app");
-    spec.ports.push(PortSpec { name: "http".parse().unwrap(), number: 8080 });
+    spec.ports.push(PortSpec { name: "http".parse().expect("it is a name"), number: Some(8080) });
     spec.provision = Provision {
         artifacts: vec![artifact("bin/a")],
         templates: vec![template("{{ port.http }} {{ secret.db }} {{ node }}")],
