@@ -332,20 +332,17 @@ impl Agent {
                 self.hands.remove(oldest);
             }
         }
-        self.keep_supplies();
         self.live_changed();
         self.report_soon();
     }
 
-    /// Keeps what instances use on this node, and lets go of the rest.
+    /// Keeps what wanted instances need to start again, and lets go of the rest: one that is to end has
+    /// its own copies.
     fn keep_supplies(&self) {
         let wanted = self.wanted();
-        let known = self.instances.observed().values().map(|known| &known.assigned);
-        let used: Vec<&AssignedInstance> = wanted.values().chain(known).collect();
-        let artifacts = used.iter().flat_map(|assigned| &assigned.spec.provision.artifacts);
+        let artifacts = wanted.values().flat_map(|assigned| &assigned.spec.provision.artifacts);
         self.cache.pin(artifacts.map(|artifact| artifact.digest).collect());
-        let secrets = used.iter().flat_map(|assigned| supply::secrets(assigned)).collect();
-        self.hands.retain_secrets(secrets);
+        self.hands.retain_secrets(wanted.values().flat_map(supply::secrets).collect());
     }
 
     fn take_in(&mut self, fact: Fact) {
