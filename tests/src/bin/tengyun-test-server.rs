@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
 }
 
 fn answer(mut stream: TcpStream, instance: &str) -> io::Result<()> {
-    let mut request = Vec::new();
+    let mut request: Vec<u8> = Vec::new();
     let mut some = [0; 512];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         let count = stream.read(&mut some)?;
