@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::fcntl::Flock;
 use tengyun_model::{
-    AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, Phase, Report,
+    AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, NodeUsage, Phase, Report,
 };
 use tengyun_proto::WIRE_VERSION;
 use tengyun_proto::supervisor::Pulse;
@@ -22,8 +22,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::act::{Fact, Hands, chain};
+use crate::artifacts::cache::Cache;
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::health::Answer;
 use crate::instances::Instances;
 use crate::ledger::{Ledger, Taken};
 use crate::link::{Incoming, Link, Reach};
@@ -31,9 +34,12 @@ use crate::logs::Logs;
 use crate::measure::Measure;
 use crate::reconcile::{Life, Step, reconcile};
 use crate::run::cgroup::Cgroups;
-use crate::run::{Preparation, RunKey, RunTarget};
+use crate::run::{Preparation, RunKey, RunTarget, Vault};
+use crate::services::Services;
 use crate::shim::record::Ended;
 use crate::start::{Ready, StartError};
+use crate::supply::{self, Supply};
+use crate::volumes::Volumes;
 
 /// How long the agent works without a scheduler's word on how often to report.
 const REPORT_INTERVAL: Millis = Millis::from_secs(3);
@@ -47,6 +53,8 @@ const LOOK_AROUND: Duration = Duration::from_secs(5);
 const GRACE_AT_EXIT: Millis = Millis::from_secs(5);
 /// How long stopping everything may take in all: the grace, the killing and the clearing away.
 const EXIT_PATIENCE: Duration = Duration::from_secs(15);
+/// How often the volumes are looked at: how much they hold is for people to see.
+const LOOK_AT_VOLUMES: Duration = Duration::from_secs(30);
 /// How many ended instances keep their records and output after they left the assignment: enough to
 /// look at what just failed, and a bound on disk use.
 const KEPT_ENDED_MAX: usize = 32;
@@ -76,6 +84,7 @@ pub async fn run(
     let mut agent = Agent::new(ready);
     agent.adopt().await.map_err(StartError::from)?;
     agent.config.supervisor.ready();
+    agent.keep_supplies();
     agent.run(shutdown).await
 }
 
@@ -94,6 +103,13 @@ struct Agent {
     facts: mpsc::Receiver<Fact>,
     link: Link,
     logs: Logs,
+    cache: Cache,
+    vault: Vault,
+    checks: Checks,
+    services: Services,
+    volumes: Volumes,
+    /// When the volumes are looked at again.
+    volumes_at: Instant,
     /// Instances with a step under way that their life does not show.
     busy: BTreeSet<InstanceId>,
     /// The newest start of each instance on this disk: no incarnation is used twice.
@@ -115,7 +131,19 @@ struct Agent {
 
 impl Agent {
     fn new(ready: Ready) -> Self {
-        let Ready { config, cgroups, runner, dirs, facts, ledger, measure, lock } = ready;
+        let Ready {
+            config,
+            cgroups,
+            runner,
+            dirs,
+            facts,
+            ledger,
+            measure,
+            fetcher,
+            cache,
+            vault,
+            lock,
+        } = ready;
         let clock = Clock::start();
         let hello = watch::Sender::new(hello(&facts));
         let reach = match &config.identity {
@@ -124,7 +152,10 @@ impl Agent {
         };
         let link = Link::start(reach, hello.subscribe());
         let logs = Logs::new(dirs.clone(), link.logs.clone());
-        let (hands, facts) = Hands::new(runner, dirs);
+        let services = Services::start(runner.clone());
+        let supply = Supply { fetcher, asks: link.asks.clone(), runner: runner.clone() };
+        let (hands, facts) = Hands::new(dirs, supply);
+        let checks = Checks::new(runner, hands.tell());
         Self {
             report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
             pulse: Pulse::new(config.supervisor.clone()),
@@ -139,6 +170,12 @@ impl Agent {
             facts,
             link,
             logs,
+            cache,
+            vault,
+            checks,
+            services,
+            volumes: Volumes::default(),
+            volumes_at: Instant::now() + LOOK_AT_VOLUMES,
             busy: BTreeSet::new(),
             newest: BTreeMap::new(),
             kept: VecDeque::new(),
@@ -176,6 +213,7 @@ impl Agent {
                 Some(incoming) = self.link.inbox.recv() => self.hear(incoming),
                 _ = samples.tick() => self.sample(),
                 () = tokio::time::sleep_until(self.report_at), if !self.leaving => self.report(),
+                () = tokio::time::sleep_until(self.volumes_at) => self.look_at_volumes(),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -191,6 +229,7 @@ impl Agent {
         for step in steps {
             self.step(step, &wanted);
         }
+        self.checks.keep(self.instances.observed());
         let pause = wake.map_or(LOOK_AROUND, |at| {
             Duration::from_millis(at.saturating_sub(now).get()).min(LOOK_AROUND)
         });
@@ -227,6 +266,13 @@ impl Agent {
                 self.hands.kill(target);
                 self.instances.killed(id, &self.clock);
             }
+            Step::Abandon(id) => {
+                if let Some(target) = self.instances.target(id) {
+                    tracing::info!(key = %target.key, "is no longer waited for");
+                    self.hands.abandon(target.key);
+                    self.instances.abandoned(id, &self.clock);
+                }
+            }
             Step::Clear(id) => {
                 let Some(target) = self.instances.target(id) else { return };
                 if self.busy.insert(id) {
@@ -243,7 +289,13 @@ impl Agent {
         let replaced = self.newest.insert(id, newest);
         let observed = self.instances.starting(assigned.clone(), newest, self.clock.now());
         let failures = observed.failures;
-        self.hands.launch(Preparation { incarnation: newest, assigned, failures });
+        match supply::needs(&assigned) {
+            None => self.hands.launch(Preparation { incarnation: newest, assigned, failures }),
+            Some(needs) => {
+                self.instances.supplying(id, needs);
+                self.hands.supply(RunKey { instance: id, incarnation: newest }, assigned);
+            }
+        }
         // The output of the start before is kept beside the new one, older ones are not.
         if let Some(before) = replaced.and_then(|seen| seen.get().checked_sub(1)) {
             self.hands.remove(RunKey { instance: id, incarnation: Incarnation::new(before) });
@@ -262,12 +314,29 @@ impl Agent {
                 self.hands.remove(oldest);
             }
         }
+        self.keep_supplies();
         self.live_changed();
         self.report_soon();
     }
 
+    /// Keeps what instances use on this node, and lets go of the rest.
+    fn keep_supplies(&self) {
+        let wanted = self.wanted();
+        let known = self.instances.observed().values().map(|known| &known.assigned);
+        let used: Vec<&AssignedInstance> = wanted.values().chain(known).collect();
+        let artifacts = used.iter().flat_map(|assigned| &assigned.spec.provision.artifacts);
+        self.cache.pin(artifacts.map(|artifact| artifact.digest).collect());
+        let secrets = used.iter().flat_map(|assigned| supply::secrets(assigned)).collect();
+        self.hands.retain_secrets(secrets);
+    }
+
     fn take_in(&mut self, fact: Fact) {
         match fact {
+            Fact::Supplied(key) => {
+                if let Some(preparation) = self.instances.supplied(key) {
+                    self.hands.launch(preparation);
+                }
+            }
             Fact::Launched { key, shim, group } => {
                 let target = self.instances.target(key.instance);
                 if let Some(target) = target.filter(|target| target.key == key) {
@@ -290,6 +359,33 @@ impl Agent {
             Fact::NotCleared(key) => {
                 self.busy.remove(&key.instance);
             }
+            Fact::Checked(key, answer) => self.checked(key, &answer),
+            Fact::Volumes(found) => self.volumes.found(found),
+            Fact::VolumesRemoved(copy) => {
+                tracing::info!(%copy, "volumes removed");
+                self.volumes.removed(&copy);
+                self.report_soon();
+            }
+        }
+    }
+
+    fn checked(&mut self, key: RunKey, answer: &Answer) {
+        let Some(healthy) = self.instances.checked(key, answer, &self.clock) else { return };
+        if healthy {
+            tracing::info!(%key, "healthy");
+        } else {
+            tracing::warn!(%key, ?answer, "not healthy");
+        }
+        self.hands.keep_health(key, healthy);
+        self.report_soon();
+    }
+
+    /// Looks at the volumes, and removes those again that could not be removed before.
+    fn look_at_volumes(&mut self) {
+        self.volumes_at = Instant::now() + LOOK_AT_VOLUMES;
+        self.hands.look_at_volumes();
+        for copy in self.volumes.removing() {
+            self.hands.remove_volumes(copy);
         }
     }
 
@@ -328,8 +424,11 @@ impl Agent {
             }
             scheduler_message::Message::LogRequest(request) => self.logs.request(&request),
             scheduler_message::Message::LogCancel(cancel) => self.logs.cancel(cancel.request),
+            scheduler_message::Message::Services(list) => self.services.take(list),
             // An agent that is leaving takes no more work; a second greeting changes nothing.
-            scheduler_message::Message::Assignment(_) | scheduler_message::Message::Welcome(_) => {}
+            scheduler_message::Message::Assignment(_)
+            | scheduler_message::Message::Welcome(_)
+            | scheduler_message::Message::SecretAnswer(_) => {}
         }
     }
 
@@ -337,7 +436,11 @@ impl Agent {
         match self.ledger.take(wire) {
             Ok(Taken::New) => {
                 self.wanted = Arc::new(wanted(&self.ledger));
+                self.keep_supplies();
                 if let Some(held) = self.ledger.held() {
+                    for copy in self.volumes.remove(&held.removed) {
+                        self.hands.remove_volumes(copy);
+                    }
                     let (epoch, generation) = (held.epoch, held.generation);
                     let instances = held.instances.len();
                     tracing::info!(%epoch, %generation, instances, "assignment taken");
@@ -380,7 +483,7 @@ impl Agent {
             boot: self.measure.boot(),
             epoch: held.map(|held| held.epoch).unwrap_or_default(),
             generation: held.map(|held| held.generation).unwrap_or_default(),
-            usage: self.measure.usage(),
+            usage: NodeUsage { volumes: self.volumes.there(), ..self.measure.usage() },
             instances: self.instances.statuses(&self.wanted(), self.clock.monotonic()),
             meters: self.measure.unacknowledged(),
         };
@@ -402,10 +505,13 @@ impl Agent {
         let left = if self.leaving { left.count() } else { 0 };
         self.link.stop().await;
         self.logs.stop().await;
+        self.checks.stop().await;
+        self.services.stop().await;
         self.hands.stop().await;
         self.measure.close(self.clock.monotonic());
         if self.leaving && left == 0 {
             self.cgroups.remove_all();
+            self.vault.close();
         }
         if left == 0 { Ok(()) } else { Err(AgentError::StillRunning(left)) }
     }

@@ -1,11 +1,14 @@
 //! What an agent is told when it starts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
 use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
 use tengyun_proto::supervisor::Supervisor;
+use tengyun_proto::token::sha256;
 
+pub(crate) use crate::artifacts::ArtifactLimits;
 pub use crate::run::OutputLimits;
 pub use crate::run::cgroup::{GroupPath, GroupPathError};
 
@@ -71,6 +74,10 @@ pub struct Config {
     pub output: OutputLimits,
     /// Who is told how the agent is.
     pub supervisor: Supervisor,
+    /// The bounds of artifacts.
+    pub artifacts: ArtifactLimits,
+    /// Where secrets are kept, in memory.
+    pub secrets_dir: PathBuf,
 }
 
 impl Config {
@@ -80,9 +87,11 @@ impl Config {
         state_dir: impl Into<PathBuf>,
         scheduler_socket: impl Into<PathBuf>,
     ) -> Self {
+        let state_dir = state_dir.into();
         Self {
+            secrets_dir: secrets_dir(&state_dir),
             name,
-            state_dir: state_dir.into(),
+            state_dir,
             scheduler_socket: scheduler_socket.into(),
             identity: None,
             capacity: CapacityOverrides::default(),
@@ -99,6 +108,7 @@ impl Config {
             uid_base: UID_BASE,
             output: OutputLimits::default(),
             supervisor: Supervisor::default(),
+            artifacts: ArtifactLimits::default(),
         }
     }
 
@@ -106,4 +116,17 @@ impl Config {
     pub fn default_scheduler_socket(scheduler_state_dir: impl Into<PathBuf>) -> PathBuf {
         scheduler_state_dir.into().join(SCHEDULER_SOCKET)
     }
+}
+
+/// Chooses where the secrets of an agent are kept: one place for each state directory, in memory.
+fn secrets_dir(state_dir: &Path) -> PathBuf {
+    let whole = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+    let own = sha256(whole.as_os_str().as_encoded_bytes()).to_string();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let base = match (Uid::effective(), runtime) {
+        (uid, _) if uid.is_root() => PathBuf::from("/run/tengyun"),
+        (_, Some(runtime)) => PathBuf::from(runtime).join("tengyun"),
+        (uid, None) => PathBuf::from(format!("/dev/shm/tengyun-{uid}")),
+    };
+    base.join(format!("secrets-{own:.16}"))
 }

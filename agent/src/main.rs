@@ -68,6 +68,16 @@ struct Options {
     /// First of the user ids that instances get when the agent is root
     #[arg(long, default_value_t = 200_000)]
     uid_base: u32,
+    /// Bound of the cache of artifacts
+    #[arg(long, value_name = "MIB", default_value_t = 10_240, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    artifact_cache_mib: u64,
+    /// Host on another machine that artifacts are fetched from in plain text
+    #[arg(long, value_name = "HOST")]
+    artifact_http: Vec<String>,
+    /// Directory in memory for secrets [default: a tmpfs below /run/tengyun as root, else below
+    /// `XDG_RUNTIME_DIR` or /dev/shm]
+    #[arg(long, value_name = "DIR")]
+    secrets_dir: Option<PathBuf>,
 }
 
 fn counter(text: &str) -> Result<(Name, u64), String> {
@@ -82,9 +92,8 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|word| word == "shim") {
-        return tengyun_agent::shim::main(args);
+    if let Some(ended) = tengyun_agent::enter(std::env::args_os().skip(1)) {
+        return ended;
     }
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     match run(&Options::parse()) {
@@ -150,6 +159,11 @@ fn config(options: &Options) -> anyhow::Result<Config> {
     config.sample_interval = Millis::new(options.sample_interval_millis);
     config.report_interval = options.report_interval_millis.map(Millis::new);
     config.uid_base = options.uid_base;
+    config.artifacts.cache_bytes = options.artifact_cache_mib << 20;
+    config.artifacts.plain_hosts.clone_from(&options.artifact_http);
+    if let Some(dir) = &options.secrets_dir {
+        config.secrets_dir.clone_from(dir);
+    }
     Ok(config)
 }
 

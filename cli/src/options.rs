@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::text::Language;
 use crate::{
     apply, demo, describe, events, get, join, lab, logs, loss, member, moves, node, plan, policy,
-    token, top, up,
+    secret, token, top, up, volume,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
@@ -58,7 +58,7 @@ pub(crate) enum Verb {
     Up(up::UpArgs),
     /// Apply the workloads of a manifest
     Apply(apply::ApplyArgs),
-    /// List nodes, departments, workloads or instances
+    /// List nodes, departments, workloads, instances or volumes
     Get(get::GetArgs),
     /// Show everything about one node, workload or instance
     Describe(describe::DescribeArgs),
@@ -131,6 +131,10 @@ pub(crate) enum Verb {
     Node(member::NodeArgs),
     /// Manage one person
     Person(member::PersonArgs),
+    /// Keep, list and delete the secrets of departments
+    Secret(secret::SecretArgs),
+    /// Manage what stays on the nodes
+    Volume(volume::VolumeArgs),
     /// Print the JSON Schema of manifests
     Schema,
     /// Print a completion script for a shell

@@ -17,6 +17,7 @@ const EVENTS_NAME: &str = "events";
 const MARKER_NAME: &str = "replay-at";
 /// The name of the directory of the authority's key.
 const AUTHORITY_NAME: &str = "authority";
+const SECRETS_NAME: &str = "secrets";
 /// How long a token lets in: time to walk to a server and type.
 const TOKEN_LIFETIME: Millis = Millis::from_secs(600);
 /// How long a node's certificate holds: short, because a stolen key is worth as much.
@@ -85,6 +86,10 @@ impl Config {
 
     pub(crate) fn authority(&self) -> PathBuf {
         self.state_dir.join(AUTHORITY_NAME)
+    }
+
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.state_dir.join(SECRETS_NAME)
     }
 
     pub(crate) fn marker(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! not sent yet. Nothing here decides what an assignment holds.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use prost::Message as _;
 use tengyun_engine::State;
@@ -55,6 +56,10 @@ pub(crate) struct Link {
     pub assignment: watch::Sender<Option<v1::Assignment>>,
     /// Everything else.
     pub down: mpsc::Sender<Down>,
+    /// Where the workloads are that its instances may ask for.
+    pub services: watch::Sender<Option<v1::Services>>,
+    /// From where it came; the loopback for one on this machine.
+    pub address: IpAddr,
 }
 
 /// What a node's agent said last; kept when it goes away.
@@ -71,6 +76,7 @@ struct Attached {
     link: Link,
     since: At,
     sent: Option<(Epoch, Generation)>,
+    told: Option<Vec<v1::Service>>,
 }
 
 /// All attached agents.
@@ -79,13 +85,22 @@ pub(crate) struct Links {
     attached: BTreeMap<NodeId, Attached>,
     seen: BTreeMap<NodeId, Seen>,
     silent_max: Millis,
+    /// From where the agent of each node came last.
+    addresses: BTreeMap<NodeId, IpAddr>,
+    attachments: u64,
 }
 
 impl Links {
     /// Makes an empty set for agents that report this often.
     pub(crate) fn new(report_interval: Millis) -> Self {
         let silent_max = SILENT_MIN.max(report_interval.saturating_mul(SILENT_INTERVALS));
-        Self { attached: BTreeMap::new(), seen: BTreeMap::new(), silent_max }
+        Self {
+            attached: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            silent_max,
+            addresses: BTreeMap::new(),
+            attachments: 0,
+        }
     }
 
     /// Returns true while an agent of the node is attached.
@@ -113,7 +128,9 @@ impl Links {
     /// Adds a stream; the one before it of the same node ends.
     pub(crate) fn attach(&mut self, node: NodeId, link: Link, now: At) {
         info!(%node, "agent attached");
-        self.attached.insert(node, Attached { link, since: now, sent: None });
+        self.addresses.insert(node, link.address);
+        self.attachments = self.attachments.saturating_add(1);
+        self.attached.insert(node, Attached { link, since: now, sent: None, told: None });
     }
 
     /// Removes a stream; returns false when it was displaced or removed before.
@@ -168,6 +185,36 @@ impl Links {
                 attached.sent = version;
             }
         }
+    }
+
+    /// Returns how many streams were ever attached.
+    pub(crate) const fn attachments(&self) -> u64 {
+        self.attachments
+    }
+
+    /// Returns the nodes whose agents are attached.
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        self.attached.keys().copied().collect()
+    }
+
+    /// Returns from where the agent of a node came last since this scheduler started.
+    pub(crate) fn address(&self, node: NodeId) -> Option<IpAddr> {
+        self.addresses.get(&node).copied()
+    }
+
+    /// Tells an agent where the workloads are, unless it was told the same before.
+    pub(crate) fn tell_services(&mut self, node: NodeId, services: Vec<v1::Service>, now: At) {
+        let Some(attached) = self.attached.get_mut(&node) else { return };
+        if attached.told.as_ref() == Some(&services) {
+            return;
+        }
+        let list = v1::Services { at_millis: now.millis(), services: services.clone() };
+        if list.encoded_len() > SENT_BYTES_MAX {
+            error!(%node, "list of services is too large to be sent");
+            return;
+        }
+        attached.link.services.send_replace(Some(list));
+        attached.told = Some(services);
     }
 
     /// Tells an agent that these readings are durable.

@@ -17,6 +17,7 @@ mod identity;
 mod operator;
 mod roster;
 mod route;
+mod secrets;
 mod server;
 mod tasks;
 
@@ -25,6 +26,7 @@ mod writer;
 
 mod clock;
 mod commit;
+mod directory;
 mod dispatch;
 mod events;
 mod ingest;
@@ -43,4 +45,5 @@ pub use door::DoorError;
 pub use journal::JournalError;
 pub use replay::ReplayError;
 pub use run::{RunError, run};
+pub use secrets::SecretsError;
 pub use server::ServerError;

@@ -27,6 +27,7 @@ use crate::identity::Admittance;
 use crate::journal::{Journal, JournalError, SqliteJournal};
 use crate::replay::{self, ReplayError};
 use crate::roster::{Publisher, Roster};
+use crate::secrets::{Secrets, SecretsError};
 use crate::server::{ServerError, Services, Visitors};
 use crate::tasks::{self, Tasks};
 use crate::writer::{Writer, announce};
@@ -55,6 +56,9 @@ pub enum RunError {
     /// The authority cannot be used.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The secrets cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// Nobody could find the scheduler at the address it listens on.
     #[error("it listens on every address of this machine: say which with --advertise HOST:PORT")]
     NoAddress,
@@ -78,9 +82,11 @@ type Opened = (Log, Option<Arc<str>>);
 /// with what they have.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     uds::private_directory(&config.state_dir)?;
+    forbid_core_dumps();
     let opening = config.clone();
     let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
     let (log, read_only) = opened.map_err(|_| RunError::Panicked)??;
+    let secrets = Arc::new(Secrets::open(&config.secrets())?);
     let incoming = uds::listen(&config.socket)?;
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
     let (publisher, roster) = Publisher::new(log.state());
@@ -104,6 +110,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         roster,
         connections,
         admittance,
+        secrets,
     };
     let mut server = tokio::spawn(services.serve(incoming, visitors));
     info!(socket = %config.socket.display(), "scheduler serves");
@@ -149,6 +156,14 @@ async fn pulse(desk: Desk, supervisor: Supervisor, stop: watch::Receiver<bool>) 
     tokio::select! {
         () = tasks::stopped(stop) => {}
         () = beat => {}
+    }
+}
+
+/// A core dump would hold keys and secrets.
+fn forbid_core_dumps() {
+    use nix::sys::resource::{Resource, setrlimit};
+    if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
+        warn!(%error, "core dumps are not forbidden");
     }
 }
 

@@ -20,6 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::commit::Log;
 use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request, Speaker};
+use crate::directory::Directory;
 use crate::dispatch::{Link, LinkId, Links, LogSink};
 use crate::ingest::Ingest;
 use crate::journal::JournalError;
@@ -52,6 +53,7 @@ pub(crate) struct Writer {
     ingest: Ingest,
     planning: Planning,
     roster: Publisher,
+    directory: Directory,
     read_only: Option<Arc<str>>,
     pending: Pending,
     plan_due: Option<Instant>,
@@ -85,6 +87,7 @@ impl Writer {
             ingest: Ingest::default(),
             planning: Planning::default(),
             roster,
+            directory: Directory::default(),
             read_only,
             pending: Pending::default(),
             plan_due: None,
@@ -101,6 +104,7 @@ impl Writer {
     pub(crate) fn run(mut self, runtime: &Handle) -> Result<(), JournalError> {
         while !self.stopped {
             let due = self.plan_due.map_or(self.tick_due, |plan| plan.min(self.tick_due));
+            let due = self.directory.due().map_or(due, |directory| directory.min(due));
             match runtime.block_on(async { timeout_at(due, self.queue.recv()).await }) {
                 Ok(Some(request)) => self.batch(request)?,
                 Ok(None) => break,
@@ -108,6 +112,9 @@ impl Writer {
             }
             self.tick()?;
             self.plan()?;
+            // Before what moved stops: whoever asks where it is, is told of the new place first.
+            let now = self.log.now();
+            self.directory.refresh(self.log.state(), &mut self.links, now);
             self.links.refresh(self.log.state());
             self.roster.refresh(self.log.state());
         }
@@ -256,6 +263,7 @@ impl Writer {
         let keys = report.meters.iter().map(|record| record.key).collect();
         self.fact(intake.meters, Waiter::Meters(node, keys));
         self.fact(intake.observed, Waiter::Nobody);
+        self.fact(intake.removed, Waiter::Nobody);
     }
 
     fn fact(&mut self, command: Option<Command>, waiter: Waiter) {

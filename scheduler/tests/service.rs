@@ -14,6 +14,8 @@ mod matrix;
 mod members;
 #[path = "service/operations.rs"]
 mod operations;
+#[path = "service/secret.rs"]
+mod secret;
 #[path = "service/world.rs"]
 mod world;
 

@@ -17,7 +17,7 @@ use tengyun_model::{Mebibytes, Millicores, Resources};
 
 pub(crate) use own::{OwnLimits, own_limits};
 pub use path::{GroupPath, GroupPathError};
-pub(crate) use tree::Cgroups;
+pub(crate) use tree::{Cgroups, group_name};
 
 /// Tells why a control group cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -113,6 +113,8 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::ReleaseWorkload { .. }
         | Command::DeclareLost(_)
         | Command::DeclareReturned(_)
+        | Command::DeleteVolumes { .. }
+        | Command::ForgetVolumes { .. }
         | Command::Watch => operation_to_wire(command),
     }
 }
@@ -160,6 +162,19 @@ fn operation_to_wire(command: &Command) -> wire::Command {
             wire::Command::DeclareReturned(v1::DeclareReturned { node: node.get() })
         }
         Command::Watch => wire::Command::Watch(v1::Watch {}),
+        Command::DeleteVolumes { operation, copy, node } => {
+            wire::Command::DeleteVolumes(v1::DeleteVolumes {
+                operation_id: operation.to_string(),
+                copy: Some(copy.into()),
+                node: node.get(),
+            })
+        }
+        Command::ForgetVolumes { node, copies } => {
+            wire::Command::ForgetVolumes(v1::ForgetVolumes {
+                node: node.get(),
+                copies: copies.iter().map(Into::into).collect(),
+            })
+        }
         other => unreachable!("{other:?} is encoded with the others"),
     }
 }
@@ -236,7 +251,22 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::DeclareLost(m) => Command::DeclareLost(NodeId::new(m.node)),
         wire::Command::DeclareReturned(m) => Command::DeclareReturned(NodeId::new(m.node)),
         wire::Command::Watch(_) => Command::Watch,
+        wire::Command::DeleteVolumes(m) => delete_volumes_from_wire(m)?,
+        wire::Command::ForgetVolumes(m) => forget_volumes_from_wire(m)?,
     })
+}
+
+fn delete_volumes_from_wire(wire: v1::DeleteVolumes) -> Result<Command, CodecError> {
+    Ok(Command::DeleteVolumes {
+        operation: operation(&wire.operation_id)?,
+        copy: wire.copy.ok_or(CodecError::Missing("copy"))?.try_into()?,
+        node: NodeId::new(wire.node),
+    })
+}
+
+fn forget_volumes_from_wire(wire: v1::ForgetVolumes) -> Result<Command, CodecError> {
+    let copies = wire.copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+    Ok(Command::ForgetVolumes { node: NodeId::new(wire.node), copies })
 }
 
 /// Parses an operation id.
@@ -321,6 +351,7 @@ pub(crate) const fn stop_reason_to_wire(reason: StopReason) -> v1::StopReason {
         StopReason::GivenUp => v1::StopReason::GivenUp,
         StopReason::Drained => v1::StopReason::Drained,
         StopReason::Lost => v1::StopReason::Lost,
+        StopReason::Renewed => v1::StopReason::Renewed,
     }
 }
 
@@ -335,6 +366,7 @@ pub(crate) const fn stop_reason_from_wire(
         v1::StopReason::GivenUp => Ok(StopReason::GivenUp),
         v1::StopReason::Drained => Ok(StopReason::Drained),
         v1::StopReason::Lost => Ok(StopReason::Lost),
+        v1::StopReason::Renewed => Ok(StopReason::Renewed),
         v1::StopReason::Unspecified => Err(CodecError::Unknown("the reason of a stop")),
     }
 }

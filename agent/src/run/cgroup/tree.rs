@@ -310,11 +310,16 @@ fn children(group: &Group) -> Vec<Group> {
 
 /// Returns the name of a department's group: its path with dots, or a digest when that is too long.
 pub(super) fn department_name(department: &DepartmentPath) -> String {
-    let name = department.as_str().replace('/', ".");
+    group_name(department.as_str())
+}
+
+/// Returns a path of names as one name: with dots, or a digest when that is too long.
+pub(crate) fn group_name(path: &str) -> String {
+    let name = path.replace('/', ".");
     if name.len() <= GROUP_NAME_BYTES_MAX {
         return name;
     }
-    let digest = Sha256::digest(department.as_str().as_bytes());
+    let digest = Sha256::digest(path.as_bytes());
     // An underscore is in no name, so a digest is never another department's path.
     digest.iter().take(16).fold(String::from("_"), |text, byte| format!("{text}{byte:02x}"))
 }

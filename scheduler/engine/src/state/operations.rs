@@ -53,7 +53,8 @@ impl State {
             | Command::MoveInstance { operation, .. }
             | Command::AcknowledgeLoss { operation, .. }
             | Command::ReleaseWorkload { operation, .. }
-            | Command::RevokeMember { operation, .. } => (
+            | Command::RevokeMember { operation, .. }
+            | Command::DeleteVolumes { operation, .. } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -69,6 +70,7 @@ impl State {
             | Command::DisconnectNode(_)
             | Command::DeclareLost(_)
             | Command::DeclareReturned(_)
+            | Command::ForgetVolumes { .. }
             | Command::Watch => return Ok(()),
         };
         if same { Ok(()) } else { Err(Refusal::OperationReused(id)) }
