@@ -117,6 +117,13 @@ impl Cluster {
         }
     }
 
+    /// Ends the scheduler as systemd would.
+    pub fn end_scheduler(&mut self) {
+        if let Some(child) = self.scheduler.take() {
+            terminate(child);
+        }
+    }
+
     /// Stops the scheduler's clock as a debugger or a sick machine would, or lets it go on.
     pub fn pause_scheduler(&self, pause: bool) {
         let child = self.scheduler.as_ref().expect("the scheduler was started");
