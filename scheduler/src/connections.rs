@@ -39,8 +39,12 @@ pub(crate) struct Visit {
 }
 
 /// The connections of members.
-#[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<Open>);
+#[derive(Debug)]
+pub(crate) struct Connections {
+    open: Mutex<Open>,
+    /// The most in all.
+    max: usize,
+}
 
 #[derive(Debug, Default)]
 struct Open {
@@ -89,6 +93,11 @@ impl Drop for Held {
 }
 
 impl Connections {
+    /// Makes a set of at most `max`.
+    pub(crate) fn of_at_most(max: usize) -> Self {
+        Self { open: Mutex::default(), max }
+    }
+
     /// Takes a connection of a member; the receiver ends when it is to be cut.
     pub(crate) fn take(
         self: &Arc<Self>,
@@ -96,7 +105,7 @@ impl Connections {
         from: SocketAddr,
     ) -> Result<(Held, oneshot::Receiver<()>), Full> {
         let mut open = self.lock();
-        if open.connections.len() >= limits::MEMBER_CONNECTIONS_MAX {
+        if open.connections.len() >= self.max {
             return Err(Full::InAll);
         }
         let of_subject = open.of_subject.get(&claim.subject).copied().unwrap_or_default();
@@ -152,7 +161,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

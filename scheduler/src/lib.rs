@@ -12,6 +12,7 @@ mod attach;
 mod authority;
 mod caller;
 mod connections;
+mod descriptors;
 mod door;
 mod identity;
 mod operator;
@@ -41,6 +42,7 @@ mod fixture;
 
 pub use authority::AuthorityError;
 pub use config::Config;
+pub use descriptors::raise_descriptors;
 pub use door::DoorError;
 pub use journal::JournalError;
 pub use replay::ReplayError;
