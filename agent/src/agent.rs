@@ -75,6 +75,20 @@ pub enum AgentError {
     StillRunning(usize),
 }
 
+impl AgentError {
+    /// Returns what an operator can do about it, where the error itself does not say so.
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Start(StartError::State { .. }) => {
+                Some("move it away, or choose another --state-dir")
+            }
+            Self::Metrics(_) => Some("choose another place with --metrics-socket"),
+            Self::Start(StartError::Busy { .. } | StartError::Survey(_))
+            | Self::StillRunning(_) => None,
+        }
+    }
+}
+
 /// Runs an agent until `shutdown` completes.
 ///
 /// Instances go on running when it ends, unless the configuration says to stop them.

@@ -72,7 +72,7 @@ async fn the_journal_of_a_live_and_of_a_killed_scheduler_is_replayed() {
     // What a scheduler that starts again and ends well keeps as its snapshot is the very same state.
     cluster.start_scheduler();
     drop(cluster.operator().await);
-    cluster.end_scheduler();
+    cluster.stop_scheduler();
     let (output, ended) = replay();
     assert!(output.status.success(), "{output:?}");
     let snapshot = &ended["snapshots"][0];
