@@ -40,3 +40,18 @@ bench-submit:
 bench-demo:
     cargo build --release --workspace --locked
     for _ in 1 2 3; do target/release/tengyun demo --output json || true; done
+
+# Packages and the offline bundle in target/package; needs rpm and dpkg-dev.
+package:
+    cargo build --release --workspace --locked
+    systemd/package/build target/package
+
+# The units' lines and exposure.
+units:
+    systemd/check
+
+# The packages on a real systemd in a virtual machine (root): `short` as CI does, or `long`.
+vm form="long":
+    cargo build --release --workspace --locked
+    cargo test --workspace --locked --test running --no-run
+    tests/vm/run {{form}}

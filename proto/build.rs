@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["model", "agent", "operator", "identity", "journal"]
+    let files = ["model", "agent", "operator", "identity", "journal", "secret", "backup"]
         .map(|f| format!("tengyun/v1/{f}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
@@ -13,7 +13,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    // Maps are ordered so that the same message always has the same bytes.
-    tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
+    // Maps are ordered so that the same message always has the same bytes, and what holds a secret
+    // has a form of being shown that does not show it.
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .skip_debug(["tengyun.v1.SecretValue"])
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -3,14 +3,16 @@
 //! It makes no choices. The runner's requests block, so they have threads; how many instances are
 //! being started at once is bounded, so that a large assignment does not stall the server.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tengyun_model::Millicores;
+use tengyun_model::{AssignedInstance, CopyKey, Millicores, SecretName, VolumeUsage};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
+use crate::health::Answer;
 use crate::measure::ShimProcess;
 use crate::run::cgroup::Group;
 use crate::run::{
@@ -18,6 +20,7 @@ use crate::run::{
     ShimHandle,
 };
 use crate::shim::record::{Ended, How, Started};
+use crate::supply::Supply;
 use crate::watch::watch;
 
 /// How many instances are prepared and started at once: the work is the kernel's, and more would
@@ -31,6 +34,8 @@ const FACTS_MAX: usize = 256;
 /// What became known of a start.
 #[derive(Debug)]
 pub(crate) enum Fact {
+    /// What it needs is there.
+    Supplied(RunKey),
     /// Its shim was started.
     Launched {
         /// The start.
@@ -48,6 +53,12 @@ pub(crate) enum Fact {
     Cleared(RunKey, Option<u64>),
     /// What it left could not be cleared away yet.
     NotCleared(RunKey),
+    /// It was asked whether it is healthy.
+    Checked(RunKey, Answer),
+    /// The copies that have volumes here, and how much they hold.
+    Volumes(Vec<VolumeUsage>),
+    /// The volumes of a copy are removed.
+    VolumesRemoved(CopyKey),
 }
 
 /// The tasks that act.
@@ -58,14 +69,51 @@ pub(crate) struct Hands {
     launches: Arc<Semaphore>,
     tell: mpsc::Sender<Fact>,
     tasks: JoinSet<()>,
+    supply: Supply,
+    /// Supplies under way.
+    supplies: BTreeMap<RunKey, AbortHandle>,
 }
 
 impl Hands {
     /// Makes the hands and the place where their facts arrive.
-    pub(crate) fn new(runner: Runner, dirs: InstanceDirs) -> (Self, mpsc::Receiver<Fact>) {
+    pub(crate) fn new(dirs: InstanceDirs, supply: Supply) -> (Self, mpsc::Receiver<Fact>) {
         let (tell, facts) = mpsc::channel(FACTS_MAX);
         let launches = Arc::new(Semaphore::new(LAUNCHES_MAX));
-        (Self { runner, dirs, launches, tell, tasks: JoinSet::new() }, facts)
+        let hands = Self {
+            runner: supply.runner.clone(),
+            dirs,
+            launches,
+            tell,
+            tasks: JoinSet::new(),
+            supply,
+            supplies: BTreeMap::new(),
+        };
+        (hands, facts)
+    }
+
+    /// Brings what an instance needs before it is prepared.
+    pub(crate) fn supply(&mut self, key: RunKey, assigned: AssignedInstance) {
+        let (supply, tell) = (self.supply.clone(), self.tell.clone());
+        let task = self.tasks.spawn(async move {
+            let fact = match supply.bring(&assigned).await {
+                Ok(()) => Fact::Supplied(key),
+                Err(why) => Fact::Ended(key, Box::new(Ended::now(How::NotStarted, why))),
+            };
+            drop(tell.send(fact).await);
+        });
+        self.supplies.insert(key, task);
+    }
+
+    /// Gives up bringing what an instance needs; one that waits for the same goes on.
+    pub(crate) fn abandon(&mut self, key: RunKey) {
+        if let Some(task) = self.supplies.remove(&key) {
+            task.abort();
+        }
+    }
+
+    /// Returns where facts are told.
+    pub(crate) fn tell(&self) -> mpsc::Sender<Fact> {
+        self.tell.clone()
     }
 
     /// Prepares and starts an instance, and watches it to its end.
@@ -83,6 +131,10 @@ impl Hands {
                     let fact = Fact::Launched { key, group, shim: process };
                     drop(tell.send(fact).await);
                     return watch(key, dir, shim, false, tell).await;
+                }
+                Err(error @ RunError::PortTaken { port }) => {
+                    let ended = Ended::now(How::PortTaken, chain(&error));
+                    Fact::Ended(key, Box::new(Ended { number: i32::from(port), ..ended }))
                 }
                 Err(error) => {
                     Fact::Ended(key, Box::new(Ended::now(How::NotStarted, chain(&error))))
@@ -113,6 +165,14 @@ impl Hands {
         self.request("removed", key, RunRequest::Remove(key));
     }
 
+    /// Forgets the secrets that no instance is given any more.
+    pub(crate) fn retain_secrets(&self, names: BTreeSet<SecretName>) {
+        // A look at a few files in memory: not worth a thread, whose turn could come too late.
+        if let Err(error) = self.runner.handle(RunRequest::RetainSecrets(names)) {
+            tracing::warn!(error = chain(&error), "secrets cannot be forgotten");
+        }
+    }
+
     /// Holds harvest as a whole to a CPU rate.
     pub(crate) fn set_harvest_quota(&self, quota: Millicores) -> Result<(), RunError> {
         // One write into a file of the kernel: not worth a thread.
@@ -138,6 +198,43 @@ impl Hands {
         });
     }
 
+    /// Remembers whether a start is healthy, for an agent that adopts it.
+    pub(crate) fn keep_health(&mut self, key: RunKey, healthy: bool) {
+        self.request("remembered as it is", key, RunRequest::KeepHealth(key, healthy));
+    }
+
+    /// Looks at the volumes and tells which are there.
+    pub(crate) fn look_at_volumes(&mut self) {
+        let (runner, tell) = (self.runner.clone(), self.tell.clone());
+        self.tasks.spawn(async move {
+            match blocking(move || runner.handle(RunRequest::SurveyVolumes)).await {
+                Ok(RunReply::Volumes(volumes)) => drop(tell.send(Fact::Volumes(volumes)).await),
+                Ok(_) => unreachable!("a survey of volumes answers volumes"),
+                Err(error) => tracing::warn!(error = chain(&error), "volumes are not looked at"),
+            }
+        });
+    }
+
+    /// Removes the volumes of a copy and tells when they are gone.
+    pub(crate) fn remove_volumes(&mut self, copy: CopyKey) {
+        let (runner, tell) = (self.runner.clone(), self.tell.clone());
+        self.tasks.spawn(async move {
+            let request = RunRequest::RemoveVolumes(copy.clone());
+            match blocking(move || runner.handle(request)).await {
+                Ok(_) => drop(tell.send(Fact::VolumesRemoved(copy)).await),
+                Err(error) => tracing::warn!(error = chain(&error), "volumes stay for now"),
+            }
+        });
+    }
+
+    /// Says which copies have volumes here; called once, before the first report.
+    pub(crate) async fn survey_volumes(&self) -> Result<Vec<VolumeUsage>, RunError> {
+        let runner = self.runner.clone();
+        let found = blocking(move || runner.handle(RunRequest::SurveyVolumes)).await?;
+        let RunReply::Volumes(found) = found else { unreachable!("it answers volumes") };
+        Ok(found)
+    }
+
     /// Says what is there; called once, before anything is started.
     pub(crate) async fn survey(&self) -> Result<Vec<Found>, RunError> {
         let runner = self.runner.clone();
@@ -149,10 +246,12 @@ impl Hands {
     /// Frees what ended tasks hold.
     pub(crate) fn tidy(&mut self) {
         while self.tasks.try_join_next().is_some() {}
+        self.supplies.retain(|_, task| !task.is_finished());
     }
 
     /// Ends the watching of what still runs, and waits for all tasks.
     pub(crate) async fn stop(mut self) {
+        self.runner.leave();
         self.tasks.shutdown().await;
     }
 
@@ -179,7 +278,8 @@ fn launch(
     Ok((group, shim))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Does what blocks on a thread that may wait.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("a request to the runner does not panic")
 }
 

@@ -11,28 +11,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::Flock;
+use tengyun_daemon::metrics::{Socket, SocketError};
 use tengyun_model::{
-    AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, Phase, Report,
+    AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, NodeUsage, Phase, Report,
 };
 use tengyun_proto::WIRE_VERSION;
+use tengyun_proto::supervisor::Pulse;
 use tengyun_proto::token::Secret;
 use tengyun_proto::v1::{self, scheduler_message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::act::{Fact, Hands, chain};
+use crate::artifacts::cache::Cache;
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::health::Answer;
 use crate::instances::Instances;
 use crate::ledger::{Ledger, Taken};
 use crate::link::{Incoming, Link, Reach};
 use crate::logs::Logs;
 use crate::measure::Measure;
+use crate::metrics::{Figures, Teller};
 use crate::reconcile::{Life, Step, reconcile};
 use crate::run::cgroup::Cgroups;
-use crate::run::{Preparation, RunKey, RunTarget};
+use crate::run::{Preparation, RunKey, RunTarget, Vault};
+use crate::services::Services;
 use crate::shim::record::Ended;
 use crate::start::{Ready, StartError};
+use crate::supply::{self, Supply};
+use crate::volumes::Volumes;
 
 /// How long the agent works without a scheduler's word on how often to report.
 const REPORT_INTERVAL: Millis = Millis::from_secs(3);
@@ -46,6 +55,8 @@ const LOOK_AROUND: Duration = Duration::from_secs(5);
 const GRACE_AT_EXIT: Millis = Millis::from_secs(5);
 /// How long stopping everything may take in all: the grace, the killing and the clearing away.
 const EXIT_PATIENCE: Duration = Duration::from_secs(15);
+/// How often the volumes are looked at: how much they hold is for people to see.
+const LOOK_AT_VOLUMES: Duration = Duration::from_secs(30);
 /// How many ended instances keep their records and output after they left the assignment: enough to
 /// look at what just failed, and a bound on disk use.
 const KEPT_ENDED_MAX: usize = 32;
@@ -56,6 +67,9 @@ pub enum AgentError {
     /// It could not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] SocketError),
     /// Instances did not end in time.
     #[error("{0} instances could not be stopped")]
     StillRunning(usize),
@@ -72,9 +86,14 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
     let ready = crate::start::start(config)?;
-    let mut agent = Agent::new(ready);
+    let readers =
+        Socket::open(&ready.config.metrics_socket, ready.config.metrics_group.as_deref())?;
+    let mut agent = Agent::new(ready, readers);
     agent.adopt().await.map_err(StartError::from)?;
-    agent.run(shutdown).await
+    agent.config.supervisor.ready();
+    agent.keep_supplies();
+    // It is large, and every caller would carry it.
+    Box::pin(agent.run(shutdown)).await
 }
 
 type Wanted = BTreeMap<InstanceId, AssignedInstance>;
@@ -92,6 +111,13 @@ struct Agent {
     facts: mpsc::Receiver<Fact>,
     link: Link,
     logs: Logs,
+    cache: Cache,
+    vault: Vault,
+    checks: Checks,
+    services: Services,
+    volumes: Volumes,
+    /// When the volumes are looked at again.
+    volumes_at: Instant,
     /// Instances with a step under way that their life does not show.
     busy: BTreeSet<InstanceId>,
     /// The newest start of each instance on this disk: no incarnation is used twice.
@@ -108,11 +134,26 @@ struct Agent {
     /// Keeps the greeting readable for the link.
     _hello: watch::Sender<v1::Hello>,
     leaving: bool,
+    pulse: Pulse,
+    figures: watch::Sender<Figures>,
+    teller: Teller,
 }
 
 impl Agent {
-    fn new(ready: Ready) -> Self {
-        let Ready { config, cgroups, runner, dirs, facts, ledger, measure, lock } = ready;
+    fn new(ready: Ready, readers: Socket) -> Self {
+        let Ready {
+            config,
+            cgroups,
+            runner,
+            dirs,
+            facts,
+            ledger,
+            measure,
+            fetcher,
+            cache,
+            vault,
+            lock,
+        } = ready;
         let clock = Clock::start();
         let hello = watch::Sender::new(hello(&facts));
         let reach = match &config.identity {
@@ -121,9 +162,15 @@ impl Agent {
         };
         let link = Link::start(reach, hello.subscribe());
         let logs = Logs::new(dirs.clone(), link.logs.clone());
-        let (hands, facts) = Hands::new(runner, dirs);
+        let services = Services::start(runner.clone());
+        let supply = Supply { fetcher, asks: link.asks.clone(), runner: runner.clone() };
+        let (hands, facts) = Hands::new(dirs, supply);
+        let checks = Checks::new(runner, hands.tell());
+        let (figures, told) = watch::channel(Figures::default());
+        let teller = Teller::start(readers, told, config.identity.clone());
         Self {
             report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
+            pulse: Pulse::new(config.supervisor.clone()),
             config,
             clock,
             wanted: Arc::new(wanted(&ledger)),
@@ -135,6 +182,12 @@ impl Agent {
             facts,
             link,
             logs,
+            cache,
+            vault,
+            checks,
+            services,
+            volumes: Volumes::default(),
+            volumes_at: Instant::now() + LOOK_AT_VOLUMES,
             busy: BTreeSet::new(),
             newest: BTreeMap::new(),
             kept: VecDeque::new(),
@@ -143,6 +196,8 @@ impl Agent {
             _lock: lock,
             _hello: hello,
             leaving: false,
+            figures,
+            teller,
         }
     }
 
@@ -153,6 +208,7 @@ impl Agent {
         samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut give_up_at = None;
         loop {
+            self.pulse.beat(std::time::Instant::now());
             let wake = self.act();
             if self.leaving && (self.instances.observed().is_empty() || is_past(give_up_at)) {
                 break;
@@ -160,6 +216,7 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = &mut shutdown, if !self.leaving => {
+                    self.config.supervisor.stopping();
                     if !self.config.stop_instances_on_exit {
                         break;
                     }
@@ -170,6 +227,7 @@ impl Agent {
                 Some(incoming) = self.link.inbox.recv() => self.hear(incoming),
                 _ = samples.tick() => self.sample(),
                 () = tokio::time::sleep_until(self.report_at), if !self.leaving => self.report(),
+                () = tokio::time::sleep_until(self.volumes_at) => self.look_at_volumes(),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -185,6 +243,7 @@ impl Agent {
         for step in steps {
             self.step(step, &wanted);
         }
+        self.checks.keep(self.instances.observed());
         let pause = wake.map_or(LOOK_AROUND, |at| {
             Duration::from_millis(at.saturating_sub(now).get()).min(LOOK_AROUND)
         });
@@ -221,6 +280,13 @@ impl Agent {
                 self.hands.kill(target);
                 self.instances.killed(id, &self.clock);
             }
+            Step::Abandon(id) => {
+                if let Some(target) = self.instances.target(id) {
+                    tracing::info!(key = %target.key, "is no longer waited for");
+                    self.hands.abandon(target.key);
+                    self.instances.abandoned(id, &self.clock);
+                }
+            }
             Step::Clear(id) => {
                 let Some(target) = self.instances.target(id) else { return };
                 if self.busy.insert(id) {
@@ -235,9 +301,19 @@ impl Agent {
         let id = assigned.instance;
         let newest = self.newest.get(&id).map_or(incarnation, |seen| seen.next().max(incarnation));
         let replaced = self.newest.insert(id, newest);
+        self.figures.send_modify(|figures| {
+            figures.starts = figures.starts.saturating_add(1);
+            figures.restarts = figures.restarts.saturating_add(u64::from(replaced.is_some()));
+        });
         let observed = self.instances.starting(assigned.clone(), newest, self.clock.now());
         let failures = observed.failures;
-        self.hands.launch(Preparation { incarnation: newest, assigned, failures });
+        match supply::needs(&assigned) {
+            None => self.hands.launch(Preparation { incarnation: newest, assigned, failures }),
+            Some(needs) => {
+                self.instances.supplying(id, needs);
+                self.hands.supply(RunKey { instance: id, incarnation: newest }, assigned);
+            }
+        }
         // The output of the start before is kept beside the new one, older ones are not.
         if let Some(before) = replaced.and_then(|seen| seen.get().checked_sub(1)) {
             self.hands.remove(RunKey { instance: id, incarnation: Incarnation::new(before) });
@@ -260,8 +336,22 @@ impl Agent {
         self.report_soon();
     }
 
+    /// Keeps what wanted instances need to start again, and lets go of the rest: one that is to end has
+    /// its own copies.
+    fn keep_supplies(&self) {
+        let wanted = self.wanted();
+        let artifacts = wanted.values().flat_map(|assigned| &assigned.spec.provision.artifacts);
+        self.cache.pin(artifacts.map(|artifact| artifact.digest).collect());
+        self.hands.retain_secrets(wanted.values().flat_map(supply::secrets).collect());
+    }
+
     fn take_in(&mut self, fact: Fact) {
         match fact {
+            Fact::Supplied(key) => {
+                if let Some(preparation) = self.instances.supplied(key) {
+                    self.hands.launch(preparation);
+                }
+            }
             Fact::Launched { key, shim, group } => {
                 let target = self.instances.target(key.instance);
                 if let Some(target) = target.filter(|target| target.key == key) {
@@ -284,6 +374,33 @@ impl Agent {
             Fact::NotCleared(key) => {
                 self.busy.remove(&key.instance);
             }
+            Fact::Checked(key, answer) => self.checked(key, &answer),
+            Fact::Volumes(found) => self.volumes.found(found),
+            Fact::VolumesRemoved(copy) => {
+                tracing::info!(%copy, "volumes removed");
+                self.volumes.removed(&copy);
+                self.report_soon();
+            }
+        }
+    }
+
+    fn checked(&mut self, key: RunKey, answer: &Answer) {
+        let Some(healthy) = self.instances.checked(key, answer, &self.clock) else { return };
+        if healthy {
+            tracing::info!(%key, "healthy");
+        } else {
+            tracing::warn!(%key, ?answer, "not healthy");
+        }
+        self.hands.keep_health(key, healthy);
+        self.report_soon();
+    }
+
+    /// Looks at the volumes, and removes those again that could not be removed before.
+    fn look_at_volumes(&mut self) {
+        self.volumes_at = Instant::now() + LOOK_AT_VOLUMES;
+        self.hands.look_at_volumes();
+        for copy in self.volumes.removing() {
+            self.hands.remove_volumes(copy);
         }
     }
 
@@ -300,6 +417,11 @@ impl Agent {
     fn hear(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Attached(welcome) => {
+                let now = self.clock.now();
+                self.figures.send_modify(|figures| {
+                    figures.attached = true;
+                    figures.attached_at = Some(now);
+                });
                 let asked = Millis::new(welcome.report_interval_millis);
                 let (least, most) = REPORT_INTERVAL_BOUNDS;
                 let interval = self.config.report_interval.unwrap_or(asked);
@@ -307,7 +429,10 @@ impl Agent {
                 self.interval_ends = Instant::now();
                 self.report_at = Instant::now();
             }
-            Incoming::Detached => self.logs.cancel_all(),
+            Incoming::Detached => {
+                self.figures.send_modify(|figures| figures.attached = false);
+                self.logs.cancel_all();
+            }
             Incoming::Message(message) => self.obey(message),
         }
     }
@@ -322,8 +447,11 @@ impl Agent {
             }
             scheduler_message::Message::LogRequest(request) => self.logs.request(&request),
             scheduler_message::Message::LogCancel(cancel) => self.logs.cancel(cancel.request),
+            scheduler_message::Message::Services(list) => self.services.take(list),
             // An agent that is leaving takes no more work; a second greeting changes nothing.
-            scheduler_message::Message::Assignment(_) | scheduler_message::Message::Welcome(_) => {}
+            scheduler_message::Message::Assignment(_)
+            | scheduler_message::Message::Welcome(_)
+            | scheduler_message::Message::SecretAnswer(_) => {}
         }
     }
 
@@ -331,7 +459,11 @@ impl Agent {
         match self.ledger.take(wire) {
             Ok(Taken::New) => {
                 self.wanted = Arc::new(wanted(&self.ledger));
+                self.keep_supplies();
                 if let Some(held) = self.ledger.held() {
+                    for copy in self.volumes.remove(&held.removed) {
+                        self.hands.remove_volumes(copy);
+                    }
                     let (epoch, generation) = (held.epoch, held.generation);
                     let instances = held.instances.len();
                     tracing::info!(%epoch, %generation, instances, "assignment taken");
@@ -341,7 +473,10 @@ impl Agent {
             Ok(Taken::Same) => {}
             // The next report says what is held. It is not brought forward: a scheduler that sends
             // the same again at once would keep both busy with nothing else.
-            Err(error) => tracing::warn!(error = chain(&error), "assignment refused"),
+            Err(error) => {
+                self.figures.send_modify(|f| f.refused = f.refused.saturating_add(1));
+                tracing::warn!(error = chain(&error), "assignment refused");
+            }
         }
     }
 
@@ -374,12 +509,32 @@ impl Agent {
             boot: self.measure.boot(),
             epoch: held.map(|held| held.epoch).unwrap_or_default(),
             generation: held.map(|held| held.generation).unwrap_or_default(),
-            usage: self.measure.usage(),
+            usage: NodeUsage { volumes: self.volumes.there(), ..self.measure.usage() },
             instances: self.instances.statuses(&self.wanted(), self.clock.monotonic()),
             meters: self.measure.unacknowledged(),
         };
         self.link.report((&report).into());
+        self.tell(&report);
         self.report_at = self.interval_ends;
+    }
+
+    /// Writes down what was reported, for metrics.
+    fn tell(&self, report: &Report) {
+        let mut phases: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for status in &report.instances {
+            let count = phases.entry(status.phase.as_str()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let (usage, now) = (&report.usage, self.clock.now());
+        self.figures.send_modify(|figures| {
+            figures.reported = Some(now);
+            (figures.epoch, figures.generation) = (report.epoch.get(), report.generation.get());
+            figures.instances = phases;
+            figures.unacknowledged = report.meters.len();
+            let harvest = ("harvest-allowance", usage.harvest_allowance);
+            figures.cpu = [("used", usage.cpu), ("foreign", usage.cpu_foreign), harvest];
+            figures.memory = [("used", usage.memory), ("foreign", usage.memory_foreign)];
+        });
     }
 
     /// Begins to end all instances, in parallel.
@@ -395,11 +550,15 @@ impl Agent {
         let left = left.filter(|known| !matches!(known.life, Life::Ended { cleared: true, .. }));
         let left = if self.leaving { left.count() } else { 0 };
         self.link.stop().await;
+        self.teller.stop().await;
         self.logs.stop().await;
+        self.checks.stop().await;
+        self.services.stop().await;
         self.hands.stop().await;
         self.measure.close(self.clock.monotonic());
         if self.leaving && left == 0 {
             self.cgroups.remove_all();
+            self.vault.close();
         }
         if left == 0 { Ok(()) } else { Err(AgentError::StillRunning(left)) }
     }

@@ -22,9 +22,12 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Takes the operator's word before the agent's own limits.
-    pub(crate) fn of(overrides: &CapacityOverrides, own: OwnLimits) -> Self {
-        Self { cpu: overrides.cpu.or(own.cpu), memory: overrides.memory.or(own.memory) }
+    /// Takes the operator's word before the agent's own limits, and these only where they are less
+    /// than the machine.
+    pub(crate) fn of(overrides: &CapacityOverrides, own: OwnLimits, inventory: &Inventory) -> Self {
+        let cpu = own.cpu.filter(|cpu| *cpu < machine_cpu(inventory));
+        let memory = own.memory.filter(|memory| *memory < inventory.memory);
+        Self { cpu: overrides.cpu.or(cpu), memory: overrides.memory.or(memory) }
     }
 
     /// Returns true when the node is less than the machine.
@@ -36,14 +39,17 @@ impl Bounds {
 /// Says what the node may promise.
 pub(crate) fn capacity(config: &Config, bounds: Bounds, inventory: &Inventory) -> Capacity {
     let overrides = &config.capacity;
-    let machine = Millicores::new(u64::from(inventory.cores.max(1)).saturating_mul(1000));
     Capacity {
-        cpu: bounds.cpu.unwrap_or(machine),
+        cpu: bounds.cpu.unwrap_or_else(|| machine_cpu(inventory)),
         memory: bounds.memory.unwrap_or(inventory.memory),
         disk: overrides.disk.unwrap_or_else(|| disk_free(&config.state_dir)),
         pids: overrides.pids.unwrap_or_else(|| pids(&config.proc_root)),
         counted: overrides.counted.clone(),
     }
+}
+
+fn machine_cpu(inventory: &Inventory) -> Millicores {
+    Millicores::new(u64::from(inventory.cores.max(1)).saturating_mul(1000))
 }
 
 fn disk_free(dir: &Path) -> Mebibytes {
@@ -76,13 +82,16 @@ mod tests {
             let mut config = Config::new(name, dir.path(), dir.path());
             config.proc_root = dir.path().to_owned();
             config.capacity = overrides.clone();
-            capacity(&config, Bounds::of(overrides, own), &inventory())
+            capacity(&config, Bounds::of(overrides, own, &inventory()), &inventory())
         };
         let said = CapacityOverrides { cpu: Some(Millicores::new(500)), ..Default::default() };
         assert_eq!(found(&said, own).cpu, Millicores::new(500));
         assert_eq!(found(&CapacityOverrides::default(), own).cpu, Millicores::new(3000));
         let free = found(&CapacityOverrides::default(), OwnLimits::default());
         assert_eq!((free.cpu, free.memory), (Millicores::new(4000), Mebibytes::new(8192)));
+        let wide =
+            OwnLimits { cpu: Some(Millicores::new(64_000)), memory: Some(Mebibytes::new(1 << 20)) };
+        assert!(!Bounds::of(&CapacityOverrides::default(), wide, &inventory()).is_less());
         assert_eq!(free.pids, PIDS_DEFAULT - PIDS_RESERVED, "there is no pid_max in this fixture");
     }
 }

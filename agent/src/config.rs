@@ -1,11 +1,16 @@
 //! What an agent is told when it starts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
 use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
+use tengyun_proto::supervisor::Supervisor;
+use tengyun_proto::token::sha256;
 
+pub(crate) use crate::artifacts::ArtifactLimits;
 pub use crate::run::OutputLimits;
+pub use crate::run::cgroup::{GroupPath, GroupPathError};
 
 /// The name of the control group below which every node of this machine has its own.
 const CGROUP_NAME: &str = "tengyun";
@@ -15,6 +20,9 @@ const UID_BASE: u32 = 200_000;
 const SAMPLE_INTERVAL: Millis = Millis::from_secs(1);
 /// The socket of a scheduler in its state directory.
 const SCHEDULER_SOCKET: &str = "scheduler.sock";
+
+/// The socket of metrics in the agent's state directory.
+const METRICS_SOCKET: &str = "metrics.sock";
 
 /// What the operator says a node may promise; what is left out is found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,12 +50,19 @@ pub struct Config {
     pub scheduler_socket: PathBuf,
     /// The node's identity, with which it speaks to a scheduler on another machine instead.
     pub identity: Option<PathBuf>,
+    /// Where metrics are read from.
+    pub metrics_socket: PathBuf,
+    /// The group that may read them; nobody but the owner unless it is said.
+    pub metrics_group: Option<String>,
     /// What the node may promise.
     pub capacity: CapacityOverrides,
     /// Labels that constraints select by.
     pub labels: BTreeMap<String, String>,
     /// The control group below which the node's own is made.
     pub cgroup_name: Name,
+    /// The group of the unified hierarchy, delegated to the agent, in which that one is made; its
+    /// limits bound the node. Without it they are made at the top, and the agent's own limits bound.
+    pub cgroup_parent: Option<GroupPath>,
     /// Where the kernel's process files are.
     pub proc_root: PathBuf,
     /// Where the control group hierarchies are mounted.
@@ -64,6 +79,12 @@ pub struct Config {
     pub uid_base: u32,
     /// The bounds of each instance's output.
     pub output: OutputLimits,
+    /// Who is told how the agent is.
+    pub supervisor: Supervisor,
+    /// The bounds of artifacts.
+    pub artifacts: ArtifactLimits,
+    /// Where secrets are kept, in memory.
+    pub secrets_dir: PathBuf,
 }
 
 impl Config {
@@ -73,14 +94,19 @@ impl Config {
         state_dir: impl Into<PathBuf>,
         scheduler_socket: impl Into<PathBuf>,
     ) -> Self {
+        let state_dir = state_dir.into();
         Self {
+            secrets_dir: secrets_dir(&state_dir),
             name,
-            state_dir: state_dir.into(),
+            metrics_socket: state_dir.join(METRICS_SOCKET),
+            metrics_group: None,
+            state_dir,
             scheduler_socket: scheduler_socket.into(),
             identity: None,
             capacity: CapacityOverrides::default(),
             labels: BTreeMap::new(),
             cgroup_name: Name::new(CGROUP_NAME).expect("the constant is a name"),
+            cgroup_parent: None,
             proc_root: PathBuf::from("/proc"),
             cgroup_root: PathBuf::from("/sys/fs/cgroup"),
             stop_instances_on_exit: false,
@@ -90,6 +116,8 @@ impl Config {
             shim: PathBuf::from("/proc/self/exe"),
             uid_base: UID_BASE,
             output: OutputLimits::default(),
+            supervisor: Supervisor::default(),
+            artifacts: ArtifactLimits::default(),
         }
     }
 
@@ -97,4 +125,17 @@ impl Config {
     pub fn default_scheduler_socket(scheduler_state_dir: impl Into<PathBuf>) -> PathBuf {
         scheduler_state_dir.into().join(SCHEDULER_SOCKET)
     }
+}
+
+/// Chooses where the secrets of an agent are kept: one place for each state directory, in memory.
+fn secrets_dir(state_dir: &Path) -> PathBuf {
+    let whole = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+    let own = sha256(whole.as_os_str().as_encoded_bytes()).to_string();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let base = match (Uid::effective(), runtime) {
+        (uid, _) if uid.is_root() => PathBuf::from("/run/tengyun"),
+        (_, Some(runtime)) => PathBuf::from(runtime).join("tengyun"),
+        (uid, None) => PathBuf::from(format!("/dev/shm/tengyun-{uid}")),
+    };
+    base.join(format!("secrets-{own:.16}"))
 }

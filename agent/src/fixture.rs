@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{
     AssignedInstance, Class, Constraints, InstanceId, Kind, Mebibytes, Millicores, Millis,
-    MovePolicy, OnLost, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
+    MovePolicy, OnLost, Provision, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
 };
 
 /// Makes an assigned service with this instance id.
@@ -37,6 +37,9 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),
@@ -44,4 +47,39 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         revision: Revision::new(1),
         spec,
     }
+}
+
+/// Makes names that try to be elsewhere: pieces that mean something to a kernel, in random order.
+pub(crate) fn hostile(seed: u64) -> String {
+    const PIECES: [&str; 16] = [
+        "..",
+        ".",
+        "/",
+        "//",
+        "a",
+        "work",
+        "\0",
+        "\n",
+        "~",
+        "..\\",
+        "%2e%2e",
+        "é",
+        "link",
+        " ",
+        "proc/self/root",
+        "\u{202e}",
+    ];
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut name = String::new();
+    for _ in 0..=seed % 7 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let at = usize::try_from(random % 16).expect("a small number fits");
+        name.push_str(PIECES[at]);
+        if random & 0x100 != 0 {
+            name.push('/');
+        }
+    }
+    name
 }

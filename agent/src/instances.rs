@@ -10,8 +10,9 @@ use tengyun_model::{
 };
 
 use crate::clock::Clock;
+use crate::health::{Answer, Health, Standing};
 use crate::reconcile::{Life, Observed, failures_after, phase};
-use crate::run::{RunKey, RunTarget};
+use crate::run::{Preparation, RunKey, RunTarget};
 use crate::shim::record::{self, Ended, Started};
 
 /// What is told of an instance besides its life.
@@ -55,9 +56,42 @@ impl Instances {
         let failures = same.map_or(0, |known| known.failures);
         let note = self.notes.entry(id).or_default();
         *note = Note { since: now, exit: note.exit, ..Note::default() };
-        let observed = Observed { assigned, incarnation, life: Life::Starting, failures };
+        let (life, health) = (Life::Starting, Health::default());
+        let observed = Observed { assigned, incarnation, life, failures, health };
         self.known.insert(id, observed);
         &self.known[&id]
+    }
+
+    /// Notes that what an instance needs is being brought.
+    pub(crate) fn supplying(&mut self, id: InstanceId, needs: String) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.life = Life::Supplying;
+            self.notes.entry(id).or_default().message = needs;
+        }
+    }
+
+    /// Notes that it is there; returns what to prepare, unless that was given up meanwhile.
+    pub(crate) fn supplied(&mut self, key: RunKey) -> Option<Preparation> {
+        let known = newest(&mut self.known, key)?;
+        if known.life != Life::Supplying {
+            return None;
+        }
+        known.life = Life::Starting;
+        self.notes.entry(key.instance).or_default().message.clear();
+        Some(Preparation {
+            incarnation: known.incarnation,
+            assigned: known.assigned.clone(),
+            failures: known.failures,
+        })
+    }
+
+    /// Notes that bringing it was given up: nothing of the start was ever there.
+    pub(crate) fn abandoned(&mut self, id: InstanceId, clock: &Clock) {
+        if let Some(known) = self.known.get_mut(&id) {
+            let at = clock.monotonic();
+            let exit = Exit::NotStarted;
+            known.life = Life::Ended { exit, at, stopped: true, cleared: true };
+        }
     }
 
     /// Takes over a start that an earlier agent began.
@@ -65,12 +99,13 @@ impl Instances {
         &mut self,
         assigned: AssignedInstance,
         incarnation: Incarnation,
-        failures: u32,
+        (failures, healthy): (u32, bool),
         now: At,
     ) {
         let id = assigned.instance;
         self.notes.insert(id, Note { since: now, ..Note::default() });
-        let observed = Observed { assigned, incarnation, life: Life::Starting, failures };
+        let (life, health) = (Life::Starting, Health::adopted(healthy));
+        let observed = Observed { assigned, incarnation, life, failures, health };
         self.known.insert(id, observed);
     }
 
@@ -93,26 +128,43 @@ impl Instances {
             return false;
         }
         let note = self.notes.entry(key.instance).or_default();
-        let exit = ended.exit();
+        let unhealthy = known.health.is_ending();
+        let exit = if unhealthy { Exit::Unhealthy } else { ended.exit() };
+        let stopped = ended.asked && !unhealthy;
+        let message = if unhealthy { note.message.clone() } else { ended.message.clone() };
         // The monotonic clock of another boot says nothing here.
         let this_boot = record::is_this_boot(&ended.boot);
         let at = if this_boot { Millis::new(ended.monotonic_millis) } else { clock.monotonic() };
         let ran = note.started.map_or(Millis::ZERO, |started| at.saturating_sub(started));
-        if !ended.asked {
+        if !stopped {
             known.failures = failures_after(known.failures, exit, ran);
         }
-        known.life = Life::Ended { exit, at, stopped: ended.asked, cleared: false };
-        *note = Note {
-            since: clock.at(at),
-            exit: Some(exit),
-            message: ended.message.clone(),
-            ..Note::default()
-        };
+        known.life = Life::Ended { exit, at, stopped, cleared: false };
+        *note = Note { since: clock.at(at), exit: Some(exit), message, ..Note::default() };
         true
+    }
+
+    /// Counts an answer of a health check; returns whether the instance is healthy when that changed.
+    pub(crate) fn checked(&mut self, key: RunKey, answer: &Answer, clock: &Clock) -> Option<bool> {
+        let known = newest(&mut self.known, key)?;
+        let Life::Running { since } = known.life else { return None };
+        let check = known.assigned.spec.health.as_ref()?;
+        let starting = clock.monotonic().saturating_sub(since) < known.assigned.spec.startup;
+        if !known.health.note(check, answer, starting) {
+            return None;
+        }
+        let healthy = known.health.standing() == Standing::Passing;
+        let note = self.notes.entry(key.instance).or_default();
+        note.since = clock.now();
+        note.message = answer.reason(check);
+        Some(healthy)
     }
 
     /// Notes that the instance was asked to end.
     pub(crate) fn asked(&mut self, id: InstanceId, clock: &Clock) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.health.asked();
+        }
         self.stopping(id, clock, |asked, _| Life::Stopping { asked, killed: None });
     }
 
@@ -132,7 +184,7 @@ impl Instances {
                 }
                 clock.monotonic()
             }
-            Life::Starting | Life::Ended { .. } => return,
+            Life::Supplying | Life::Starting | Life::Ended { .. } => return,
         };
         known.life = next(asked, known.life);
     }

@@ -191,6 +191,7 @@ mod tests {
             generation: Generation::new(generation),
             band: Band::DEFAULT,
             instances: instances.iter().map(|i| assigned(*i)).collect(),
+            removed: Vec::new(),
         };
         (&assignment).into()
     }

@@ -5,12 +5,15 @@
 
 mod act;
 mod agent;
+mod artifacts;
 mod capacity;
+mod checks;
 mod clock;
 mod config;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod health;
 mod identity;
 mod instances;
 mod ledger;
@@ -18,19 +21,28 @@ mod link;
 mod logs;
 mod measure;
 mod meter;
+mod metrics;
 mod observe;
 mod reconcile;
+mod roles;
 mod run;
-pub mod shim;
+mod services;
+mod shim;
 mod start;
+mod supply;
+mod volumes;
 mod watch;
 
 pub use agent::{AgentError, run};
-pub use config::{CapacityOverrides, Config, OutputLimits};
+pub use artifacts::ArtifactLimits;
+pub use config::{CapacityOverrides, Config, GroupPath, GroupPathError, OutputLimits};
 pub use identity::{identity_path, join};
 pub use observe::machine;
+pub use roles::enter;
 pub use start::StartError;
+pub use tengyun_daemon::metrics::SocketError;
 
 /// The threads that an agent's runtime needs for work that blocks: one for each request for output
-/// (16), one for each start at the same time (4), and some for clearing away.
-pub const BLOCKING_THREADS: usize = 24;
+/// (16), one for each start at the same time (4), one for each download (4), and some for clearing
+/// away.
+pub const BLOCKING_THREADS: usize = 28;

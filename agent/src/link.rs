@@ -4,6 +4,7 @@
 //! newest wins, so a slow scheduler never makes a queue; nothing is waited for on behalf of the
 //! instances, which live by the ledger.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tengyun_proto::tls::{self, TlsError};
 use tengyun_proto::uds::UdsError;
 use tengyun_proto::v1::{self, agent_message, scheduler_message};
 use tengyun_proto::{WIRE_VERSION, limits, uds};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +22,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::identity::Renewal;
+use crate::supply::SecretAsk;
 
 /// The first pause before the stream is opened again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -30,6 +32,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const INBOX_MAX: usize = 64;
 /// Log chunks that wait for the stream; each is bounded, and the reader of the file waits.
 const LOG_CHUNKS_MAX: usize = 16;
+/// Instances that wait for secrets; each waits a bounded time.
+const ASKS_MAX: usize = 64;
 /// Messages handed to the transport ahead of its window.
 const OUTBOX_MAX: usize = 8;
 
@@ -60,6 +64,8 @@ pub(crate) struct Link {
     pub(crate) inbox: mpsc::Receiver<Incoming>,
     /// Log chunks on their way up.
     pub(crate) logs: mpsc::Sender<v1::LogChunk>,
+    /// Secrets that are asked for.
+    pub(crate) asks: mpsc::Sender<SecretAsk>,
     reports: watch::Sender<Option<v1::Report>>,
     task: JoinHandle<()>,
 }
@@ -70,8 +76,16 @@ impl Link {
         let (to_agent, inbox) = mpsc::channel(INBOX_MAX);
         let (logs, from_logs) = mpsc::channel(LOG_CHUNKS_MAX);
         let (reports, from_reports) = watch::channel(None);
-        let carrier = Carrier { reach, hello, to_agent, logs: from_logs, reports: from_reports };
-        Self { inbox, logs, reports, task: tokio::spawn(carrier.run()) }
+        let (asks, from_asks) = mpsc::channel(ASKS_MAX);
+        let carrier = Carrier {
+            reach,
+            hello,
+            to_agent,
+            logs: from_logs,
+            asks: from_asks,
+            reports: from_reports,
+        };
+        Self { inbox, logs, asks, reports, task: tokio::spawn(carrier.run()) }
     }
 
     /// Hands over the newest report; one that was not sent yet is replaced.
@@ -93,6 +107,7 @@ struct Carrier {
     hello: watch::Receiver<v1::Hello>,
     to_agent: mpsc::Sender<Incoming>,
     logs: mpsc::Receiver<v1::LogChunk>,
+    asks: mpsc::Receiver<SecretAsk>,
     reports: watch::Receiver<Option<v1::Report>>,
 }
 
@@ -180,6 +195,7 @@ impl Carrier {
     /// Carries messages both ways; `Ok` when the agent is gone.
     async fn carry(&mut self, open: Open) -> Result<(), (LinkError, bool)> {
         let Open { outbox, mut inbound, _renewal } = open;
+        let mut asked = Asked::default();
         loop {
             tokio::select! {
                 incoming = inbound.next() => {
@@ -190,8 +206,15 @@ impl Carrier {
                     };
                     // A kind of message that this version does not know is passed over.
                     let Some(content) = wire.message else { continue };
+                    let Some(content) = asked.answer(content) else { continue };
                     if self.to_agent.send(Incoming::Message(content)).await.is_err() {
                         return Ok(());
+                    }
+                }
+                Some(ask) = self.asks.recv() => {
+                    let content = agent_message::Message::SecretRequest(asked.ask(ask));
+                    if outbox.send(message(content)).await.is_err() {
+                        return Err((LinkError::Ended, true));
                     }
                 }
                 slot = next_outgoing(&mut self.reports, &mut self.logs) => {
@@ -202,6 +225,37 @@ impl Carrier {
                 }
             }
         }
+    }
+}
+
+/// Questions on one stream that wait for their answers; with the stream they end.
+#[derive(Default)]
+struct Asked {
+    last: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<v1::SecretAnswer>>,
+}
+
+impl Asked {
+    fn ask(&mut self, ask: SecretAsk) -> v1::SecretRequest {
+        // Who waited too long is gone.
+        self.waiting.retain(|_, answer| !answer.is_closed());
+        self.last += 1;
+        self.waiting.insert(self.last, ask.answer);
+        v1::SecretRequest { request: self.last, secrets: ask.names }
+    }
+
+    /// Passes an answer on to who waits for it, and everything else back.
+    fn answer(
+        &mut self,
+        content: scheduler_message::Message,
+    ) -> Option<scheduler_message::Message> {
+        let scheduler_message::Message::SecretAnswer(answer) = content else {
+            return Some(content);
+        };
+        if let Some(waits) = self.waiting.remove(&answer.request) {
+            drop(waits.send(answer));
+        }
+        None
     }
 }
 
@@ -239,7 +293,7 @@ fn is_spoken(version: u32) -> bool {
 }
 
 /// Draws a pause between half and the whole, so that agents do not come back all at once.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let draw = RandomState::new().build_hasher().finish();
     let thousandths = u32::try_from(draw % 501).expect("a remainder of 501 fits");
     pause / 2 + pause.saturating_mul(thousandths) / 1000

@@ -1,13 +1,16 @@
 //! `tengyun-agent`: reads its options and runs the agent, or the shim of one instance.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use tengyun_agent::{CapacityOverrides, Config};
+use tengyun_agent::{CapacityOverrides, Config, GroupPath};
+use tengyun_daemon::log::{self, LogFormat};
 use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName};
 use tengyun_proto::identity::Identity;
+use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Token;
 
 /// Where a scheduler of the packages is.
@@ -51,6 +54,10 @@ struct Options {
     /// Control group below which the node's own is made
     #[arg(long, default_value = "tengyun")]
     cgroup_name: Name,
+    /// Control group of version 2, delegated to the agent, in which that one is made and whose limits
+    /// bound the node [default: at the top, and the agent's own limits bound]
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<GroupPath>,
     /// Stop all instances when the agent is told to end
     #[arg(long)]
     stop_instances_on_exit: bool,
@@ -63,6 +70,25 @@ struct Options {
     /// First of the user ids that instances get when the agent is root
     #[arg(long, default_value_t = 200_000)]
     uid_base: u32,
+    /// Bound of the cache of artifacts
+    #[arg(long, value_name = "MIB", default_value_t = 10_240, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    artifact_cache_mib: u64,
+    /// Host on another machine that artifacts are fetched from in plain text
+    #[arg(long, value_name = "HOST")]
+    artifact_http: Vec<String>,
+    /// Directory in memory for secrets [default: a tmpfs below /run/tengyun as root, else below
+    /// `XDG_RUNTIME_DIR` or /dev/shm]
+    #[arg(long, value_name = "DIR")]
+    secrets_dir: Option<PathBuf>,
+    /// Unix socket that metrics are read from [default: metrics.sock in the state directory]
+    #[arg(long, value_name = "PATH")]
+    metrics_socket: Option<PathBuf>,
+    /// Group that may read metrics there, besides the agent's user
+    #[arg(long, value_name = "GROUP")]
+    metrics_group: Option<String>,
+    /// How log lines look, and where they go
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
 }
 
 fn counter(text: &str) -> Result<(Name, u64), String> {
@@ -77,12 +103,16 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|word| word == "shim") {
-        return tengyun_agent::shim::main(args);
+    if let Some(ended) = tengyun_agent::enter(std::env::args_os().skip(1)) {
+        return ended;
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run(&Options::parse()) {
+    let options = Options::parse();
+    if let Err(error) = log::start(options.log_format, "tengyun-agent") {
+        // There is no log to say it in; nobody is left to tell when this fails as well.
+        drop(writeln!(std::io::stderr(), "error: {error}"));
+        return ExitCode::FAILURE;
+    }
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -139,10 +169,21 @@ fn config(options: &Options) -> anyhow::Result<Config> {
     };
     config.labels = options.label.iter().cloned().collect();
     config.cgroup_name = options.cgroup_name.clone();
+    config.cgroup_parent.clone_from(&options.cgroup_parent);
+    config.supervisor = Supervisor::of_environment();
     config.stop_instances_on_exit = options.stop_instances_on_exit;
     config.sample_interval = Millis::new(options.sample_interval_millis);
     config.report_interval = options.report_interval_millis.map(Millis::new);
     config.uid_base = options.uid_base;
+    config.artifacts.cache_bytes = options.artifact_cache_mib << 20;
+    config.artifacts.plain_hosts.clone_from(&options.artifact_http);
+    if let Some(dir) = &options.secrets_dir {
+        config.secrets_dir.clone_from(dir);
+    }
+    config.metrics_group.clone_from(&options.metrics_group);
+    if let Some(socket) = &options.metrics_socket {
+        config.metrics_socket.clone_from(socket);
+    }
     Ok(config)
 }
 

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 
 use tengyun_model::{
-    AssignedInstance, Exit, Incarnation, InstanceId, Kind, Millis, Phase, RestartMode, WorkloadSpec,
+    AssignedInstance, Exit, HealthCheck, Incarnation, InstanceId, Kind, Millis, OnUnhealthy, Phase,
+    RestartMode, WorkloadSpec,
 };
+
+use crate::health::{Health, Standing};
 
 /// A process that ran this long was well: its earlier failures no longer lengthen the pause.
 pub(crate) const STABLE_AFTER: Millis = Millis::from_secs(60);
@@ -31,11 +34,15 @@ pub(crate) struct Observed {
     pub(crate) life: Life,
     /// How often in a row it ended in failure soon after its start.
     pub(crate) failures: u32,
+    /// What the checks of that start said.
+    pub(crate) health: Health,
 }
 
 /// Where one start of an instance is in its life. Moments are on the monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
+    /// What it needs is brought to the node; nothing of it is there yet.
+    Supplying,
     /// Its shim was asked to start it.
     Starting,
     /// Its process runs.
@@ -72,6 +79,8 @@ pub(crate) enum Step {
     Ask(InstanceId),
     /// Kill every process of its group.
     Kill(InstanceId),
+    /// Give up bringing what it needs.
+    Abandon(InstanceId),
     /// Clear away what an ended start left: processes and the control group.
     Clear(InstanceId),
     /// Forget the instance: it is cleared and no longer wanted.
@@ -109,11 +118,18 @@ pub(crate) fn reconcile(
 /// Returns the phase to report.
 pub(crate) fn phase(known: &Observed, now: Millis) -> Phase {
     match known.life {
-        Life::Starting => Phase::Starting,
+        Life::Supplying | Life::Starting => Phase::Starting,
         Life::Running { since } => {
-            let healthy = now.saturating_sub(since) >= known.assigned.spec.startup;
-            if healthy { Phase::Healthy } else { Phase::Running }
+            let started = now.saturating_sub(since) >= known.assigned.spec.startup;
+            match (&known.assigned.spec.health, known.health.standing()) {
+                (None, _) if started => Phase::Healthy,
+                (None, _) | (Some(_), Standing::Unknown) => Phase::Running,
+                (Some(_), Standing::Passing) => Phase::Healthy,
+                (Some(_), Standing::Failing) => Phase::Unhealthy,
+            }
         }
+        // Why it ends is said for as long as it does.
+        Life::Stopping { .. } if known.health.is_ending() => Phase::Unhealthy,
         Life::Stopping { .. } => Phase::Stopping,
         Life::Ended { stopped: true, .. } => Phase::Stopped,
         Life::Ended { exit, .. } => match after_end(&known.assigned.spec, exit) {
@@ -146,8 +162,11 @@ fn keep(wanted: &AssignedInstance, known: &Observed, now: Millis) -> Decided {
     let id = wanted.instance;
     let outdated = wanted.revision != known.assigned.revision;
     match known.life {
-        Life::Starting => Decided::Nothing,
-        Life::Running { .. } if outdated => Decided::Step(Step::Ask(id)),
+        Life::Supplying if outdated => Decided::Step(Step::Abandon(id)),
+        Life::Supplying | Life::Starting => Decided::Nothing,
+        Life::Running { .. } if outdated || is_to_restart(known) => Decided::Step(Step::Ask(id)),
+        // What its checks say comes as a fact.
+        Life::Running { .. } if known.assigned.spec.health.is_some() => Decided::Nothing,
         Life::Running { since } => {
             let healthy_at = since.saturating_add(known.assigned.spec.startup);
             if healthy_at > now { Decided::WaitUntil(healthy_at) } else { Decided::Nothing }
@@ -170,9 +189,20 @@ fn keep(wanted: &AssignedInstance, known: &Observed, now: Millis) -> Decided {
     }
 }
 
+/// Says whether an instance ends because it is not healthy, and starts again.
+fn is_to_restart(known: &Observed) -> bool {
+    let spec = &known.assigned.spec;
+    let restarts = |check: &HealthCheck| match check.on_unhealthy {
+        OnUnhealthy::Restart => after_end(spec, Exit::Unhealthy) == AfterEnd::Again,
+        OnUnhealthy::Report => false,
+    };
+    known.health.standing() == Standing::Failing && spec.health.as_ref().is_some_and(restarts)
+}
+
 /// Decides about an instance that is no longer wanted.
 fn retire(id: InstanceId, known: &Observed, now: Millis) -> Decided {
     match known.life {
+        Life::Supplying => Decided::Step(Step::Abandon(id)),
         // Its shim answers soon; then it can be asked.
         Life::Starting => Decided::Nothing,
         Life::Running { .. } => Decided::Step(Step::Ask(id)),
@@ -231,7 +261,10 @@ mod tests {
     fn known(life: Life) -> (InstanceId, Observed) {
         let assigned = assigned(7);
         let incarnation = Incarnation::new(3);
-        (assigned.instance, Observed { assigned, incarnation, life, failures: 2 })
+        (
+            assigned.instance,
+            Observed { assigned, incarnation, life, failures: 2, health: Health::default() },
+        )
     }
 
     fn steps(wanted: bool, life: Life) -> (Vec<Step>, Option<Millis>) {
@@ -259,6 +292,19 @@ mod tests {
     fn a_wanted_running_instance_is_left_alone() {
         let life = Life::Running { since: Millis::ZERO };
         assert_eq!(steps(true, life), (vec![], None));
+    }
+
+    #[test]
+    fn what_is_being_supplied_is_given_up_when_it_is_unwanted_or_outdated() {
+        let (id, observed) = known(Life::Supplying);
+        assert_eq!(phase(&observed, NOW), Phase::Starting);
+        assert_eq!(steps(true, Life::Supplying), (vec![], None));
+        assert_eq!(steps(false, Life::Supplying).0, [Step::Abandon(id)]);
+        let mut wanted = observed.assigned.clone();
+        wanted.revision = wanted.revision.next();
+        let desired = BTreeMap::from([(id, wanted)]);
+        let decided = reconcile(&desired, &BTreeMap::from([(id, observed)]), NOW);
+        assert_eq!(decided.0, [Step::Abandon(id)]);
     }
 
     #[test]

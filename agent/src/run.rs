@@ -3,25 +3,39 @@
 //! Requests hold numbers, checked names and values, never a path. They are the seam along which the
 //! agent will be split into two processes (`docs/decisions/0003-agent-runner-shim.md`).
 
+pub(crate) mod beneath;
 pub(crate) mod cgroup;
+mod check;
 mod files;
+mod ports;
 mod process;
+mod provide;
+mod secrets;
+mod services;
 mod survey;
+mod volumes;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tengyun_model::{
-    AssignedInstance, Class, DepartmentPath, Incarnation, InstanceId, Millicores, NodeName,
+    AssignedInstance, Class, CopyKey, DepartmentPath, Exit, Incarnation, InstanceId, Millicores,
+    NodeName, SecretName, VolumeUsage,
 };
 
+use crate::artifacts::cache::Cache;
 use cgroup::{CgroupError, Cgroups, Group};
 
-pub(crate) use process::InstanceDirs;
+pub(crate) use process::{FIRST_OF_DEPARTMENTS, InstanceDirs, UIDS};
+pub(crate) use secrets::{HandedSecret, Vault};
+pub(crate) use services::{Endpoint, ServiceDirs, ServiceList};
 pub(crate) use survey::{Found, FoundState};
+pub(crate) use volumes::{VOLUMES, VolumeDirs};
 
 /// Names one start of one instance on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +105,44 @@ pub(crate) enum RunRequest {
     SetHarvestQuota(Millicores),
     /// Say what is there; what is of no use is cleared away.
     Survey,
+    /// Keep secrets that were handed to this node.
+    HoldSecrets(Vec<HandedSecret>),
+    /// Say which of these secrets are not held.
+    MissingSecrets(Vec<SecretName>),
+    /// Forget these secrets.
+    ForgetSecrets(Vec<SecretName>),
+    /// Forget all secrets but these.
+    RetainSecrets(BTreeSet<SecretName>),
+    /// Start a command that asks whether a start is healthy.
+    StartCheck(RunKey, Vec<String>),
+    /// Reap such a command, killed first if it is to be.
+    EndCheck {
+        /// Its process.
+        pid: u32,
+        /// Whether it did not end in time.
+        kill: bool,
+    },
+    /// Remember whether a start is healthy, for an agent that adopts it.
+    KeepHealth(RunKey, bool),
+    /// Say which copies have volumes here, and how much they hold.
+    SurveyVolumes,
+    /// Remove the volumes of a copy and what they hold.
+    RemoveVolumes(CopyKey),
+    /// Write down where workloads are.
+    WriteServices(Box<ServiceList>),
+}
+
+/// What outlives the starts of this node.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    /// Fetched artifacts.
+    pub(crate) cache: Cache,
+    /// Secrets, in memory.
+    pub(crate) vault: Vault,
+    /// Volumes.
+    pub(crate) volumes: VolumeDirs,
+    /// Where workloads are.
+    pub(crate) services: ServiceDirs,
 }
 
 /// A start to prepare.
@@ -122,6 +174,12 @@ pub(crate) enum RunReply {
     NoShim,
     /// What is there, in the order of keys.
     Found(Vec<Found>),
+    /// These are not held.
+    Missing(Vec<SecretName>),
+    /// How a health check ended.
+    CheckEnded(Exit),
+    /// The copies that have volumes here, in ascending order.
+    Volumes(Vec<VolumeUsage>),
 }
 
 /// A shim that runs, or ran a moment ago.
@@ -164,6 +222,9 @@ pub(crate) enum RunError {
     /// A file of the workload cannot be put where it asks.
     #[error(transparent)]
     Files(#[from] files::FilesError),
+    /// A secret cannot be kept or given.
+    #[error(transparent)]
+    Secrets(#[from] secrets::VaultError),
     /// The workload asks for a user that it cannot have.
     #[error("cannot run as user {user}: {reason}")]
     User {
@@ -175,6 +236,30 @@ pub(crate) enum RunError {
     /// A variable of the environment cannot be passed on.
     #[error("environment variable {0:?} has no valid name")]
     Variable(String),
+    /// Another program listens on a port.
+    #[error("another program of this server listens on port {port}")]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
+    /// The volumes of a copy cannot be used.
+    #[error("cannot {what} the volumes of {copy}")]
+    Volumes {
+        /// What was tried.
+        what: &'static str,
+        /// Whose.
+        copy: Box<CopyKey>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Volumes or services cannot be looked at or written.
+    #[error("cannot {what}")]
+    Node {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Processes of the group did not die.
     #[error("{left} processes of instance {key} cannot be killed")]
     StillAlive {
@@ -224,12 +309,30 @@ pub(crate) struct Runner {
     config: Arc<RunnerConfig>,
     cgroups: Arc<Cgroups>,
     dirs: InstanceDirs,
+    cache: Cache,
+    vault: Vault,
+    /// Set when the agent ends: what takes long is given up.
+    leaving: Arc<AtomicBool>,
+    volumes: VolumeDirs,
+    services: ServiceDirs,
 }
 
 impl Runner {
     /// Makes a runner.
-    pub(crate) fn new(config: RunnerConfig, cgroups: Arc<Cgroups>, dirs: InstanceDirs) -> Self {
-        Self { config: Arc::new(config), cgroups, dirs }
+    pub(crate) fn new(
+        config: RunnerConfig,
+        cgroups: Arc<Cgroups>,
+        dirs: InstanceDirs,
+        stores: Stores,
+    ) -> Self {
+        let Stores { cache, vault, volumes, services } = stores;
+        let leaving = Arc::default();
+        Self { config: Arc::new(config), cgroups, dirs, cache, vault, volumes, services, leaving }
+    }
+
+    /// Gives up what takes long: the agent ends.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Carries out one request.
@@ -243,6 +346,40 @@ impl Runner {
             RunRequest::Remove(key) => self.remove(key),
             RunRequest::SetHarvestQuota(quota) => self.set_harvest_quota(quota),
             RunRequest::Survey => self.survey(),
+            RunRequest::HoldSecrets(secrets) => {
+                self.vault.hold(&secrets)?;
+                Ok(RunReply::Done)
+            }
+            RunRequest::MissingSecrets(names) => Ok(RunReply::Missing(self.vault.missing(names))),
+            RunRequest::ForgetSecrets(names) => {
+                for name in &names {
+                    self.vault.forget(name);
+                }
+                Ok(RunReply::Done)
+            }
+            RunRequest::RetainSecrets(names) => {
+                self.vault.retain(&names);
+                Ok(RunReply::Done)
+            }
+            RunRequest::StartCheck(key, words) => self.start_check(key, &words),
+            RunRequest::EndCheck { pid, kill } => Ok(Self::end_check(pid, kill)),
+            RunRequest::KeepHealth(key, healthy) => self.keep_health(key, healthy),
+            RunRequest::SurveyVolumes => {
+                let survey = self.volumes.survey();
+                let failed = |source| RunError::Node { what: "look at the volumes", source };
+                survey.map(RunReply::Volumes).map_err(failed)
+            }
+            RunRequest::RemoveVolumes(copy) => match self.volumes.remove(&copy) {
+                Ok(()) => Ok(RunReply::Done),
+                Err(source) => {
+                    Err(RunError::Volumes { what: "remove", copy: Box::new(copy), source })
+                }
+            },
+            RunRequest::WriteServices(list) => {
+                let failed = |source| RunError::Node { what: "write where services are", source };
+                self.services.write(&list).map_err(failed)?;
+                Ok(RunReply::Done)
+            }
         }
     }
 

@@ -79,20 +79,29 @@ impl<T> Tried<T> for nix::Result<T> {
     }
 }
 
-/// Runs one instance to its end; `args` are the words after `shim`: the instance's directory.
+/// The word after the directory for a health check in place of the instance itself.
+pub(crate) const CHECK: &str = "check";
+
+/// Runs one instance to its end; `args` are the words after `shim`: the instance's directory. With
+/// `check` and a command behind it, becomes that command, run as the instance is.
 ///
 /// Must be entered before any thread is started.
-pub fn main<I>(args: I) -> ExitCode
+pub(crate) fn main<I>(args: I) -> ExitCode
 where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
     let mut args = args.into_iter().map(Into::into);
-    let (Some(dir), None) = (args.next(), args.next()) else {
+    let (Some(dir), check) = (args.next(), args.next()) else {
         return ExitCode::from(2);
     };
     if std::env::set_current_dir(&dir).is_err() {
         return ExitCode::FAILURE;
+    }
+    match check {
+        None => {}
+        Some(word) if word == CHECK => return become_check(args),
+        Some(_) => return ExitCode::from(2),
     }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,6 +110,15 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes a health check; returns only when that failed.
+fn become_check(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let words: Option<Vec<String>> = words.map(|word| word.into_string().ok()).collect();
+    if let (Ok(Ok(spec)), Some(words)) = (ShimSpec::read(Path::new(spec::FILE)), words) {
+        child::check(&ShimSpec { command: words, ..spec });
+    }
+    ExitCode::from(child::FAILED_CODE)
 }
 
 /// Leaves a record for the agent when there could be no start.

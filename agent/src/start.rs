@@ -7,21 +7,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
-use tengyun_model::{Control, EnforcementLevel, NodeFacts};
+use tengyun_model::{CgroupVersion, Control, EnforcementLevel, Inventory, NodeFacts};
 
+use crate::artifacts::Fetcher;
+use crate::artifacts::cache::Cache;
 use crate::capacity::{Bounds, capacity};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::measure::{Measure, Node};
 use crate::observe::{NodeScope, Probe, Roots, enforcement, inventory};
 use crate::run::cgroup::{Cgroups, Controller, own_limits};
-use crate::run::{InstanceDirs, RunError, Runner, RunnerConfig};
+use crate::run::{
+    FIRST_OF_DEPARTMENTS, InstanceDirs, RunError, Runner, RunnerConfig, ServiceDirs, Stores, UIDS,
+    VOLUMES, Vault, VolumeDirs,
+};
 
 /// Others pass through to reach the working directories of their instances, and look at nothing.
 const STATE_MODE: u32 = 0o711;
 const LOCK: &str = "lock";
 const LEDGER: &str = "ledger";
 const INSTANCES: &str = "instances";
+const ARTIFACTS: &str = "artifacts";
+const SERVICES: &str = "services";
 
 /// Tells why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,33 +67,60 @@ pub(crate) struct Ready {
     pub(crate) facts: NodeFacts,
     pub(crate) ledger: Ledger,
     pub(crate) measure: Measure,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) cache: Cache,
+    pub(crate) vault: Vault,
     pub(crate) lock: Flock<File>,
 }
 
 /// Takes the state directory and makes an agent's tools.
 pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
     let lock = take(&config.state_dir)?;
+    if let Err(error) = crate::roles::no_core_dumps() {
+        tracing::warn!(%error, "core dumps of the agent are not forbidden");
+    }
     let at = |path: PathBuf| move |source| StartError::State { path, source };
     let ledger_dir = config.state_dir.join(LEDGER);
     let ledger = Ledger::open(&ledger_dir).map_err(at(ledger_dir.clone()))?;
     let instances = config.state_dir.join(INSTANCES);
     let dirs = InstanceDirs::open(&instances).map_err(at(instances.clone()))?;
-    let bounds = Bounds::of(&config.capacity, own_limits(&config.proc_root, &config.cgroup_root));
-    let mut cgroups = Cgroups::probe(&config.cgroup_root, &config.cgroup_name, &config.name);
+    let (cgroup_root, parent) = (&config.cgroup_root, config.cgroup_parent.as_ref());
+    let own = own_limits(&config.proc_root, cgroup_root, parent);
+    let machine = inventory(&roots(&config), CgroupVersion::None);
+    let bounds = Bounds::of(&config.capacity, own, &machine);
+    let mut cgroups = Cgroups::probe(cgroup_root, parent, &config.cgroup_name, &config.name);
     let bounded = cgroups.bound(bounds.cpu, bounds.memory);
     let cgroups = Arc::new(cgroups);
+    let root = nix::unistd::geteuid().is_root();
+    let artifacts = config.state_dir.join(ARTIFACTS);
+    let cache =
+        Cache::open(&artifacts, config.artifacts.cache_bytes).map_err(at(artifacts.clone()))?;
+    let vault = Vault::new(config.secrets_dir.clone(), root);
+    let fetcher = Fetcher::new(
+        cache.clone(),
+        config.artifacts.clone(),
+        config.shim.clone(),
+        // Between those of instances and those of volumes.
+        root.then(|| config.uid_base.saturating_add(UIDS)),
+    );
+    let volumes = config.state_dir.join(VOLUMES);
+    let volumes = VolumeDirs::open(&volumes).map_err(at(volumes.clone()))?;
+    let first_group = root.then(|| config.uid_base.saturating_add(FIRST_OF_DEPARTMENTS));
+    let services = config.state_dir.join(SERVICES);
+    let services = ServiceDirs::open(&services, first_group).map_err(at(services.clone()))?;
     let runner = Runner::new(
         RunnerConfig {
             node: config.name.clone(),
             shim: config.shim.clone(),
             uid_base: config.uid_base,
-            root: nix::unistd::geteuid().is_root(),
+            root,
             output: config.output,
         },
         Arc::clone(&cgroups),
         dirs.clone(),
+        Stores { cache: cache.clone(), vault: vault.clone(), volumes, services },
     );
-    let facts = facts(&config, &cgroups, bounds, bounded);
+    let facts = facts(&config, machine, &cgroups, (bounds, bounded));
     let node = Node {
         boot: facts.inventory.boot_id,
         capacity: facts.capacity.cpu,
@@ -95,7 +129,8 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
     };
     let measure = Measure::open(&node, &config.proc_root, &config.state_dir)
         .map_err(at(config.state_dir.clone()))?;
-    Ok(Ready { config, cgroups, runner, dirs, facts, ledger, measure, lock })
+    let fetcher = Arc::new(fetcher);
+    Ok(Ready { config, cgroups, runner, dirs, facts, ledger, measure, fetcher, cache, vault, lock })
 }
 
 /// Makes the state directory and takes it for this agent alone.
@@ -109,19 +144,18 @@ fn take(dir: &Path) -> Result<Flock<File>, StartError> {
         .map_err(|_| StartError::Busy { path: dir.to_owned() })
 }
 
+fn roots(config: &Config) -> Roots {
+    Roots { proc: config.proc_root.clone(), sys: PathBuf::from("/sys"), etc: PathBuf::from("/etc") }
+}
+
 /// Says all that the node says of itself when it joins.
 fn facts(
     config: &Config,
+    machine: Inventory,
     cgroups: &Cgroups,
-    bounds: Bounds,
-    bounded: Result<(), String>,
+    (bounds, bounded): (Bounds, Result<(), String>),
 ) -> NodeFacts {
-    let roots = Roots {
-        proc: config.proc_root.clone(),
-        sys: PathBuf::from("/sys"),
-        etc: PathBuf::from("/etc"),
-    };
-    let inventory = inventory(&roots, cgroups.version());
+    let inventory = Inventory { cgroup: cgroups.version(), ..machine };
     let mut held = enforcement(&probe(cgroups, bounds));
     if let (true, Err(reason)) = (bounds.is_less(), bounded) {
         let node = held.iter_mut().filter(|e| e.control == Control::NodeCapacity);

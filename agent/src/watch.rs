@@ -46,7 +46,7 @@ pub(crate) async fn watch(
 }
 
 #[expect(unsafe_code, reason = "tokio asks for a promise about the file")]
-fn register(fd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+pub(crate) fn register(fd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
     // SAFETY: the file is owned, stays open inside and is never replaced.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
 }

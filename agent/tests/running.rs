@@ -1,5 +1,9 @@
 //! The running half with real processes: what is assigned runs, ends, restarts and is adopted.
 
+#[path = "running/application.rs"]
+mod application;
+#[path = "running/artifact.rs"]
+mod artifact;
 #[path = "running/stage.rs"]
 mod stage;
 
@@ -220,7 +224,7 @@ async fn a_workload_finds_its_files_its_environment_and_nothing_of_ours() {
         mode: 0o600,
     });
     assigned.spec.env.insert("COLOUR".to_owned(), "blue".to_owned());
-    assigned.spec.ports.push(PortSpec { name: "http".parse().unwrap(), number: 8123 });
+    assigned.spec.ports.push(PortSpec { name: "http".parse().unwrap(), number: Some(8123) });
     stage.assign(&[assigned]);
     stage.until(1, &[Phase::Succeeded]).await;
     let stdout = stage.stdout(1, 1);

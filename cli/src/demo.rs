@@ -154,6 +154,8 @@ fn layout(dir: &Path) -> Result<Layout, Failure> {
         Ok((name, capacity.clone()))
     };
     Ok(Layout {
+        listen: None,
+        advertise: None,
         state_dir: dir.to_owned(),
         socket: dir.join("scheduler/scheduler.sock"),
         group: up::group_name(dir),

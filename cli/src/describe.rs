@@ -172,7 +172,32 @@ fn workload_text(view: &v1::WorkloadView) -> String {
             ),
         ),
         ("uses", format!("{}, {}", cores(view.cpu_used_millicores), memory(view.memory_used_mib))),
+        ("health check", spec.health.as_ref().map(health).unwrap_or_default()),
+        ("volumes", spec.volumes.iter().map(volume).collect::<Vec<_>>().join(", ")),
     ])
+}
+
+/// Says what a health check asks, and how often.
+fn health(check: &v1::HealthCheck) -> String {
+    use v1::health_check::Probe;
+    let asks = match &check.probe {
+        Some(Probe::Http(http)) => format!("{} of port {}", http.path, http.port),
+        Some(Probe::Tcp(tcp)) => format!("a connection to port {}", tcp.port),
+        Some(Probe::Command(command)) => command.command.join(" "),
+        None => String::new(),
+    };
+    let then = match check.on_unhealthy() {
+        v1::OnUnhealthy::Report => "is told",
+        v1::OnUnhealthy::Unspecified | v1::OnUnhealthy::Restart => "starts again",
+    };
+    format!(
+        "{asks}, every {} ms, at most {} ms; healthy after {}, {then} after {} failures",
+        check.interval_millis, check.timeout_millis, check.passes, check.failures
+    )
+}
+
+fn volume(volume: &v1::VolumeSpec) -> String {
+    format!("{} at {} ({})", volume.name, volume.path, memory(volume.size_mib))
 }
 
 async fn instance(session: &Session, name: &str) -> Result<(), Failure> {
@@ -203,6 +228,7 @@ fn instance_text(view: &v1::InstanceView) -> String {
         ("uses", format!("{}, {}", cores(view.cpu_used_millicores), memory(view.memory_used_mib))),
         ("forecast peak", cores(view.forecast_cpu_millicores)),
         ("why here", view.reason.clone()),
+        ("ports", crate::get::ports(view)),
     ])
 }
 

@@ -5,7 +5,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::output::{
-    age, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
+    age, clean, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
 };
 use crate::session::{Session, key_of, path};
 use crate::status::at_least;
@@ -34,6 +34,8 @@ enum What {
     Workloads,
     #[value(alias = "instance")]
     Instances,
+    #[value(alias = "volume")]
+    Volumes,
 }
 
 /// Lists what was asked for.
@@ -43,6 +45,7 @@ pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<(), Failure>
         What::Departments => departments(session).await,
         What::Workloads => workloads(session, args.department.as_deref()).await,
         What::Instances => instances(session, args.department.as_deref(), args.all).await,
+        What::Volumes => crate::volume::list(session, args.department.as_deref()).await,
     }
 }
 
@@ -259,7 +262,7 @@ async fn instances(session: &Session, department: Option<&str>, all: bool) -> Re
     let of = |i: &v1::InstanceView| i.key.clone().unwrap_or_default().department;
     list.instances.retain(|i| within(&of(i), department) && (all || !has_ended(i)));
     let json: Vec<Value> = list.instances.iter().map(instance_json).collect();
-    show(session.format, || instance_table(session, &list), &json!(json))
+    show(session.format, || instance_table(session, &list) + &troubles(&list), &json!(json))
 }
 
 fn has_ended(view: &v1::InstanceView) -> bool {
@@ -267,11 +270,23 @@ fn has_ended(view: &v1::InstanceView) -> bool {
     matches!(phase, Some(v1::Phase::Succeeded | v1::Phase::Failed | v1::Phase::Stopped))
 }
 
+/// Says why instances do not run, below the table.
+fn troubles(list: &v1::ListInstancesResponse) -> String {
+    let trouble = |view: &v1::InstanceView| {
+        let status = view.status.as_ref()?;
+        let down = matches!(status.phase(), v1::Phase::BackingOff | v1::Phase::Failed);
+        let said = down && !status.message.is_empty();
+        said.then(|| format!("instance {}: {}", view.instance, clean(&status.message)))
+    };
+    let lines: Vec<String> = list.instances.iter().filter_map(trouble).collect();
+    if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
+}
+
 /// Makes the table of instances.
 pub(crate) fn instance_table(session: &Session, list: &v1::ListInstancesResponse) -> String {
     let headings = session.headings(&[
         "INSTANCE", "WORKLOAD", "NODE", "PHASE", "RESTARTS", "CPU", "FORECAST", "MEMORY", "EXIT",
-        "AGE",
+        "AGE", "MESSAGE",
     ]);
     let row = |i: &v1::InstanceView| {
         let status = i.status.clone().unwrap_or_default();
@@ -286,9 +301,17 @@ pub(crate) fn instance_table(session: &Session, list: &v1::ListInstancesResponse
             memory(i.memory_used_mib),
             exit(status.exit.as_ref()),
             age(list.at_millis, status.since_millis),
+            shortened(&status.message),
         ]
     };
     table(&headings, &list.instances.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Cuts a message so that a table stays readable; `describe` shows all of it.
+fn shortened(message: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let short: String = message.chars().take(SHOWN_MAX).collect();
+    if short.len() < message.len() { format!("{short}…") } else { short }
 }
 
 fn phase(view: &v1::InstanceView) -> String {
@@ -306,8 +329,20 @@ pub(crate) fn exit(exit: Option<&v1::Exit>) -> String {
         Some(How::OutOfMemory(_)) => "out of memory".to_owned(),
         Some(How::NotStarted(_)) => "not started".to_owned(),
         Some(How::Unknown(_)) => "unknown".to_owned(),
+        Some(How::Unhealthy(_)) => "not healthy".to_owned(),
+        Some(How::PortTaken(port)) => format!("port {port} taken"),
         None => "-".to_owned(),
     }
+}
+
+/// Names the ports of an instance with their numbers.
+pub(crate) fn ports(view: &v1::InstanceView) -> String {
+    let ports = view.ports.iter();
+    let named = ports.map(|port| match port.number {
+        0 => format!("{} (not chosen yet)", port.name),
+        number => format!("{} {number}", port.name),
+    });
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Makes the JSON of an instance.
@@ -332,11 +367,12 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
         "used_memory_mib": i.memory_used_mib,
         "forecast_cpu_millicores": i.forecast_cpu_millicores,
         "reason": i.reason,
+        "ports": i.ports.iter().map(|p| json!({"name": p.name, "number": p.number})).collect::<Vec<_>>(),
     })
 }
 
 /// Says whether a department is the one asked for or below it.
-fn within(department: &str, wanted: Option<&str>) -> bool {
+pub(crate) fn within(department: &str, wanted: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| {
         department.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })

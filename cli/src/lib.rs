@@ -11,7 +11,10 @@ pub mod session;
 pub mod text;
 
 mod apply;
+mod backup;
+mod completion;
 mod describe;
+mod doctor;
 mod events;
 mod explain;
 mod get;
@@ -20,16 +23,20 @@ mod lab;
 mod logs;
 mod loss;
 mod member;
+mod message;
+mod metrics;
 mod moves;
 mod node;
 mod options;
 mod plan;
 mod policy;
+mod secret;
 mod status;
 mod stop;
 mod token;
 mod top;
 mod up;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -40,10 +47,10 @@ use options::{Options, Verb};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|word| word == "shim") {
-        // The parent of one instance's process: before threads, logs and a runtime.
-        return tengyun_agent::shim::main(args);
+    // A role of the agent, such as the parent of one instance's process: before threads, logs and a
+    // runtime.
+    if let Some(ended) = tengyun_agent::enter(std::env::args_os().skip(1)) {
+        return ended;
     }
     let options = Options::parse();
     match run(options) {
@@ -64,7 +71,11 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::DemoPlayer(args) => demo::play(&args).map(done),
         Verb::DemoService(args) => demo::serve(&args).map(done),
         Verb::Schema => output::print(&format!("{:#}\n", manifest::schema())).map(done),
-        Verb::Completions { shell } => options::completions(&shell).map(done),
+        Verb::Completions { shell } => completion::completions(shell).map(done),
+        Verb::Man(args) => completion::man(&args).map(done),
+        Verb::Backup(args) => backup::backup(&options.global, &args, session.format).map(done),
+        Verb::Restore(args) => backup::restore(&options.global, &args, session.format).map(done),
+        Verb::ConfirmRestore(args) => wait(backup::confirm(&session, args)).map(done),
         Verb::Apply(args) => wait(apply::run(&session, args)).map(done),
         Verb::Get(args) => wait(get::run(&session, args)).map(done),
         Verb::Describe(args) => wait(describe::run(&session, args)).map(done),
@@ -83,12 +94,16 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::History { name } => wait(events::history(&session, &name)).map(done),
         Verb::Policy(args) => wait(policy::run(&session, args)).map(done),
         Verb::Meters => wait(status::meters(&session)).map(done),
+        Verb::Secret(args) => wait(secret::run(&session, args)).map(done),
         Verb::Token(args) => wait(token::run(&session, args)).map(done),
         Verb::Join(args) => wait(join::node(&options.global, args, session.format)).map(done),
         Verb::Login(args) => wait(join::person(&options.global, args, session.format)).map(done),
         Verb::Members => wait(member::list(&session)).map(done),
         Verb::Node(args) => wait(member::node(&session, args)).map(done),
         Verb::Person(args) => wait(member::person(&session, args)).map(done),
+        Verb::Volume(args) => wait(volume::run(&session, args)).map(done),
+        Verb::Doctor(args) => wait(doctor::run(&session, &options.global, &args)).map(done),
+        Verb::Metrics => wait(metrics::run(&session)).map(done),
         Verb::Status => wait(status::status(&session)).map(done),
         Verb::Lab(args) => lab::run(args, session.format).map(done),
         Verb::Plan(args) => plan::run(&args, session.format).map(done),

@@ -64,9 +64,18 @@ async fn follow(session: &Session, node: &v1::NodeView, name: &str) -> Result<()
         if left.instances.is_empty() {
             return Ok(());
         }
-        if left.instances.iter().all(|i| i.state == "must-not-move") {
+        let stays =
+            |i: &v1::LeavingView| matches!(i.state.as_str(), "must-not-move" | "keeps-volumes");
+        if left.instances.iter().all(stays) {
+            // Not even force takes an instance away from its volumes.
+            let forced = left.instances.iter().any(|i| i.state == "must-not-move");
+            let next = if forced {
+                format!("tengyun drain {name} --force")
+            } else {
+                "tengyun stop NAME: it starts again where its volumes are".to_owned()
+            };
             return Err(Failure::Refused(format!(
-                "what is left on {name} must not move:\n{}next: tengyun drain {name} --force",
+                "what is left on {name} must not move:\n{}next: {next}",
                 list(session, &left.instances)
             )));
         }

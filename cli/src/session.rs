@@ -9,6 +9,7 @@ use tengyun_model::{OperationId, WorkloadKey};
 use tengyun_proto::identity::Identity;
 use tengyun_proto::v1::identity_service_client::IdentityServiceClient;
 use tengyun_proto::v1::operator_service_client::OperatorServiceClient;
+use tengyun_proto::v1::secret_service_client::SecretServiceClient;
 use tengyun_proto::{join, limits, tls, uds, v1};
 use tonic::transport::Channel;
 
@@ -25,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub type Operator = OperatorServiceClient<Channel>;
 /// The client of the identity API.
 pub type Identities = IdentityServiceClient<Channel>;
+
+/// The client of the API of secrets.
+pub type SecretKeepers = SecretServiceClient<Channel>;
 
 /// What every command knows.
 #[derive(Clone, Debug)]
@@ -46,7 +50,7 @@ impl Session {
     }
 
     /// Opens the connection.
-    async fn channel(&self) -> Result<Channel, Failure> {
+    pub(crate) async fn channel(&self) -> Result<Channel, Failure> {
         match &self.identity {
             Some(path) => {
                 let identity = Identity::load(path)?;
@@ -64,6 +68,14 @@ impl Session {
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         self.attempt(|channel| call(limits::identity_client(channel))).await
+    }
+
+    /// Makes a call about secrets that is safe to repeat until it is answered.
+    pub async fn call_secrets<T, F>(&self, call: impl Fn(SecretKeepers) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        self.attempt(|channel| call(limits::secret_client(channel))).await
     }
 
     /// Makes a call that is safe to repeat until it is answered.

@@ -8,8 +8,8 @@ use tengyun_engine::{Command, Effect, Entry, Move, Outcome, Plan, State, check, 
 use tengyun_model::{
     At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
     InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeFacts,
-    NodeId, NodeUsage, OnLost, OperationId, Phase, Resources, Restart, RestartMode, Stop,
-    WorkloadId, WorkloadKey, WorkloadSpec,
+    NodeId, NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode,
+    Stop, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::score::NOWHERE;
@@ -388,6 +388,9 @@ fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
         move_policy: if guest.immovable { MovePolicy::Never } else { MovePolicy::Any },
         startup: Millis::from_secs(1),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::score::{HourScore, Planner, Scores};
 use crate::trace::Trace;
 use crate::yardstick::Yardstick;
 
-/// The knob that a budget of violations is handed to, in permille, where the engine has it.
+/// The knob that a budget of violations is handed to, in hundredths of a percent.
 pub const BUDGET_KNOB: &str = "violation_budget";
 /// The largest policy file: far more than all knobs.
 const POLICY_BYTES_MAX: u64 = 64 * 1024;
@@ -313,7 +313,7 @@ fn with_budget(
 ) -> Result<BTreeMap<String, u64>, ReplayError> {
     let mut knobs = knobs.clone();
     if KNOBS.iter().any(|k| k.name == BUDGET_KNOB) {
-        knobs.entry(BUDGET_KNOB.to_owned()).or_insert_with(|| nearest(budget_pct * 10.0));
+        knobs.entry(BUDGET_KNOB.to_owned()).or_insert_with(|| nearest(budget_pct * 100.0));
     } else {
         notes.push(format!(
             "the budget of {budget_pct} % is shown, this engine does not steer by it"

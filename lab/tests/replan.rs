@@ -11,8 +11,8 @@ use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, h
 use tengyun_model::{
     At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
     InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId,
-    NodeUsage, OnLost, OperationId, Phase, Resources, Restart, RestartMode, Sequence, Stop,
-    WorkloadSpec,
+    NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Sequence,
+    Stop, WorkloadSpec,
 };
 
 const NODES: u32 = 4;
@@ -46,7 +46,7 @@ impl Recorded {
             let operation = recorded.operation();
             recorded.enter(Command::ApplyWorkload { operation, spec: spec(name) });
         }
-        for _ in 0..count * 3600_000 / EVERY.get() {
+        for _ in 0..count * 3_600_000 / EVERY.get() {
             recorded.tick();
         }
         recorded.entries
@@ -165,6 +165,9 @@ fn spec(name: &str) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::ZERO,
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }
 
@@ -228,7 +231,7 @@ fn nodes_can_be_added_and_taken_away() {
         add: vec![large],
         remove: (1..=NODES).map(node).collect(),
     };
-    let made = compared(&entries, Branch::After(Millis::from_secs(600)), &[moved.clone()]);
+    let made = compared(&entries, Branch::After(Millis::from_secs(600)), std::slice::from_ref(&moved));
     let after = figures(&made)[1];
     assert!(after.nodes_mean < 1.5 && after.moves == 4, "{after:?}");
     assert!(after.waiting_pct < 1e-9 && after.demand_lost_pct < 1e-9, "{after:?}");

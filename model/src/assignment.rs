@@ -5,7 +5,7 @@ use std::fmt;
 use crate::id::{Epoch, Generation, Incarnation, InstanceId, NodeId, Revision};
 use crate::policy::Band;
 use crate::unit::At;
-use crate::workload::WorkloadSpec;
+use crate::workload::{CopyKey, WorkloadSpec};
 
 /// All instances that one node should run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Assignment {
     pub band: Band,
     /// The instances, in ascending order of their ids.
     pub instances: Vec<AssignedInstance>,
+    /// The copies whose volumes on this node are to be removed, in ascending order.
+    pub removed: Vec<CopyKey>,
 }
 
 /// One instance of an assignment.
@@ -42,9 +44,9 @@ pub enum Phase {
     Waiting,
     /// Is assigned; its process does not run yet.
     Starting,
-    /// Its process runs, but not yet for its start-up time.
+    /// Its process runs and is not healthy yet.
     Running,
-    /// Its process has run for its start-up time.
+    /// Its health check passes, or, without one, its process has run for its start-up time.
     Healthy,
     /// Ended and will start again after a pause.
     BackingOff,
@@ -56,6 +58,8 @@ pub enum Phase {
     Failed,
     /// Was stopped because it is no longer wanted here.
     Stopped,
+    /// Its process runs and its health check fails.
+    Unhealthy,
 }
 
 impl Phase {
@@ -71,6 +75,7 @@ impl Phase {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
+            Self::Unhealthy => "unhealthy",
         }
     }
 
@@ -83,7 +88,12 @@ impl Phase {
     pub const fn may_run(self) -> bool {
         matches!(
             self,
-            Self::Starting | Self::Running | Self::Healthy | Self::BackingOff | Self::Stopping
+            Self::Starting
+                | Self::Running
+                | Self::Healthy
+                | Self::BackingOff
+                | Self::Stopping
+                | Self::Unhealthy
         )
     }
 }
@@ -107,6 +117,10 @@ pub enum Exit {
     NotStarted,
     /// It ended while nobody watched, and how is not known.
     Unknown,
+    /// It was stopped because its health check failed.
+    Unhealthy,
+    /// It was not started: another program of the server listens on this port of it.
+    PortTaken(u16),
 }
 
 impl Exit {
@@ -124,6 +138,8 @@ impl fmt::Display for Exit {
             Self::OutOfMemory => write!(f, "out of memory"),
             Self::NotStarted => write!(f, "could not be started"),
             Self::Unknown => write!(f, "unknown"),
+            Self::Unhealthy => write!(f, "not healthy"),
+            Self::PortTaken(port) => write!(f, "port {port} is taken by another program"),
         }
     }
 }

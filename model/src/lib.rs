@@ -9,6 +9,8 @@ pub mod identity;
 pub mod name;
 pub mod node;
 pub mod policy;
+pub mod provision;
+pub mod template;
 pub mod unit;
 pub mod usage;
 pub mod workload;
@@ -24,9 +26,10 @@ pub use node::{
     Capacity, CgroupVersion, Control, Disk, Enforcement, EnforcementLevel, Inventory, NodeFacts,
 };
 pub use policy::Band;
+pub use provision::{Artifact, Origin, Provision, SecretName, SecretSpec};
 pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
-pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report};
+pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report, VolumeUsage};
 pub use workload::{
-    Class, Constraints, FileSpec, Kind, MovePolicy, OnLost, PortSpec, Resources, Restart,
-    RestartMode, Stop, WorkloadSpec,
+    Class, Constraints, CopyKey, FileSpec, HealthCheck, HealthProbe, Kind, MovePolicy, OnLost,
+    OnUnhealthy, PortSpec, Resources, Restart, RestartMode, Stop, VolumeSpec, WorkloadSpec,
 };

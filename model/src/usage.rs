@@ -3,6 +3,7 @@
 use crate::assignment::InstanceStatus;
 use crate::id::{BootId, Epoch, Generation, Incarnation, InstanceId};
 use crate::unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis};
+use crate::workload::CopyKey;
 
 /// What one instance used over the last interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ pub struct NodeUsage {
     pub harvest_allowance: Millicores,
     /// Each instance, in ascending order of ids.
     pub instances: Vec<InstanceUsage>,
+    /// Each copy that has volumes on the node's disk, in ascending order.
+    pub volumes: Vec<VolumeUsage>,
+}
+
+/// What the volumes of one copy hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeUsage {
+    /// Whose.
+    pub copy: CopyKey,
+    /// The space they take, when they were last looked at.
+    pub used: Mebibytes,
 }
 
 /// Names one meter of one node.

@@ -4,14 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::name::{Name, WorkloadKey};
+use crate::provision::Provision;
 use crate::unit::{Mebibytes, Millicores, Millis};
 
 /// The most instances of one workload; a bound on what one document can ask.
 pub const INSTANCES_MAX: u32 = 10_000;
 /// The most words of a command.
 pub const COMMAND_WORDS_MAX: usize = 256;
-/// The most bytes of all words of a command, all environment and all files together.
+/// The most bytes of all words of a command, all environment, all files and templates together.
 pub const SPEC_BYTES_MAX: usize = 512 * 1024;
+
+/// The shortest interval and patience of a health check; shorter ones would be most of the work.
+pub const HEALTH_TIME_MIN: Millis = Millis::new(50);
+/// The most volumes of one copy; each is a directory that somebody looks after.
+pub const VOLUMES_MAX: usize = 16;
+
+/// Says whether two relative paths are one or one lies below the other.
+pub fn paths_meet(one: &str, other: &str) -> bool {
+    let below = |path: &str, top: &str| {
+        path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    below(one, other) || below(other, one)
+}
 
 /// What kind of life a workload has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,8 +148,76 @@ pub struct FileSpec {
 pub struct PortSpec {
     /// What it is called in the workload.
     pub name: Name,
-    /// Its number.
-    pub number: u16,
+    /// Its number; without one the scheduler chooses a free port of the node.
+    pub number: Option<u16>,
+}
+
+/// What is asked to learn whether an instance is healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthProbe {
+    /// A request for a path, which must be answered with a status from 200 to 399.
+    Http {
+        /// The port, by its name in the workload.
+        port: Name,
+        /// The path; begins with a slash.
+        path: String,
+    },
+    /// A TCP connection, which must be accepted.
+    Tcp {
+        /// The port, by its name in the workload.
+        port: Name,
+    },
+    /// A command, which must end with 0; it runs as the instance does.
+    Command(Vec<String>),
+}
+
+/// What happens to an instance that is not healthy any more, or never became so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnUnhealthy {
+    /// It is stopped and starts again after a pause.
+    #[default]
+    Restart,
+    /// Nothing but that it is told.
+    Report,
+}
+
+impl OnUnhealthy {
+    /// Returns the word used in manifests and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// How one learns whether an instance is healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: HealthProbe,
+    /// The time between two checks.
+    pub interval: Millis,
+    /// How long an answer may take.
+    pub timeout: Millis,
+    /// After how many successes in a row the instance is healthy; at least 1.
+    pub passes: u32,
+    /// After how many failures in a row it is not; at least 1. What fails within the start-up time
+    /// of an instance that was not healthy yet is not counted.
+    pub failures: u32,
+    /// What happens then.
+    pub on_unhealthy: OnUnhealthy,
+}
+
+/// A directory that stays on the node and keeps its copy there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeSpec {
+    /// What it is called in the workload.
+    pub name: Name,
+    /// Where it appears: a relative path without `..`, below the working directory.
+    pub path: String,
+    /// Its space, which counts as the node's disk for as long as the volume is there.
+    pub size: Mebibytes,
 }
 
 /// What one instance asks for.
@@ -243,4 +325,25 @@ pub struct WorkloadSpec {
     pub startup: Millis,
     /// What happens when its node is lost.
     pub on_lost: OnLost,
+    /// What each instance is given before it starts.
+    pub provision: Provision,
+    /// How one learns whether an instance is healthy; without one it is after its start-up time.
+    pub health: Option<HealthCheck>,
+    /// Directories that stay on the node; a workload that has any never moves.
+    pub volumes: Vec<VolumeSpec>,
+}
+
+/// Names one copy of a workload, whichever instance it is at the time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CopyKey {
+    /// The workload.
+    pub workload: WorkloadKey,
+    /// Which copy, from 0.
+    pub ordinal: u32,
+}
+
+impl fmt::Display for CopyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "copy {} of {}", self.ordinal, self.workload)
+    }
 }

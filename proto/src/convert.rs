@@ -6,8 +6,10 @@
 
 mod assignment;
 mod field;
+mod health;
 mod identity;
 mod node;
+mod provision;
 mod usage;
 mod word;
 mod workload;

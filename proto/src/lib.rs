@@ -5,6 +5,8 @@ pub mod convert;
 pub mod identity;
 pub mod join;
 pub mod limits;
+pub mod secret;
+pub mod supervisor;
 pub mod tls;
 pub mod token;
 pub mod uds;

@@ -13,6 +13,8 @@ use crate::v1::identity_service_client::IdentityServiceClient;
 use crate::v1::identity_service_server::{IdentityService, IdentityServiceServer};
 use crate::v1::operator_service_client::OperatorServiceClient;
 use crate::v1::operator_service_server::{OperatorService, OperatorServiceServer};
+use crate::v1::secret_service_client::SecretServiceClient;
+use crate::v1::secret_service_server::{SecretService, SecretServiceServer};
 
 /// The most streams one connection may have open: an operator's tool needs a few.
 pub const STREAMS_MAX: u32 = 64;
@@ -39,6 +41,8 @@ pub const AGENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most bytes of one message about identities: a name, a key and some addresses. It is all that
 /// anybody without a certificate can send.
 pub const IDENTITY_BYTES_MAX: usize = 16 * 1024;
+/// The most bytes of one message about secrets: the largest one and its name.
+pub const SECRET_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// The most bytes of one message sent by anybody; the library's default is none.
 pub const SENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most connections of one socket: a few hundred agents of one machine and some operators.
@@ -115,4 +119,18 @@ pub fn operator_client(channel: Channel) -> OperatorServiceClient<Channel> {
     OperatorServiceClient::new(channel)
         .max_decoding_message_size(SENT_BYTES_MAX)
         .max_encoding_message_size(OPERATOR_BYTES_MAX)
+}
+
+/// Serves the departments' secrets within the limits of their messages.
+pub fn secret_server<T: SecretService>(service: T) -> SecretServiceServer<T> {
+    SecretServiceServer::new(service)
+        .max_decoding_message_size(SECRET_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(SENT_BYTES_MAX)
+}
+
+/// Calls a scheduler about secrets.
+pub fn secret_client(channel: Channel) -> SecretServiceClient<Channel> {
+    SecretServiceClient::new(channel)
+        .max_decoding_message_size(SENT_BYTES_MAX)
+        .max_encoding_message_size(SECRET_MESSAGE_BYTES_MAX)
 }

@@ -61,7 +61,66 @@ fn files() -> impl Strategy<Value = Vec<FileSpec>> {
 }
 
 fn ports() -> impl Strategy<Value = Vec<PortSpec>> {
-    vec((name(), 1u16..).prop_map(|(name, number)| PortSpec { name, number }), 0..3)
+    let port = (name(), option::of(1u16..));
+    vec(port.prop_map(|(name, number)| PortSpec { name, number }), 0..3)
+}
+
+fn health() -> impl Strategy<Value = HealthCheck> {
+    let probe = prop_oneof![
+        (name(), "/[!-~]{0,8}").prop_map(|(port, path)| HealthProbe::Http { port, path }),
+        name().prop_map(|port| HealthProbe::Tcp { port }),
+        vec(TEXT, 0..3).prop_map(HealthProbe::Command),
+    ];
+    (probe, any::<[u64; 2]>(), any::<[u32; 2]>(), any::<bool>()).prop_map(
+        |(probe, millis, counts, restart)| HealthCheck {
+            probe,
+            interval: Millis::new(millis[0]),
+            timeout: Millis::new(millis[1]),
+            passes: counts[0],
+            failures: counts[1],
+            on_unhealthy: if restart { OnUnhealthy::Restart } else { OnUnhealthy::Report },
+        },
+    )
+}
+
+fn volumes() -> impl Strategy<Value = Vec<VolumeSpec>> {
+    let volume = (name(), "[a-z]{1,4}(/[a-z.]{3,5}x)?", any::<u64>());
+    let make = |(name, path, size)| VolumeSpec { name, path, size: Mebibytes::new(size) };
+    vec(volume.prop_map(make), 0..3)
+}
+
+fn copy() -> impl Strategy<Value = CopyKey> {
+    (key(), any::<u32>()).prop_map(|(workload, ordinal)| CopyKey { workload, ordinal })
+}
+
+prop_compose! {
+    fn artifact()(
+        url in any::<bool>(),
+        text in TEXT,
+        bytes in any::<[u8; 32]>(),
+        to in "[a-z]{1,4}(/[a-z.]{3,5}x)?",
+        mode in 0u32..=0o777,
+        (unpack, whole) in any::<(bool, bool)>(),
+    ) -> Artifact {
+        Artifact {
+            origin: if url { Origin::Url(text) } else { Origin::Path(text) },
+            digest: Digest::new(bytes),
+            to: if unpack && whole { String::new() } else { to },
+            mode,
+            unpack,
+        }
+    }
+}
+
+prop_compose! {
+    fn provision()(
+        artifacts in vec(artifact(), 0..3),
+        templates in files(),
+        secrets in vec((name(), "[a-z]{1,4}(/[a-z]{1,3})?", 0u32..=0o777), 0..3),
+    ) -> Provision {
+        let secret = |(from, path, mode)| SecretSpec { from, path, mode };
+        Provision { artifacts, templates, secrets: secrets.into_iter().map(secret).collect() }
+    }
 }
 
 prop_compose! {
@@ -73,9 +132,9 @@ prop_compose! {
         env in btree_map("[A-Z_]{1,8}", TEXT, 0..3),
         user in option::of("[a-z]{1,8}"),
         ports in ports(),
-        resources in resources(),
+        (resources, health, volumes) in (resources(), option::of(health()), volumes()),
         counted in btree_map(name(), any::<u64>(), 0..3),
-        constraints in constraints(),
+        (constraints, provision) in (constraints(), provision()),
         (instances, signal) in (0u32..=10_000, 1i32..=64),
         millis in any::<[u64; 4]>(),
     ) -> WorkloadSpec {
@@ -91,6 +150,9 @@ prop_compose! {
             move_policy,
             startup: Millis::new(millis[3]),
             on_lost: if millis[3] % 2 == 0 { OnLost::Wait } else { OnLost::Restart },
+            provision,
+            health,
+            volumes,
         }
     }
 }
@@ -102,6 +164,8 @@ fn exit() -> impl Strategy<Value = Exit> {
         Just(Exit::OutOfMemory),
         Just(Exit::NotStarted),
         Just(Exit::Unknown),
+        Just(Exit::Unhealthy),
+        any::<u16>().prop_map(Exit::PortTaken),
     ]
 }
 
@@ -116,6 +180,7 @@ fn phase() -> impl Strategy<Value = Phase> {
         Phase::Succeeded,
         Phase::Failed,
         Phase::Stopped,
+        Phase::Unhealthy,
     ])
 }
 
@@ -159,25 +224,29 @@ fn meter() -> impl Strategy<Value = MeterRecord> {
 
 fn usage() -> impl Strategy<Value = NodeUsage> {
     let instances = btree_map(any::<u64>(), any::<(u64, u64)>(), 0..4);
-    (any::<[u64; 7]>(), option::of(any::<u32>()), instances).prop_map(|(n, pressure, each)| {
-        NodeUsage {
-            at: At::from_millis(n[0]),
-            interval: Millis::new(n[1]),
-            cpu: Millicores::new(n[2]),
-            cpu_foreign: Millicores::new(n[3]),
-            memory: Mebibytes::new(n[4]),
-            memory_foreign: Mebibytes::new(n[5]),
-            pressure_cpu: pressure,
-            harvest_allowance: Millicores::new(n[6]),
-            instances: each
-                .into_iter()
-                .map(|(id, (cpu, memory))| InstanceUsage {
-                    instance: InstanceId::new(id),
-                    cpu: Millicores::new(cpu),
-                    memory: Mebibytes::new(memory),
-                })
-                .collect(),
-        }
+    let volumes = btree_map(copy(), any::<u64>(), 0..3);
+    let all = (any::<[u64; 7]>(), option::of(any::<u32>()), instances, volumes);
+    all.prop_map(|(n, pressure, each, volumes)| NodeUsage {
+        at: At::from_millis(n[0]),
+        interval: Millis::new(n[1]),
+        cpu: Millicores::new(n[2]),
+        cpu_foreign: Millicores::new(n[3]),
+        memory: Mebibytes::new(n[4]),
+        memory_foreign: Mebibytes::new(n[5]),
+        pressure_cpu: pressure,
+        harvest_allowance: Millicores::new(n[6]),
+        instances: each
+            .into_iter()
+            .map(|(id, (cpu, memory))| InstanceUsage {
+                instance: InstanceId::new(id),
+                cpu: Millicores::new(cpu),
+                memory: Mebibytes::new(memory),
+            })
+            .collect(),
+        volumes: volumes
+            .into_iter()
+            .map(|(copy, used)| VolumeUsage { copy, used: Mebibytes::new(used) })
+            .collect(),
     })
 }
 
@@ -269,7 +338,9 @@ fn facts() -> impl Strategy<Value = NodeFacts> {
 
 fn assignment() -> impl Strategy<Value = Assignment> {
     let instances = btree_map(any::<u64>(), (any::<(u32, u32)>(), spec()), 0..3);
-    (any::<(u32, u64, u64)>(), instances).prop_map(|((node, epoch, generation), instances)| {
+    let removed = prop::collection::btree_set(copy(), 0..3);
+    (any::<(u32, u64, u64)>(), instances, removed).prop_map(|(ids, instances, removed)| {
+        let (node, epoch, generation) = ids;
         Assignment {
             node: NodeId::new(node),
             epoch: Epoch::new(epoch),
@@ -284,6 +355,7 @@ fn assignment() -> impl Strategy<Value = Assignment> {
                     spec,
                 })
                 .collect(),
+            removed: removed.into_iter().collect(),
         }
     })
 }
@@ -388,7 +460,22 @@ fn an_error_names_the_field() {
         |s| s.ports = vec![port(80), port(81), port(70_000)],
         "spec.ports[2].number: 70000 is not a port",
     );
-    refused(|s| s.ports = vec![port(0)], "spec.ports[0].number: 0 is not a port");
+    let check = |probe| v1::HealthCheck { probe: Some(probe), ..v1::HealthCheck::default() };
+    let http = |path: &str| {
+        let http = v1::HttpProbe { port: "web".into(), path: path.into() };
+        Some(check(v1::health_check::Probe::Http(http)))
+    };
+    for bad in ["", "healthy", "/a b", "/a\r\nHost: x"] {
+        refused(
+            |s| s.health = http(bad),
+            "spec.health.probe.http.path: must begin with a slash and be printable, without spaces",
+        );
+    }
+    let volume = v1::VolumeSpec { name: "data".into(), path: "../data".into(), size_mib: 1 };
+    refused(
+        |s| s.volumes = vec![volume],
+        "spec.volumes[0].path: \"../data\" is not a plain relative path",
+    );
     refused(|s| s.key = None, "spec.key: is missing");
     refused(|s| s.kind = 0, "spec.kind: is missing");
     refused(|s| s.kind = 99, "spec.kind: 99 is not known here");

@@ -21,6 +21,7 @@ use crate::caller::Caller;
 use crate::connections::{Connections, Visit};
 use crate::desk::{Desk, Speaker};
 use crate::dispatch::LinkId;
+use crate::secrets::Secrets;
 use crate::tasks::Tasks;
 use session::Session;
 
@@ -37,6 +38,7 @@ pub(crate) struct Agents {
     pub report_interval: Millis,
     pub links: AtomicU64,
     pub connections: Arc<Connections>,
+    pub secrets: Arc<Secrets>,
 }
 
 #[tonic::async_trait]
@@ -68,6 +70,7 @@ impl AgentService for Agents {
             speaker,
             from: request.extensions().get::<Visit>().map(|visit| visit.from),
             connections: Arc::clone(&self.connections),
+            secrets: Arc::clone(&self.secrets),
         };
         self.tasks.spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))

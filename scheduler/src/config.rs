@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tengyun_model::Millis;
+use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 
 /// The name of the socket in the state directory.
 const SOCKET_NAME: &str = "scheduler.sock";
+/// The name of the socket of metrics in the state directory.
+const METRICS_NAME: &str = "metrics.sock";
 /// The name of the journal in the state directory.
 const JOURNAL_NAME: &str = "journal.db";
 /// The name of the file that keeps what happened lately.
@@ -16,6 +19,7 @@ const EVENTS_NAME: &str = "events";
 const MARKER_NAME: &str = "replay-at";
 /// The name of the directory of the authority's key.
 const AUTHORITY_NAME: &str = "authority";
+const SECRETS_NAME: &str = "secrets";
 /// How long a token lets in: time to walk to a server and type.
 const TOKEN_LIFETIME: Millis = Millis::from_secs(600);
 /// How long a node's certificate holds: short, because a stolen key is worth as much.
@@ -45,10 +49,16 @@ pub struct Config {
     pub token_lifetime: Millis,
     /// How long a node's certificate holds; a person's holds 30 times as long.
     pub certificate_lifetime: Millis,
+    /// Where metrics are read from.
+    pub metrics_socket: PathBuf,
+    /// The group that may read them; nobody but the owner unless it is said.
+    pub metrics_group: Option<String>,
     /// Serve what is there and change nothing.
     pub read_only: bool,
     /// After how many entries a snapshot is kept.
     pub snapshot_every: u64,
+    /// Who is told how the daemon is.
+    pub supervisor: Supervisor,
     /// Where volatile entries are recorded for the laboratory; nowhere unless it is said.
     pub record_volatile: Option<PathBuf>,
     /// How large that recording may grow; the oldest part goes first.
@@ -61,6 +71,8 @@ impl Config {
         let state_dir = state_dir.into();
         Self {
             socket: Self::default_socket(&state_dir),
+            metrics_socket: state_dir.join(METRICS_NAME),
+            metrics_group: None,
             state_dir,
             report_interval: REPORT_INTERVAL,
             listen: None,
@@ -69,6 +81,7 @@ impl Config {
             certificate_lifetime: CERTIFICATE_LIFETIME,
             read_only: false,
             snapshot_every: SNAPSHOT_EVERY,
+            supervisor: Supervisor::default(),
             record_volatile: None,
             record_bytes_max: RECORD_BYTES_MAX,
         }
@@ -90,6 +103,10 @@ impl Config {
 
     pub(crate) fn authority(&self) -> PathBuf {
         self.state_dir.join(AUTHORITY_NAME)
+    }
+
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.state_dir.join(SECRETS_NAME)
     }
 
     pub(crate) fn marker(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! not sent yet. Nothing here decides what an assignment holds.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use prost::Message as _;
 use tengyun_engine::State;
@@ -13,6 +14,8 @@ use tengyun_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tracing::{error, info, warn};
+
+use crate::restored::Reported;
 
 /// How many answers may wait for one agent; all but log requests can be lost without harm, because
 /// the next report brings them again.
@@ -55,6 +58,10 @@ pub(crate) struct Link {
     pub assignment: watch::Sender<Option<v1::Assignment>>,
     /// Everything else.
     pub down: mpsc::Sender<Down>,
+    /// Where the workloads are that its instances may ask for.
+    pub services: watch::Sender<Option<v1::Services>>,
+    /// From where it came; the loopback for one on this machine.
+    pub address: IpAddr,
 }
 
 /// What a node's agent said last; kept when it goes away.
@@ -71,6 +78,7 @@ struct Attached {
     link: Link,
     since: At,
     sent: Option<(Epoch, Generation)>,
+    told: Option<Vec<v1::Service>>,
 }
 
 /// All attached agents.
@@ -78,14 +86,27 @@ struct Attached {
 pub(crate) struct Links {
     attached: BTreeMap<NodeId, Attached>,
     seen: BTreeMap<NodeId, Seen>,
+    reported: Reported,
+    metered: BTreeMap<NodeId, At>,
     silent_max: Millis,
+    /// From where the agent of each node came last.
+    addresses: BTreeMap<NodeId, IpAddr>,
+    attachments: u64,
 }
 
 impl Links {
     /// Makes an empty set for agents that report this often.
     pub(crate) fn new(report_interval: Millis) -> Self {
         let silent_max = SILENT_MIN.max(report_interval.saturating_mul(SILENT_INTERVALS));
-        Self { attached: BTreeMap::new(), seen: BTreeMap::new(), silent_max }
+        Self {
+            attached: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            reported: Reported::default(),
+            metered: BTreeMap::new(),
+            silent_max,
+            addresses: BTreeMap::new(),
+            attachments: 0,
+        }
     }
 
     /// Returns true while an agent of the node is attached.
@@ -113,7 +134,9 @@ impl Links {
     /// Adds a stream; the one before it of the same node ends.
     pub(crate) fn attach(&mut self, node: NodeId, link: Link, now: At) {
         info!(%node, "agent attached");
-        self.attached.insert(node, Attached { link, since: now, sent: None });
+        self.addresses.insert(node, link.address);
+        self.attachments = self.attachments.saturating_add(1);
+        self.attached.insert(node, Attached { link, since: now, sent: None, told: None });
     }
 
     /// Removes a stream; returns false when it was displaced or removed before.
@@ -136,6 +159,27 @@ impl Links {
         self.seen.insert(node, Seen { at: now, generation });
     }
 
+    /// Remembers that the meters of a node were journaled.
+    pub(crate) fn note_metered(&mut self, node: NodeId, now: At) {
+        self.metered.insert(node, now);
+    }
+
+    /// Returns when the meters of a node were journaled, or since when they could have been.
+    pub(crate) fn metered(&self, node: NodeId) -> Option<At> {
+        let attached = self.attached.get(&node).map(|a| a.since);
+        self.metered.get(&node).copied().max(attached)
+    }
+
+    /// Returns what nodes said after a restore.
+    pub(crate) fn reported(&self) -> &Reported {
+        &self.reported
+    }
+
+    /// Remembers what nodes say after a restore.
+    pub(crate) fn reported_mut(&mut self) -> &mut Reported {
+        &mut self.reported
+    }
+
     /// Removes the streams of agents that have been silent for too long while this scheduler
     /// listened, and returns their nodes.
     pub(crate) fn drop_silent(&mut self, now: At, listening: At) -> Vec<NodeId> {
@@ -156,11 +200,12 @@ impl Links {
         silent
     }
 
-    /// Gives every agent whose assignment changed the new one.
+    /// Gives every agent whose assignment changed the new one, unless it is to be told nothing.
     pub(crate) fn refresh(&mut self, state: &State) {
         for (node, attached) in &mut self.attached {
             let version = state.node(*node).map(|n| (state.epoch(), n.generation));
-            if version.is_none() || version == attached.sent {
+            let told = version.is_none() || version == attached.sent;
+            if told || state.withholds(*node) {
                 continue;
             }
             if let Some(assignment) = state.assignment(*node) {
@@ -168,6 +213,36 @@ impl Links {
                 attached.sent = version;
             }
         }
+    }
+
+    /// Returns how many streams were ever attached.
+    pub(crate) const fn attachments(&self) -> u64 {
+        self.attachments
+    }
+
+    /// Returns the nodes whose agents are attached.
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        self.attached.keys().copied().collect()
+    }
+
+    /// Returns from where the agent of a node came last since this scheduler started.
+    pub(crate) fn address(&self, node: NodeId) -> Option<IpAddr> {
+        self.addresses.get(&node).copied()
+    }
+
+    /// Tells an agent where the workloads are, unless it was told the same before.
+    pub(crate) fn tell_services(&mut self, node: NodeId, services: Vec<v1::Service>, now: At) {
+        let Some(attached) = self.attached.get_mut(&node) else { return };
+        if attached.told.as_ref() == Some(&services) {
+            return;
+        }
+        let list = v1::Services { at_millis: now.millis(), services: services.clone() };
+        if list.encoded_len() > SENT_BYTES_MAX {
+            error!(%node, "list of services is too large to be sent");
+            return;
+        }
+        attached.link.services.send_replace(Some(list));
+        attached.told = Some(services);
     }
 
     /// Tells an agent that these readings are durable.

@@ -5,7 +5,7 @@ use tengyun_model::{
     At, BootId, Capacity, Class, Constraints, CoreMillis, Digest, Generation, Grant, Incarnation,
     InstanceId, InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, Member, MeterKey,
     MeterRecord, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OnLost,
-    OperationId, Phase, Report, Resources, Restart, RestartMode, Role, Sequence, Stop,
+    OperationId, Phase, Provision, Report, Resources, Restart, RestartMode, Role, Sequence, Stop,
     WorkloadSpec,
 };
 
@@ -59,6 +59,9 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::ZERO,
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }
 
@@ -185,6 +188,9 @@ pub(crate) fn story() -> Vec<Entry> {
             operation: OperationId::new(9),
             member: Member::Node("n2".parse().unwrap()),
         },
+        Command::Restore { elapsed: Millis::from_secs(60) },
+        Command::SettleRestore(vec![one]),
+        Command::ConfirmRestore { operation: OperationId::new(10) },
     ];
     let at = |i: usize| At::from_millis(1000 + 10 * u64::try_from(i).unwrap());
     commands.into_iter().enumerate().map(|(i, command)| Entry { at: at(i), command }).collect()

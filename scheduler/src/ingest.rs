@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_engine::image::InstanceWish;
+use tengyun_engine::image::{HomeFate, InstanceWish};
 use tengyun_engine::{Command, InstanceImage, State};
 use tengyun_model::{
-    At, InstanceId, InstanceStatus, MeterRecord, Millis, NodeFacts, NodeId, Phase, Report,
+    At, CopyKey, InstanceId, InstanceStatus, MeterRecord, Millis, NodeFacts, NodeId, Phase, Report,
 };
 use tracing::debug;
 
@@ -27,6 +27,8 @@ pub(crate) struct Intake {
     pub meters: Option<Command>,
     /// Instances that changed.
     pub observed: Option<Command>,
+    /// Volumes that the node has removed.
+    pub removed: Option<Command>,
 }
 
 /// Remembers when the meters of each node were journaled.
@@ -53,6 +55,7 @@ impl Ingest {
             kept,
             meters: due.then_some(Command::AcknowledgeMeters { node, meters: grown }),
             observed,
+            removed: removed(state, node, report),
         }
     }
 
@@ -141,8 +144,7 @@ fn gone(
     report: &Report,
     here: &BTreeMap<InstanceId, &InstanceImage>,
 ) -> Vec<InstanceId> {
-    let current = state.node(node).is_some_and(|known| known.generation <= report.generation);
-    if !current || report.epoch != state.epoch() {
+    if !is_current(state, node, report) {
         return Vec::new();
     }
     let listed: BTreeSet<InstanceId> = report.instances.iter().map(|said| said.instance).collect();
@@ -150,6 +152,24 @@ fn gone(
         .filter(|(id, known)| known.wish != InstanceWish::Run && !listed.contains(id))
         .map(|(id, _)| *id)
         .collect()
+}
+
+/// Says whether an agent works by the newest assignment of its node.
+fn is_current(state: &State, node: NodeId, report: &Report) -> bool {
+    let current = state.node(node).is_some_and(|known| known.generation <= report.generation);
+    current && report.epoch == state.epoch()
+}
+
+/// Volumes that are to be removed are when an agent that was told so has them no more.
+fn removed(state: &State, node: NodeId, report: &Report) -> Option<Command> {
+    if !is_current(state, node, report) {
+        return None;
+    }
+    let there: BTreeSet<&CopyKey> = report.usage.volumes.iter().map(|v| &v.copy).collect();
+    let gone = state.homes_on(node).filter(|home| home.fate == HomeFate::Removing);
+    let gone = gone.map(|home| &home.copy).filter(|copy| !there.contains(copy));
+    let copies: Vec<CopyKey> = gone.cloned().collect();
+    (!copies.is_empty()).then_some(Command::ForgetVolumes { node, copies })
 }
 
 /// Returns true when facts changed in a way that is worth a journal entry; free disk space changes

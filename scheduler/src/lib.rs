@@ -10,6 +10,7 @@ mod config;
 
 mod attach;
 mod authority;
+mod backup;
 mod caller;
 mod connections;
 mod door;
@@ -17,6 +18,7 @@ mod identity;
 mod operator;
 mod roster;
 mod route;
+mod secrets;
 mod server;
 mod tasks;
 
@@ -25,13 +27,16 @@ mod writer;
 
 mod clock;
 mod commit;
+mod directory;
 mod dispatch;
 mod events;
 mod ingest;
 mod journal;
+mod metrics;
 mod planning;
 mod recording;
 mod replay;
+mod restored;
 mod run;
 mod view;
 
@@ -39,6 +44,7 @@ mod view;
 mod fixture;
 
 pub use authority::AuthorityError;
+pub use backup::{BackupError, Progress, Summary, backup, restore};
 pub use config::Config;
 pub use door::DoorError;
 pub use journal::JournalError;
@@ -46,4 +52,6 @@ pub use journal::reader::{JournalReader, KeptSnapshot, state_digest};
 pub use recording::{Recorded, Recording, RecordingError};
 pub use replay::ReplayError;
 pub use run::{RunError, run};
+pub use secrets::SecretsError;
 pub use server::ServerError;
+pub use tengyun_daemon::metrics::SocketError;

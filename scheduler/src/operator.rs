@@ -1,7 +1,9 @@
 //! The operators' service: wishes go to the writer, looks are taken there.
 
+use std::sync::Arc;
+
 use tengyun_engine::{Command, Outcome, Proof};
-use tengyun_model::{InstanceId, NodeId, WorkloadKey, WorkloadSpec};
+use tengyun_model::{CopyKey, InstanceId, NodeId, WorkloadKey, WorkloadSpec};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::v1;
 use tengyun_proto::v1::operator_service_server::OperatorService;
@@ -12,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::caller::Scope;
 use crate::desk::{self, Answer, Desk};
 use crate::journal::codec::node_wish_from_wire;
+use crate::secrets::{self, Secrets};
 use crate::view::{View, effect_revision, effect_word, refusal};
 
 /// The most workloads of one call; a call's answer should come within its time.
@@ -25,6 +28,7 @@ const LOG_CHUNKS_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Operators {
     pub desk: Desk,
+    pub secrets: Arc<Secrets>,
 }
 
 /// What became of one item, or the answer that will say it.
@@ -60,6 +64,9 @@ impl Operators {
             Ok(spec) => spec,
             Err(error) => return Ok(Item::Refused(bad_field(&error))),
         };
+        if let Err(refused) = secrets::check(&spec, &self.secrets) {
+            return Ok(Item::Refused(refused));
+        }
         let command = Command::ApplyWorkload { operation, spec };
         self.submit(command, dry_run).await.map(Item::Asked)
     }
@@ -383,6 +390,14 @@ impl OperatorService for Operators {
         Ok(Response::new(list))
     }
 
+    async fn confirm_restore(
+        &self,
+        request: Request<v1::ConfirmRestoreRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let make = |operation| Command::ConfirmRestore { operation };
+        self.wish(&request.into_inner().operation_id, make).await
+    }
+
     async fn list_meters(
         &self,
         request: Request<v1::ListMetersRequest>,
@@ -392,6 +407,33 @@ impl OperatorService for Operators {
         let mut meters = self.desk.read(move |view| view.meters(instance)).await?;
         meters.retain(|view| covers(&scope, view.key.as_ref()));
         Ok(Response::new(v1::ListMetersResponse { meters }))
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<v1::ListVolumesRequest>,
+    ) -> Result<Response<v1::ListVolumesResponse>, Status> {
+        let scope = Scope::of(&request);
+        let mut volumes = self.desk.read(|view| view.volumes()).await?;
+        let key = |view: &v1::VolumeView| view.copy.clone().and_then(|copy| copy.workload);
+        volumes.retain(|view| covers(&scope, key(view).as_ref()));
+        Ok(Response::new(v1::ListVolumesResponse { volumes }))
+    }
+
+    async fn delete_volumes(
+        &self,
+        request: Request<v1::DeleteVolumesRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let scope = Scope::of(&request);
+        let request = request.into_inner();
+        let node = NodeId::new(request.node);
+        let ordinal = request.copy.as_ref().map(|copy| copy.ordinal).unwrap_or_default();
+        let key = request.copy.and_then(|copy| copy.workload);
+        let make = |operation, workload| {
+            let copy = CopyKey { workload, ordinal };
+            Command::DeleteVolumes { operation, copy, node }
+        };
+        self.operate(&request.operation_id, key, &scope, make).await
     }
 }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tengyun_daemon::metrics::{Socket, SocketError};
 use tengyun_engine::{Command, State};
 use tengyun_model::At;
+use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 use tengyun_proto::uds::{self, UdsError};
 use tokio::runtime::Handle;
@@ -25,11 +27,13 @@ use crate::door::{Door, DoorError};
 use crate::events::Events;
 use crate::identity::Admittance;
 use crate::journal::{Journal, JournalError, SqliteJournal};
+use crate::metrics::Scrape;
 use crate::recording::Recorder;
 use crate::replay::{self, ReplayError};
 use crate::roster::{Publisher, Roster};
+use crate::secrets::{Secrets, SecretsError};
 use crate::server::{ServerError, Services, Visitors};
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, stopped};
 use crate::writer::{Writer, announce};
 
 /// How long connections may take to end at a stop; whoever is still there then is cut off.
@@ -56,9 +60,15 @@ pub enum RunError {
     /// The authority cannot be used.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The secrets cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// Nobody could find the scheduler at the address it listens on.
     #[error("it listens on every address of this machine: say which with --advertise HOST:PORT")]
     NoAddress,
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] SocketError),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -75,6 +85,9 @@ pub enum RunError {
     Panicked,
 }
 
+/// The thread of the writer.
+type WriterThread = JoinHandle<Result<(), JournalError>>;
+
 /// A scheduler's log, and why it must not be written, if so.
 type Opened = (Log, Option<Arc<str>>);
 
@@ -87,11 +100,15 @@ type Opened = (Log, Option<Arc<str>>);
 /// with what they have.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     uds::private_directory(&config.state_dir)?;
+    forbid_core_dumps();
     let opening = config.clone();
     let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
     let (log, read_only) = opened.map_err(|_| RunError::Panicked)??;
+    let secrets = Arc::new(Secrets::open(&config.secrets())?);
     let incoming = uds::listen(&config.socket)?;
+    let readers = Socket::open(&config.metrics_socket, config.metrics_group.as_deref())?;
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+    let metrics = Arc::clone(log.metrics());
     let (publisher, roster) = Publisher::new(log.state());
     let writer = Writer::new(log, waiting, config.report_interval, read_only.clone(), publisher);
     let (ended, mut end) = oneshot::channel();
@@ -104,7 +121,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         tasks.spawn(door.serve(stopped.clone()));
     }
     let desk = Desk::new(queue, read_only);
+    tasks.spawn(pulse(desk.clone(), config.supervisor.clone(), stopped.clone()));
+    let scrape = Scrape {
+        desk: desk.clone(),
+        metrics,
+        connections: Arc::clone(&connections),
+        authority: admittance.as_ref().map(|a| Arc::clone(&a.authority)),
+    };
+    tasks.spawn(serve_metrics(readers, scrape.clone(), stopped.clone()));
     let services = Services {
+        scrape,
         desk: desk.clone(),
         tasks: Arc::clone(&tasks),
         stop: stopped,
@@ -112,15 +138,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         roster,
         connections,
         admittance,
+        secrets,
     };
     let mut server = tokio::spawn(services.serve(incoming, visitors));
     info!(socket = %config.socket.display(), "scheduler serves");
+    config.supervisor.ready();
     let served = tokio::select! {
         () = shutdown => None,
         // The writer ends early only with an error, which joining it gives.
         _ = &mut end => None,
         served = &mut server => Some(served),
     };
+    config.supervisor.stopping();
     stop.send_replace(true);
     let served = match served {
         Some(served) => Some(served),
@@ -130,15 +159,54 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         warn!("connections did not end and are cut off");
         server.abort();
     }
-    tasks.join().await;
-    desk.tell(Request::Stop).await;
-    let written = tokio::task::spawn_blocking(move || writer.join()).await;
-    let written = written.map_err(|_| RunError::Panicked)?;
-    written.map_err(|_| RunError::Panicked)??;
+    wind_down(&tasks, &desk, writer).await?;
     match served {
         Some(served) => Ok(served.map_err(|_| RunError::Panicked)??),
         None => Ok(()),
     }
+}
+
+/// Tells the supervisor that the daemon lives, for as long as the writer answers.
+async fn pulse(desk: Desk, supervisor: Supervisor, stop: watch::Receiver<bool>) {
+    let Some(pause) = supervisor.pulse() else { return };
+    let beat = async {
+        loop {
+            if desk.read(|_| ()).await.is_ok() {
+                supervisor.alive();
+            }
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::select! {
+        () = stopped(stop) => {}
+        () = beat => {}
+    }
+}
+
+/// A core dump would hold keys and secrets.
+fn forbid_core_dumps() {
+    use nix::sys::resource::{Resource, setrlimit};
+    if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
+        warn!(%error, "core dumps are not forbidden");
+    }
+}
+
+/// Ends the tasks, then the writer, so that nothing asked of it is left unanswered.
+async fn wind_down(tasks: &Tasks, desk: &Desk, writer: WriterThread) -> Result<(), RunError> {
+    tasks.join().await;
+    desk.tell(Request::Stop).await;
+    let written = tokio::task::spawn_blocking(move || writer.join()).await;
+    let written = written.map_err(|_| RunError::Panicked)?;
+    Ok(written.map_err(|_| RunError::Panicked)??)
+}
+
+/// Answers whoever reads metrics on this machine.
+async fn serve_metrics(readers: Socket, scrape: Scrape, stop: watch::Receiver<bool>) {
+    let render = move || {
+        let scrape = scrape.clone();
+        async move { scrape.text().await }
+    };
+    readers.serve(render, stopped(stop)).await;
 }
 
 type Doors = (Option<Admittance>, Option<Door>, Visitors);
@@ -177,10 +245,7 @@ fn address(config: &Config, door: &Door) -> Result<Address, RunError> {
     own.to_string().parse().map_err(|_| RunError::NoAddress)
 }
 
-fn start(
-    writer: Writer,
-    ended: oneshot::Sender<()>,
-) -> Result<JoinHandle<Result<(), JournalError>>, RunError> {
+fn start(writer: Writer, ended: oneshot::Sender<()>) -> Result<WriterThread, RunError> {
     let runtime = Handle::current();
     std::thread::Builder::new()
         .name("writer".to_owned())

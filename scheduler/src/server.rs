@@ -8,6 +8,7 @@ use tengyun_model::Millis;
 use tengyun_proto::v1::agent_service_server::AgentServiceServer;
 use tengyun_proto::v1::identity_service_server::IdentityServiceServer;
 use tengyun_proto::v1::operator_service_server::OperatorServiceServer;
+use tengyun_proto::v1::secret_service_server::SecretServiceServer;
 use tengyun_proto::{DESCRIPTORS, limits, uds};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
@@ -19,9 +20,11 @@ use crate::connections::Connections;
 use crate::desk::Desk;
 use crate::door::Visitor;
 use crate::identity::{Admittance, Identities};
+use crate::metrics::{MetricsRoute, Scrape};
 use crate::operator::Operators;
 use crate::roster::Roster;
 use crate::route::{Calls, Nothing, Route};
+use crate::secrets::{Keepers, Secrets};
 use crate::tasks::{Tasks, stopped};
 
 /// Why the server cannot be made or went down.
@@ -45,6 +48,8 @@ pub(crate) struct Services {
     pub roster: watch::Receiver<Arc<Roster>>,
     pub connections: Arc<Connections>,
     pub admittance: Option<Admittance>,
+    pub secrets: Arc<Secrets>,
+    pub scrape: Scrape,
 }
 
 /// Those who came in by the door; none where there is none.
@@ -82,6 +87,7 @@ impl Services {
         health.set_serving::<AgentServiceServer<Agents>>().await;
         health.set_serving::<OperatorServiceServer<Operators>>().await;
         health.set_serving::<IdentityServiceServer<Identities>>().await;
+        health.set_serving::<SecretServiceServer<Keepers>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .build_v1()?;
@@ -92,12 +98,17 @@ impl Services {
             report_interval: self.report_interval,
             links: AtomicU64::new(1),
             connections: Arc::clone(&self.connections),
+            secrets: Arc::clone(&self.secrets),
         });
         let identities = Identities::new(self.desk.clone(), self.admittance, self.connections);
         let identities = limits::identity_server(identities);
-        let operators = limits::operator_server(Operators { desk: self.desk });
+        let keepers = Keepers { desk: self.desk.clone(), secrets: Arc::clone(&self.secrets) };
+        let keepers = limits::secret_server(keepers);
+        let operators = Operators { desk: self.desk, secrets: self.secrets };
+        let operators = limits::operator_server(operators);
         let others = Route::new(health_service, Route::new(reflection, Nothing));
-        let others = Route::new(identities, others);
-        Ok(Gate::new(Route::new(agents, Route::new(operators, others)), self.roster))
+        let others = Route::new(identities, Route::new(keepers, others));
+        let services = Route::new(agents, Route::new(operators, others));
+        Ok(Gate::new(MetricsRoute::new(self.scrape, services), self.roster))
     }
 }

@@ -1,18 +1,25 @@
 //! Views: what operators see of the state. Looking changes nothing.
 
+mod figures;
 mod instance;
 mod node;
 mod refusal;
+mod restore;
 mod workload;
+
+use std::collections::BTreeSet;
 
 use tengyun_engine::{Effect, MemberImage, Refusal, State, predict};
 use tengyun_model::{
-    At, DepartmentPath, Digest, InstanceId, Member, Revision, WorkloadId, WorkloadSpec,
+    At, DepartmentPath, Digest, InstanceId, Member, NodeId, Revision, SecretName, WorkloadId,
+    WorkloadSpec,
 };
 use tengyun_proto::{WIRE_VERSION, v1};
 
 use crate::dispatch::Links;
+use crate::secrets;
 
+pub(crate) use figures::Figures;
 pub(crate) use instance::{effect_revision, effect_word};
 pub(crate) use refusal::refusal;
 
@@ -55,6 +62,8 @@ impl<'a> View<'a> {
             losses: self.losses(),
             nodes_needed,
             nodes_needed_by,
+            restore: self.restore(),
+            strangers: self.strangers(),
         }
     }
 
@@ -72,6 +81,30 @@ impl<'a> View<'a> {
     pub(crate) fn department_of(&self, id: InstanceId) -> Option<DepartmentPath> {
         let instance = self.state.instance(id)?;
         Some(self.state.spec(instance).key.department.clone())
+    }
+
+    /// Returns which workloads are given each secret, by names.
+    pub(crate) fn secret_uses(&self) -> secrets::Uses {
+        let mut uses = secrets::Uses::new();
+        for workload in self.state.workloads() {
+            // An older revision still runs somewhere.
+            for spec in workload.revisions.values() {
+                for name in secrets::names(spec) {
+                    let users = uses.entry(name).or_default();
+                    let user = spec.key.to_string();
+                    if users.last() != Some(&user) {
+                        users.push(user);
+                    }
+                }
+            }
+        }
+        uses
+    }
+
+    /// Returns the secrets that instances assigned to a node are given.
+    pub(crate) fn secrets_on(&self, node: NodeId) -> BTreeSet<SecretName> {
+        let here = self.state.on_node(node).filter_map(|id| self.state.instance(id));
+        here.flat_map(|instance| secrets::names(self.state.spec(instance))).collect()
     }
 
     /// Says whether a token would let a member in now.

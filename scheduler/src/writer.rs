@@ -20,6 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::commit::Log;
 use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request, Speaker};
+use crate::directory::Directory;
 use crate::dispatch::{Link, LinkId, Links, LogSink};
 use crate::ingest::Ingest;
 use crate::journal::JournalError;
@@ -52,6 +53,7 @@ pub(crate) struct Writer {
     ingest: Ingest,
     planning: Planning,
     roster: Publisher,
+    directory: Directory,
     read_only: Option<Arc<str>>,
     pending: Pending,
     plan_due: Option<Instant>,
@@ -85,6 +87,7 @@ impl Writer {
             ingest: Ingest::default(),
             planning: Planning::default(),
             roster,
+            directory: Directory::default(),
             read_only,
             pending: Pending::default(),
             plan_due: None,
@@ -101,6 +104,7 @@ impl Writer {
     pub(crate) fn run(mut self, runtime: &Handle) -> Result<(), JournalError> {
         while !self.stopped {
             let due = self.plan_due.map_or(self.tick_due, |plan| plan.min(self.tick_due));
+            let due = self.directory.due().map_or(due, |directory| directory.min(due));
             match runtime.block_on(async { timeout_at(due, self.queue.recv()).await }) {
                 Ok(Some(request)) => self.batch(request)?,
                 Ok(None) => break,
@@ -108,6 +112,9 @@ impl Writer {
             }
             self.tick()?;
             self.plan()?;
+            // Before what moved stops: whoever asks where it is, is told of the new place first.
+            let now = self.log.now();
+            self.directory.refresh(self.log.state(), &mut self.links, now);
             self.links.refresh(self.log.state());
             self.roster.refresh(self.log.state());
         }
@@ -249,13 +256,27 @@ impl Writer {
             return;
         }
         let now = self.log.now();
+        self.count(node, report);
         let intake = self.ingest.report(self.log.state(), node, report, now);
         self.links.report(node, report.generation, now);
+        self.links.reported_mut().take(self.log.state(), node, &report.instances);
         self.log.note(intake.usage);
         self.links.acknowledge(node, &intake.kept);
         let keys = report.meters.iter().map(|record| record.key).collect();
         self.fact(intake.meters, Waiter::Meters(node, keys));
         self.fact(intake.observed, Waiter::Nobody);
+        self.fact(intake.removed, Waiter::Nobody);
+    }
+
+    /// Counts a report, and the time it is about once.
+    fn count(&self, node: NodeId, report: &Report) {
+        let (state, metrics) = (self.log.state(), self.log.metrics());
+        metrics.count_report();
+        let news = state.usage(node).is_none_or(|known| known.at != report.usage.at);
+        if let Some(known) = state.node(node).filter(|_| news) {
+            let band = state.policy().band();
+            metrics.count_time(&report.usage, known.facts.capacity.cpu, band);
+        }
     }
 
     fn fact(&mut self, command: Option<Command>, waiter: Waiter) {
@@ -342,6 +363,11 @@ impl Writer {
             warn!(?command, "liveness of a node changed");
         }
         self.log.commit(decided)?;
+        let concluded = self.links.reported().conclude(self.log.state());
+        if let Some(command) = concluded {
+            warn!(?command, "nodes run what the restored journal says");
+            self.log.commit(vec![command])?;
+        }
         Ok(())
     }
 
@@ -375,6 +401,8 @@ impl Writer {
                 let mark = |key: MeterKey| self.log.state().meter(node, key).map(|m| m.record);
                 let marks: Vec<_> = keys.into_iter().filter_map(mark).collect();
                 self.links.acknowledge(node, &marks);
+                let now = self.log.now();
+                self.links.note_metered(node, now);
             }
             (Waiter::Meters(..) | Waiter::Nobody, Outcome::Refused(refusal)) => {
                 warn!(%refusal, "part of a report refused");
@@ -412,7 +440,10 @@ impl Writer {
         if self.read_only.is_some() {
             return Ok(());
         }
-        self.planning.run(&mut self.log)
+        let began = std::time::Instant::now();
+        let planned = self.planning.run(&mut self.log);
+        self.log.metrics().plan.observe(began.elapsed());
+        planned
     }
 }
 

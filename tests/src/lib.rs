@@ -4,6 +4,7 @@
 //! leaves no process and no control group behind.
 
 pub mod cluster;
+pub mod openmetrics;
 pub mod spec;
 
 pub use cluster::Cluster;

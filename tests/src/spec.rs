@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tengyun_model::{
-    Class, Constraints, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost, Resources,
-    Restart, RestartMode, Stop, WorkloadSpec,
+    Class, Constraints, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost, Provision,
+    Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 /// The request of one small instance.
@@ -45,5 +45,8 @@ pub fn command(name: &str, words: &[&str]) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }

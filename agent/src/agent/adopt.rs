@@ -15,6 +15,12 @@ use crate::shim::record;
 impl Agent {
     /// Takes over what an earlier agent left, before anything is decided.
     pub(super) async fn adopt(&mut self) -> Result<(), RunError> {
+        let volumes = self.hands.survey_volumes().await?;
+        self.volumes.found(volumes);
+        let removed = self.ledger.held().map(|held| held.removed.clone()).unwrap_or_default();
+        for copy in self.volumes.remove(&removed) {
+            self.hands.remove_volumes(copy);
+        }
         let found = self.hands.survey().await?;
         let wanted = self.wanted();
         let mut newest: BTreeMap<InstanceId, Found> = BTreeMap::new();
@@ -38,7 +44,8 @@ impl Agent {
             return self.hands.remove(key);
         };
         let target = RunTarget::of(&assigned, key.incarnation);
-        self.instances.adopt(assigned, key.incarnation, found.failures, self.clock.now());
+        let before = (found.failures, found.healthy);
+        self.instances.adopt(assigned, key.incarnation, before, self.clock.now());
         let since = found.started.as_ref().filter(|s| record::is_this_boot(&s.boot));
         let since = since.map(|s| self.clock.at(Millis::new(s.monotonic_millis)));
         let now = self.clock.now();

@@ -58,6 +58,7 @@ pub(crate) fn usage(before: &Sample, now: &Sample, scope: NodeScope) -> NodeUsag
             .into_iter()
             .map(|(id, used)| of(id, rate(used.cpu_nanos), used.memory))
             .collect(),
+        volumes: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod control;
 mod own;
+mod path;
 mod tree;
 mod v1;
 mod v2;
@@ -15,7 +16,8 @@ use std::path::PathBuf;
 use tengyun_model::{Mebibytes, Millicores, Resources};
 
 pub(crate) use own::{OwnLimits, own_limits};
-pub(crate) use tree::Cgroups;
+pub use path::{GroupPath, GroupPathError};
+pub(crate) use tree::{Cgroups, group_name};
 
 /// Tells why a control group cannot be used.
 #[derive(Debug, thiserror::Error)]

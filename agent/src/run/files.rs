@@ -1,26 +1,23 @@
-//! Files of a workload: written beneath its working directory and nowhere else.
+//! What a start is given: files, filled-in templates and fetched artifacts, written beneath its
+//! working directory and nowhere else, before the directory is given to the workload's user.
 //!
-//! Every step is taken from an open directory and no link is followed, so that neither a hostile
-//! path nor a link set meanwhile leads out of it.
+//! Invariant: whatever others do to the directory meanwhile, nothing is written outside
+//! (`a_racer_in_the_working_directory_gets_nothing_written_outside`).
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{Gid, Uid, fchown};
-use tengyun_model::FileSpec;
+use sha2::{Digest as _, Sha256};
+use tengyun_model::{Artifact, AssignedInstance, FileSpec, WorkloadKey, template};
+use zeroize::Zeroizing;
 
-/// The deepest path of a file; deeper trees have not been seen in configuration.
-const DEPTH_MAX: usize = 32;
-/// The longest part of a path that the kernel takes.
-const PART_BYTES_MAX: usize = 255;
+use super::beneath::{Beneath, Owner, parts};
+use crate::artifacts::cache::Cache;
+use crate::shim::spec::Variable;
 
-/// The user and group that own what a workload may change.
-pub(super) type Owner = Option<(Uid, Gid)>;
+/// How much of an artifact is copied at once.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Tells why a file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -41,116 +38,194 @@ pub(crate) enum FilesError {
         /// What the system said.
         source: io::Error,
     },
+    /// A template names what the instance does not have.
+    #[error("cannot fill in template {path:?}: {reason}")]
+    Template {
+        /// The path asked for.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An artifact is not what it was when it was fetched.
+    #[error("the copy of {origin} on this node was damaged; it is fetched again")]
+    Damaged {
+        /// Where it came from.
+        origin: String,
+    },
+    /// An artifact was removed between fetching and starting.
+    #[error("the copy of {origin} on this node is gone; it is fetched again")]
+    Gone {
+        /// Where it came from.
+        origin: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An archive was not unpacked.
+    #[error("cannot unpack {origin}: {reason}")]
+    Unpack {
+        /// Where it came from.
+        origin: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
-/// Writes every file beneath `work` and gives all of it to the owner.
-pub(super) fn write_all(work: &Path, files: &[FileSpec], owner: Owner) -> Result<(), FilesError> {
-    let failed = |source: io::Error| FilesError::Io { path: String::from("."), source };
-    let top = File::open(work).map_err(failed)?;
-    for file in files {
-        let parts = parts(&file.path)?;
-        write_one(&top, &parts, file, owner)
-            .map_err(|source| FilesError::Io { path: file.path.clone(), source })?;
+/// Writes every file beneath an open directory.
+pub(super) fn write_all(top: &Beneath, files: &[FileSpec], owner: Owner) -> Result<(), FilesError> {
+    files.iter().try_for_each(|file| write(top, file, &file.content, owner))
+}
+
+/// Puts every link beneath an open directory.
+pub(super) fn link_all(
+    top: &Beneath,
+    links: &[(String, PathBuf)],
+    owner: Owner,
+) -> Result<(), FilesError> {
+    for (path, target) in links {
+        check(path)?;
+        top.symlink(target, path, owner).map_err(at(path))?;
     }
-    own(&top, owner).map_err(failed)
+    Ok(())
 }
 
-/// Splits a path into parts that are names, or refuses it.
-fn parts(path: &str) -> Result<Vec<&str>, FilesError> {
+/// Writes one file with this content.
+pub(super) fn write(
+    top: &Beneath,
+    file: &FileSpec,
+    content: &[u8],
+    owner: Owner,
+) -> Result<(), FilesError> {
+    check(&file.path)?;
+    let made = top.create(&file.path, file.mode, owner);
+    made.and_then(|mut made| made.write_all(content)).map_err(at(&file.path))
+}
+
+/// Copies a fetched artifact to its place; its bytes are checked on the way.
+pub(super) fn copy(
+    top: &Beneath,
+    artifact: &Artifact,
+    cache: &Cache,
+    owner: Owner,
+) -> Result<(), FilesError> {
+    check(&artifact.to)?;
+    let mut from = fetched(artifact, cache)?;
+    let mut to = top.create(&artifact.to, artifact.mode, owner).map_err(at(&artifact.to))?;
+    pass(artifact, cache, &mut from, &mut to)
+}
+
+/// Opens a fetched archive whose bytes are right.
+pub(super) fn archive(artifact: &Artifact, cache: &Cache) -> Result<File, FilesError> {
+    let mut file = fetched(artifact, cache)?;
+    pass(artifact, cache, &mut file, &mut io::sink())?;
+    file.rewind().map_err(at(&artifact.to))?;
+    Ok(file)
+}
+
+fn fetched(artifact: &Artifact, cache: &Cache) -> Result<File, FilesError> {
+    let origin = || artifact.origin.to_string();
+    cache.open_file(artifact.digest).map_err(|source| FilesError::Gone { origin: origin(), source })
+}
+
+/// Passes bytes on; when they are not those of the digest the copy is removed, so that the next start
+/// fetches it again.
+fn pass(
+    artifact: &Artifact,
+    cache: &Cache,
+    from: &mut File,
+    to: &mut impl io::Write,
+) -> Result<(), FilesError> {
+    let mut digest = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let count = from.read(&mut chunk).map_err(at(&artifact.to))?;
+        let read = chunk.get(..count).unwrap_or_default();
+        if read.is_empty() {
+            break;
+        }
+        digest.update(read);
+        to.write_all(read).map_err(at(&artifact.to))?;
+    }
+    if digest.finalize().as_slice() == artifact.digest.bytes() {
+        return Ok(());
+    }
+    cache.remove(artifact.digest);
+    Err(FilesError::Damaged { origin: artifact.origin.to_string() })
+}
+
+/// Where the parts of a filled-in template come from.
+pub(super) struct Filling<'a> {
+    /// The instance.
+    pub(super) assigned: &'a AssignedInstance,
+    /// Its environment.
+    pub(super) env: &'a [Variable],
+    /// The values of its secrets, by their names in the department.
+    pub(super) secret: &'a dyn Fn(&str) -> Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Filling<'_> {
+    /// Fills in a template.
+    pub(super) fn fill(&self, file: &FileSpec) -> Result<Zeroizing<Vec<u8>>, FilesError> {
+        let wrong = |reason| FilesError::Template { path: file.path.clone(), reason };
+        let parts = template::parts(&file.content).map_err(|e| wrong(e.to_string()))?;
+        // A buffer that grew would leave copies behind that nobody overwrites.
+        let mut pieces = Vec::with_capacity(parts.len());
+        for part in parts {
+            let piece = match part {
+                template::Part::Text(text) => Zeroizing::new(text.as_bytes().to_vec()),
+                template::Part::Variable(variable) => self
+                    .value(variable)
+                    .ok_or_else(|| wrong(format!("nothing is known of {variable:?}")))?,
+            };
+            pieces.push(piece);
+        }
+        let bytes = pieces.iter().map(|piece| piece.len()).sum();
+        let mut filled = Zeroizing::new(Vec::with_capacity(bytes));
+        for piece in &pieces {
+            filled.extend_from_slice(piece);
+        }
+        Ok(filled)
+    }
+
+    fn value(&self, variable: template::Variable<'_>) -> Option<Zeroizing<Vec<u8>>> {
+        use template::Variable as V;
+        let key: &WorkloadKey = &self.assigned.spec.key;
+        let text = match variable {
+            V::Secret(name) => return (self.secret)(name),
+            V::Port(name) => {
+                let name = name.to_ascii_uppercase().replace('-', "_");
+                return self.variable(&format!("PORT_{name}"));
+            }
+            V::Secrets => return self.variable("TENGYUN_SECRETS"),
+            V::Node => return self.variable("TENGYUN_NODE"),
+            V::Instance => self.assigned.instance.to_string(),
+            V::Ordinal => self.assigned.ordinal.to_string(),
+            V::Workload => key.to_string(),
+            V::Name => key.name.to_string(),
+            V::Application => key.application.to_string(),
+            V::Department => key.department.to_string(),
+        };
+        Some(Zeroizing::new(text.into_bytes()))
+    }
+
+    fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let found = self.env.iter().find(|variable| variable.name == name);
+        found.map(|variable| Zeroizing::new(variable.value.clone().into_bytes()))
+    }
+}
+
+fn check(path: &str) -> Result<(), FilesError> {
     let refuse = |reason| FilesError::Path { path: path.to_owned(), reason };
-    let parts: Vec<&str> = path.split('/').collect();
-    if parts.len() > DEPTH_MAX {
-        return Err(refuse("it is too deep"));
-    }
-    for part in &parts {
-        if part.is_empty() || *part == "." || *part == ".." {
-            return Err(refuse("it must be relative, without empty parts, '.' or '..'"));
-        }
-        if part.len() > PART_BYTES_MAX || part.contains('\0') {
-            return Err(refuse("a part of it is no file name"));
-        }
-    }
-    Ok(parts)
+    parts(path).map(drop).map_err(refuse)
 }
 
-fn write_one(top: &File, parts: &[&str], spec: &FileSpec, owner: Owner) -> io::Result<()> {
-    let (name, dirs) = parts.split_last().expect("splitting gives at least one part");
-    let mut dir: OwnedFd = top.try_clone()?.into();
-    for part in dirs {
-        match mkdirat(&dir, *part, Mode::S_IRWXU) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        dir = openat(&dir, *part, flags, Mode::empty())?;
-        own(&dir, owner)?;
-    }
-    let flags =
-        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = openat(&dir, *name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    let mut file = File::from(fd);
-    file.write_all(&spec.content)?;
-    fchmod(&file, Mode::from_bits_truncate(spec.mode & 0o777))?;
-    own(&file, owner)
+fn at(path: &str) -> impl Fn(io::Error) -> FilesError + '_ {
+    move |source| FilesError::Io { path: path.to_owned(), source }
 }
 
-fn own(file: &impl std::os::fd::AsFd, owner: Owner) -> io::Result<()> {
-    let Some((uid, gid)) = owner else { return Ok(()) };
-    Ok(fchown(file.as_fd(), Some(uid), Some(gid))?)
+/// Opens a working directory to write beneath it.
+pub(super) fn open(work: &Path) -> Result<Beneath, FilesError> {
+    Beneath::open(work).map_err(at("."))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    use super::*;
-
-    fn file(path: &str) -> FileSpec {
-        FileSpec { path: path.to_owned(), content: b"x".to_vec(), mode: 0o640 }
-    }
-
-    #[test]
-    fn files_are_written_with_their_directories_and_bits() {
-        let dir = tempfile::tempdir().unwrap();
-        write_all(dir.path(), &[file("a/b/c"), file("d")], None).unwrap();
-        assert_eq!(std::fs::read(dir.path().join("a/b/c")).unwrap(), b"x");
-        let mode = std::fs::metadata(dir.path().join("d")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o7777, 0o640);
-    }
-
-    #[test]
-    fn hostile_paths_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let work = dir.path().join("work");
-        std::fs::create_dir(&work).unwrap();
-        let deep = "d/".repeat(DEPTH_MAX) + "f";
-        let long = "n".repeat(PART_BYTES_MAX + 1);
-        for bad in
-            ["", "/", "/etc/x", "../x", "a/../../x", "a//b", "./a", "a/", "a\0b", &deep, &long]
-        {
-            assert!(
-                matches!(write_all(&work, &[file(bad)], None), Err(FilesError::Path { .. })),
-                "{bad:?} passed"
-            );
-        }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something was written");
-    }
-
-    #[test]
-    fn links_are_not_followed_and_files_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let (work, outside) = (dir.path().join("work"), dir.path().join("outside"));
-        std::fs::create_dir(&work).unwrap();
-        std::fs::create_dir(&outside).unwrap();
-        symlink(&outside, work.join("link")).unwrap();
-        symlink(outside.join("target"), work.join("file")).unwrap();
-        for bad in ["link/x", "file"] {
-            assert!(matches!(write_all(&work, &[file(bad)], None), Err(FilesError::Io { .. })));
-        }
-        assert!(matches!(
-            write_all(&work, &[file("twice"), file("twice")], None),
-            Err(FilesError::Io { .. })
-        ));
-        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
-    }
-}
+mod tests;

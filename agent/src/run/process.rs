@@ -13,12 +13,14 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, User};
 use prost::Message;
-use tengyun_model::{AssignedInstance, Class};
+use tengyun_model::{AssignedInstance, Class, CopyKey};
 use tengyun_proto::v1;
 
+use super::beneath::Owner;
 use super::cgroup::{Group, Limits};
-use super::files::{self, Owner};
-use super::{Preparation, RunError, RunKey, RunReply, RunTarget, Runner, ShimHandle};
+use super::provide::Place;
+use super::volumes::{self, Home};
+use super::{Preparation, RunError, RunKey, RunReply, RunTarget, Runner, ShimHandle, ports};
 use crate::shim::record::{self, Started};
 use crate::shim::spec::{self, ShimSpec, Variable};
 use crate::shim::{child, control, reap};
@@ -28,7 +30,13 @@ pub(super) const ASSIGNED: &str = "assigned.pb";
 /// The most directories looked at; a bound against a directory that others fill.
 const ENTRIES_MAX: usize = 100_000;
 /// How many user ids instances have; an id is used again after this many instances.
-const UIDS: u64 = 100_000;
+pub(crate) const UIDS: u32 = 99_999;
+/// The first user of volumes, above those of instances and that of whoever fetches.
+const FIRST_OF_VOLUMES: u32 = 100_000;
+/// The first group of departments, above the users of volumes.
+pub(crate) const FIRST_OF_DEPARTMENTS: u32 = 200_000;
+/// The file that is there while a start is healthy by its check.
+pub(super) const HEALTHY: &str = "healthy";
 /// How long the processes of a start may take to die.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two rounds of killing and between two tries to remove a group.
@@ -78,7 +86,7 @@ impl InstanceDirs {
     }
 }
 
-trait At<T> {
+pub(super) trait At<T> {
     fn at(self, key: RunKey, what: &'static str) -> Result<T, RunError>;
 }
 
@@ -93,17 +101,35 @@ impl Runner {
         let Preparation { incarnation, assigned, failures } = preparation;
         let target = RunTarget::of(assigned, *incarnation);
         let key = target.key;
-        let owner = self.owner(assigned)?;
+        let mut fixed = assigned.spec.ports.iter().filter_map(|port| port.number);
+        if let Some(port) = fixed.find(|port| ports::is_taken(*port)) {
+            return Err(RunError::PortTaken { port });
+        }
+        let home = self.home(assigned)?;
+        let owner = self.owner(assigned, home.as_ref())?;
         let dir = self.dirs.dir(key);
         make_dir(&dir, 0o711).at(key, "make the directory")?;
         let kept = Kept { assigned: Some(assigned.into()), failures: *failures };
         write_private(&dir.join(ASSIGNED), &kept.encode_to_vec()).at(key, "keep the assignment")?;
         let work = dir.join(child::WORK);
         make_dir(&work, 0o700).at(key, "make the working directory")?;
-        files::write_all(&work, &assigned.spec.files, owner)?;
+        let links = match &home {
+            Some(home) => home
+                .volumes(&assigned.spec.volumes, owner)
+                .map_err(|source| cannot_use(assigned, source))?,
+            None => Vec::new(),
+        };
+        let mut spec = self.shim_spec(assigned, key, (&work, owner))?;
+        let services = self.services.department(&assigned.spec.key.department);
+        let (services, readers) = services.at(key, "make the directory of services")?;
+        spec.groups.extend(readers);
+        spec.env.push(Variable {
+            name: "TENGYUN_SERVICES".to_owned(),
+            value: services.to_string_lossy().into_owned(),
+        });
+        self.provide(key, assigned, Place { work: &work, owner, links: &links }, &spec.env)?;
         let limits = Limits::of(&assigned.spec.resources);
         let group = self.cgroups.create(key, target.class, &target.department, &limits)?;
-        let mut spec = self.shim_spec(assigned, &work, owner)?;
         if let Some(group) = &group {
             spec.set_group(group);
         }
@@ -112,12 +138,34 @@ impl Runner {
         Ok(RunReply::Prepared(group))
     }
 
+    /// Finds or makes the home of the instance's volumes, if it has any.
+    fn home(&self, assigned: &AssignedInstance) -> Result<Option<Home>, RunError> {
+        if assigned.spec.volumes.is_empty() {
+            return Ok(None);
+        }
+        let home = self.volumes.home(&copy_of(assigned));
+        home.map(Some).map_err(|source| cannot_use(assigned, source))
+    }
+
+    pub(super) fn keep_health(&self, key: RunKey, healthy: bool) -> Result<RunReply, RunError> {
+        let file = self.dirs.dir(key).join(HEALTHY);
+        let kept = if healthy { fs::write(&file, []) } else { fs::remove_file(&file) };
+        match kept {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RunReply::Done),
+            other => other.at(key, "keep the health").map(|()| RunReply::Done),
+        }
+    }
+
     /// Says whom the instance runs as.
-    fn owner(&self, assigned: &AssignedInstance) -> Result<Owner, RunError> {
+    fn owner(&self, assigned: &AssignedInstance, home: Option<&Home>) -> Result<Owner, RunError> {
         let refuse = |user: &str, reason| Err(RunError::User { user: user.to_owned(), reason });
         match (&assigned.spec.user, self.config.root) {
+            (None, true) if let Some(home) = home => {
+                let first = self.config.uid_base.saturating_add(FIRST_OF_VOLUMES);
+                Ok(Some(volumes::owner(first, home.number)))
+            }
             (None, true) => {
-                let number = u32::try_from(assigned.instance.get() % UIDS)
+                let number = u32::try_from(assigned.instance.get() % u64::from(UIDS))
                     .expect("a remainder of 100,000 fits");
                 let id = self.config.uid_base.saturating_add(number);
                 Ok(Some((Uid::from_raw(id), Gid::from_raw(id))))
@@ -135,14 +183,19 @@ impl Runner {
     fn shim_spec(
         &self,
         assigned: &AssignedInstance,
-        work: &Path,
-        owner: Owner,
+        key: RunKey,
+        (work, owner): (&Path, Owner),
     ) -> Result<ShimSpec, RunError> {
         let class = assigned.spec.class;
+        let mut env = environment(assigned, self.config.node.as_str(), work)?;
+        if !assigned.spec.provision.secrets.is_empty() {
+            let value = self.vault.files(key).to_string_lossy().into_owned();
+            env.push(Variable { name: "TENGYUN_SECRETS".to_owned(), value });
+        }
         let output = self.config.output;
         Ok(ShimSpec {
             command: assigned.spec.command.clone(),
-            env: environment(assigned, self.config.node.as_str(), work)?,
+            env,
             uid: owner.map(|(uid, _)| uid.as_raw()),
             gid: owner.map(|(_, gid)| gid.as_raw()),
             group: Vec::new(),
@@ -152,6 +205,7 @@ impl Runner {
             output_file_bytes: output.file_bytes,
             output_files: output.files,
             output_bytes_per_second: output.bytes_per_second,
+            groups: Vec::new(),
         })
     }
 
@@ -172,6 +226,10 @@ impl Runner {
         let pid = child.id();
         // The shim is our child until we reap it, so its id cannot be another's here.
         let start_ticks = record::start_ticks(pid).unwrap_or_default();
+        if let Err(error) = self.cgroups.house_shim(pid) {
+            // It does its work all the same.
+            tracing::warn!(%key, reason = error.reason(), "the shim stays in the agent's group");
+        }
         Ok(RunReply::Started(ShimHandle {
             pid,
             start_ticks,
@@ -206,11 +264,13 @@ impl Runner {
             None
         };
         let work = self.dirs.dir(key).join(child::WORK);
+        self.vault.remove(key).at(key, "remove the secrets")?;
         remove_tree(&work).at(key, "remove the working directory")?;
         Ok(RunReply::Cleared { cpu_micros })
     }
 
     pub(super) fn remove(&self, key: RunKey) -> Result<RunReply, RunError> {
+        self.vault.remove(key).at(key, "remove the secrets")?;
         remove_tree(&self.dirs.dir(key)).at(key, "remove the directory")?;
         Ok(RunReply::Done)
     }
@@ -257,6 +317,14 @@ impl Runner {
     fn control(&self, key: RunKey) -> PathBuf {
         self.dirs.dir(key).join(control::FILE)
     }
+}
+
+fn copy_of(assigned: &AssignedInstance) -> CopyKey {
+    CopyKey { workload: assigned.spec.key.clone(), ordinal: assigned.ordinal }
+}
+
+fn cannot_use(assigned: &AssignedInstance, source: io::Error) -> RunError {
+    RunError::Volumes { what: "use", copy: Box::new(copy_of(assigned)), source }
 }
 
 /// Kills a group round by round until it is empty.
@@ -308,7 +376,10 @@ fn environment(
     all.insert("TENGYUN_NODE".to_owned(), node.to_owned());
     for port in &spec.ports {
         let name = port.name.as_str().to_ascii_uppercase().replace('-', "_");
-        all.insert(format!("PORT_{name}"), port.number.to_string());
+        // The scheduler has chosen a number for each; one without is not promised to anybody.
+        if let Some(number) = port.number {
+            all.insert(format!("PORT_{name}"), number.to_string());
+        }
     }
     Ok(all.into_iter().map(|(name, value)| Variable { name, value }).collect())
 }
@@ -361,7 +432,7 @@ mod tests {
             instance.spec.env.insert(name.to_owned(), "forged".to_owned());
         }
         let name = "http-api".parse().unwrap();
-        instance.spec.ports.push(PortSpec { name, number: 8080 });
+        instance.spec.ports.push(PortSpec { name, number: Some(8080) });
         let env = environment(&instance, "n1", Path::new("/w")).unwrap();
         assert_eq!(value(&env, "TENGYUN_INSTANCE"), Some("7"));
         assert_eq!(value(&env, "PORT_HTTP_API"), Some("8080"));

@@ -9,7 +9,7 @@ use std::path::Path;
 use prost::Message as _;
 use tengyun_model::{AssignedInstance, Exit};
 
-use super::process::{ASSIGNED, KILL_PATIENCE, Kept, kill_all, pidfd_open};
+use super::process::{ASSIGNED, HEALTHY, KILL_PATIENCE, Kept, kill_all, pidfd_open};
 use super::{RunError, RunKey, RunReply, Runner, ShimHandle};
 use crate::shim::record::{self, Ended, How, ShimPid, Started};
 
@@ -24,6 +24,8 @@ pub(crate) struct Found {
     pub(crate) failures: u32,
     /// When its process started, where that is known.
     pub(crate) started: Option<Started>,
+    /// Whether it was healthy by its check when it was last looked at.
+    pub(crate) healthy: bool,
     /// What became of it.
     pub(crate) state: FoundState,
 }
@@ -42,6 +44,7 @@ impl Runner {
         let failed = |source| RunError::Survey { path: self.dirs.root().to_owned(), source };
         let keys = self.dirs.keys().map_err(failed)?;
         self.clear_strangers(&keys);
+        self.vault.sweep(&keys.iter().copied().collect());
         Ok(RunReply::Found(keys.into_iter().map(|key| self.look_at(key)).collect()))
     }
 
@@ -71,7 +74,8 @@ impl Runner {
                 tracing::warn!(%key, %error, "cannot weigh the department of an adopted instance");
             }
         }
-        Found { key, assigned, failures, started, state }
+        let healthy = dir.join(HEALTHY).exists();
+        Found { key, assigned, failures, started, healthy, state }
     }
 }
 

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use super::output::WriteEnds;
 use super::spec::ShimSpec;
@@ -30,10 +30,10 @@ const OPEN_FILES_MAX: u64 = 65_536;
 const LOCKED_BYTES_MAX: u64 = 64 * 1024;
 /// The longest message from the child.
 const MESSAGE_BYTES_MAX: u64 = 1024;
-/// The highest capability the kernel may know; dropping one it does not know fails harmlessly.
-const CAPABILITIES_MAX: libc::c_ulong = 63;
-/// The code a child returns when it could not start; nobody sees it.
-const CHILD_FAILED: i32 = 127;
+/// The code a child returns when it could not start; only a health check's is looked at.
+pub(crate) const FAILED: i32 = 127;
+/// The same as the code of a process.
+pub(super) const FAILED_CODE: u8 = 127;
 
 /// What became of a start.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) fn start(spec: &ShimSpec, ends: WriteEnds) -> io::Result<Outcome> {
             let failed = become_workload(spec, &program, &null, &ends);
             drop(File::from(tell).write_all(failed.to_string().as_bytes()));
             // SAFETY: ends the child at once, without running what the parent registered.
-            unsafe { libc::_exit(CHILD_FAILED) }
+            unsafe { libc::_exit(FAILED) }
         }
         ForkResult::Parent { child } => {
             drop((tell, ends));
@@ -78,6 +78,18 @@ pub(super) fn start(spec: &ShimSpec, ends: WriteEnds) -> io::Result<Outcome> {
             nix::sys::wait::waitpid(child, None)?;
             Ok(Outcome::NotStarted(message))
         }
+    }
+}
+
+/// Becomes a health check, which says nothing and shares no pipe with the shim; returns only when
+/// that failed.
+pub(super) fn check(spec: &ShimSpec) {
+    let open = || OpenOptions::new().read(true).write(true).open("/dev/null");
+    if let (Ok(program), Ok(null), Ok(stdout), Ok(stderr)) =
+        (Program::of(spec), open(), open(), open())
+    {
+        let ends = WriteEnds { stdout: stdout.into(), stderr: stderr.into() };
+        drop(become_workload(spec, &program, &null, &ends));
     }
 }
 
@@ -206,20 +218,8 @@ fn take_place(spec: &ShimSpec) {
 }
 
 /// Becomes the workload's own user, without groups, capabilities or a way back.
-#[expect(unsafe_code, reason = "the capability call has no safe form in nix")]
 fn drop_privilege(spec: &ShimSpec) -> Result<(), ChildError> {
-    nix::sys::prctl::set_no_new_privs().tried("give up new privileges")?;
-    let (Some(uid), Some(gid)) = (spec.uid, spec.gid) else { return Ok(()) };
-    if uid != 0 {
-        for capability in 0..=CAPABILITIES_MAX {
-            // SAFETY: plain numbers.
-            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-        }
-    }
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    nix::unistd::setgroups(&[]).tried("leave all groups")?;
-    nix::unistd::setresgid(gid, gid, gid).tried("change the group")?;
-    nix::unistd::setresuid(uid, uid, uid).tried("change the user")
+    crate::roles::become_user(spec.uid, spec.gid, &spec.groups).tried("change the user")
 }
 
 /// Closes every other file when the program starts.

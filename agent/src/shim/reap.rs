@@ -34,7 +34,7 @@ impl MainEnd {
         let killed = match self.how {
             How::Signal => self.number == KILLED.0,
             How::Code => self.number == KILLED.1,
-            How::Unknown | How::OutOfMemory | How::NotStarted => false,
+            How::Unknown | How::OutOfMemory | How::NotStarted | How::PortTaken => false,
         };
         let how = if killed && out_of_memory { How::OutOfMemory } else { self.how };
         Ended { how: how.into(), number: self.number, ..self.ended }
@@ -105,7 +105,7 @@ impl Family {
 }
 
 /// A signal as a number.
-struct SignalNumber(Signal);
+pub(crate) struct SignalNumber(pub(crate) Signal);
 
 impl From<SignalNumber> for i32 {
     #[expect(clippy::as_conversions, reason = "the enum's values are the kernel's numbers")]

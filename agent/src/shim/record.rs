@@ -70,6 +70,8 @@ pub(crate) enum How {
     OutOfMemory = 3,
     /// It could not be started.
     NotStarted = 4,
+    /// Another program listens on one of its ports, the number.
+    PortTaken = 5,
 }
 
 /// The end of a start: when it is written, nothing of the workload runs any more.
@@ -156,6 +158,7 @@ impl Ended {
             How::Signal => Exit::Signal(self.number),
             How::OutOfMemory => Exit::OutOfMemory,
             How::NotStarted => Exit::NotStarted,
+            How::PortTaken => u16::try_from(self.number).map_or(Exit::NotStarted, Exit::PortTaken),
         }
     }
 }

@@ -72,6 +72,9 @@ pub(crate) struct ShimSpec {
     /// The most bytes a second of one stream, over time.
     #[prost(uint64, tag = "11")]
     pub(crate) output_bytes_per_second: u64,
+    /// Groups that it is in besides its own.
+    #[prost(uint32, repeated, tag = "12")]
+    pub(crate) groups: Vec<u32>,
 }
 
 impl ShimSpec {

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tengyun_agent::{AgentError, Config};
 use tengyun_model::{
-    AssignedInstance, Assignment, Band, Class, Constraints, Epoch, Generation, InstanceId, Kind,
-    Mebibytes, Millicores, Millis, MovePolicy, Name, NodeId, NodeName, OnLost, Resources, Restart,
-    RestartMode, Revision, Stop, WorkloadSpec,
+    AssignedInstance, Assignment, Band, Class, Constraints, CopyKey, Epoch, Generation, InstanceId,
+    Kind, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeId, NodeName, OnLost, Provision,
+    Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
 };
 use tengyun_proto::v1::agent_service_server::AgentService;
 use tengyun_proto::v1::{self, agent_message, scheduler_message};
@@ -72,6 +72,9 @@ impl Stage {
     /// Starts a scheduler only, so that the configuration can be changed first.
     pub(crate) fn without_agent() -> Self {
         let dir = tempfile::Builder::new().prefix("tengyun-run").tempdir().expect("a temp dir");
+        // Instances run under ids of their own and pass through it.
+        let passable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(dir.path(), passable).expect("our directory");
         let number = STAGES.fetch_add(1, Ordering::Relaxed);
         let socket = dir.path().join("scheduler/scheduler.sock");
         let name = NodeName::new("n1").expect("a name");
@@ -141,6 +144,12 @@ impl Stage {
         self.send_assignment(1, self.generation, instances);
     }
 
+    /// Assigns nothing and has these volumes removed.
+    pub(crate) fn remove_volumes(&mut self, removed: Vec<CopyKey>) {
+        self.generation += 1;
+        self.send_with(1, self.generation, &[], removed);
+    }
+
     /// Sends an assignment as it is.
     pub(crate) fn send_assignment(
         &self,
@@ -148,12 +157,23 @@ impl Stage {
         generation: u64,
         instances: &[AssignedInstance],
     ) {
+        self.send_with(epoch, generation, instances, Vec::new());
+    }
+
+    fn send_with(
+        &self,
+        epoch: u64,
+        generation: u64,
+        instances: &[AssignedInstance],
+        removed: Vec<CopyKey>,
+    ) {
         let assignment = Assignment {
             node: NodeId::new(1),
             epoch: Epoch::new(epoch),
             generation: Generation::new(generation),
             band: Band::DEFAULT,
             instances: instances.to_vec(),
+            removed,
         };
         self.scheduler.send(scheduler_message::Message::Assignment((&assignment).into()));
     }
@@ -272,6 +292,9 @@ pub(crate) fn shell(instance: u64, script: &str) -> AssignedInstance {
         move_policy: MovePolicy::Any,
         startup: Millis::new(50),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),
@@ -393,7 +416,8 @@ impl AgentService for Service {
                     Some(agent_message::Message::LogChunk(chunk)) => {
                         drop(chunks.send(chunk).await);
                     }
-                    None => {}
+                    // Here nobody has secrets.
+                    Some(agent_message::Message::SecretRequest(_)) | None => {}
                 }
             }
         });

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tengyun_model::{
     Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost,
-    Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    Provision, Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 use crate::demo::load::Load;
@@ -26,12 +26,8 @@ const MEMORY: Mebibytes = Mebibytes::new(32);
 const SERIES: &str = "series.csv";
 
 /// The knobs that let three minutes stand for days; the band and all else have their defaults.
-pub(crate) const KNOBS: [(&str, u64); 4] = [
-    ("history_min_seconds", 12),
-    ("half_life_seconds", 120),
-    ("consolidate_interval_seconds", 2),
-    ("consolidate", 0),
-];
+pub(crate) const KNOBS: [(&str, u64); 3] =
+    [("history_min_seconds", 12), ("consolidate_interval_seconds", 2), ("consolidate", 0)];
 /// The knob that starts the consolidation.
 pub(crate) const CONSOLIDATE: (&str, u64) = ("consolidate", 1);
 
@@ -91,6 +87,9 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::new(500),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }
 

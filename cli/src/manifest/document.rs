@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use tengyun_model::{Class, Kind, MovePolicy, OnLost, RestartMode, WorkloadKey};
 
 use super::amount::{Count, Cpu, InstanceCount, Seconds, Size};
-use super::extra::{Artifact, Health, Schedule, Secrets, Template, Volume, Window};
+use super::extra::{Schedule, Window};
+use super::health::{Health, Volume};
 use super::leaf::{
     Department, Label, LabelValue, Mode, NameKey, NameText, Reference, RelativePath, SignalNumber,
     Text, User, Variable, Word,
 };
 use super::port::Port;
+use super::provision::{Artifact, Secrets};
 
 section! {
     /// One workload: what a department wants to run.
@@ -35,7 +37,8 @@ section! {
         env: BTreeMap<Variable, Word> = {};
         /// The user to run as; without it each instance has an unprivileged user of its own.
         user: Option<User>;
-        /// Ports that each instance occupies on its node, as a number or {name, number}.
+        /// Ports that each instance occupies on its node, as a number or {name, number}; without a
+        /// number the scheduler chooses a free one.
         ports: Vec<Port> = [];
         /// What each instance asks for.
         resources: ResourceFields = {};
@@ -51,22 +54,23 @@ section! {
         stop: StopFields = {};
         /// When an instance may be moved; left out: any for a service, never for a job.
         r#move: Option<MoveWord>;
-        /// How long after its start an instance counts as healthy, in seconds.
+        /// How long after its start an instance counts as healthy, in seconds; with a health check:
+        /// how long its failures do not count until it first passes.
         startup_s: Seconds = 5;
         /// What happens to an instance whose node is lost: it waits for the node, or another copy
         /// starts elsewhere though the lost one may still run.
         on_lost: OnLostWord = "wait";
-    } later {
+        /// Directories that stay on the node and keep the instance there.
+        volumes: Vec<Volume> = [];
+        /// How one learns that an instance is healthy; without it: when its start-up time is over.
+        health: Option<Health>;
         /// Files fetched to the node before the start.
-        artifacts: Vec<Artifact>;
+        artifacts: Vec<Artifact> = [];
         /// Files filled in with ports and secrets at the start.
-        templates: Vec<Template>;
+        templates: Vec<File> = [];
         /// Secrets of the department, by reference.
-        secrets: Secrets;
-        /// Directories that stay on the node.
-        volumes: Vec<Volume>;
-        /// How one learns that an instance is healthy.
-        health: Health;
+        secrets: Option<Secrets>;
+    } later {
         /// The window in which instances may be moved.
         window: Window;
         /// Workloads that must be healthy before this one starts.

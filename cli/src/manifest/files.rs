@@ -13,14 +13,14 @@ use super::decode::Place;
 use super::document::File;
 use super::fault::{Faults, shown};
 
-/// Makes the files of a specification.
+/// Makes the files of one list of a specification.
 pub(super) fn files(
-    files: &[File],
+    (field, files): (&str, &[File]),
     place: &Place<'_>,
     base: &Path,
     faults: &mut Faults,
 ) -> Vec<FileSpec> {
-    check_paths(files, place, faults);
+    check_paths((field, files), place, faults);
     let mut made = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let at = index.to_string();
@@ -31,12 +31,12 @@ pub(super) fn files(
                 read.map_err(|message| {
                     let message =
                         format!("cannot read {} beside the manifest: {message}", shown(&source.0));
-                    place.fault_at(&["files", &at, "source"], message, faults);
+                    place.fault_at(&[field, &at, "source"], message, faults);
                 })
                 .ok()
             }
             (Some(_), Some(_)) | (None, None) => {
-                place.fault_at(&["files", &at], "must have either content or source", faults);
+                place.fault_at(&[field, &at], "must have either content or source", faults);
                 None
             }
         };
@@ -47,7 +47,7 @@ pub(super) fn files(
 }
 
 /// Refuses paths that stand for a file twice, or for a file and a directory.
-fn check_paths(files: &[File], place: &Place<'_>, faults: &mut Faults) {
+fn check_paths((field, files): (&str, &[File]), place: &Place<'_>, faults: &mut Faults) {
     let paths: BTreeSet<&str> = files.iter().map(|file| file.path.0.as_str()).collect();
     let mut seen = BTreeSet::new();
     for (index, file) in files.iter().enumerate() {
@@ -60,7 +60,7 @@ fn check_paths(files: &[File], place: &Place<'_>, faults: &mut Faults) {
         } else {
             continue;
         };
-        place.fault_at(&["files", &index.to_string(), "path"], message, faults);
+        place.fault_at(&[field, &index.to_string(), "path"], message, faults);
     }
 }
 

@@ -138,6 +138,19 @@ leaf! {
 }
 
 leaf! {
+    /// The path of a request.
+    RequestPath(String) {
+        "a path that begins with a slash, without spaces, such as /healthy",
+        {"title": "path", "type": "string", "pattern": "^/[!-~]*$", "maxLength": 4096},
+        |scalar| {
+            let text = line(scalar, TEXT_BYTES_MAX)?;
+            let plain = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic());
+            plain.then(|| text.to_owned())
+        }
+    }
+}
+
+leaf! {
     /// The permission bits of a file.
     Mode(u32) {
         "octal permission bits such as 0644, at most 0777",

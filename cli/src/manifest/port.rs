@@ -1,4 +1,4 @@
-//! Ports: a number, a named number, or `auto`, which comes later.
+//! Ports: a number, a named number, or a name to which the scheduler chooses a number.
 
 use std::borrow::Cow;
 
@@ -6,26 +6,29 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tengyun_model::{Name, PortSpec};
 
 use super::amount::whole;
-use super::decode::{Decode, NOT_YET_KEY, Place};
+use super::decode::{Decode, Place};
 use super::fault::Faults;
 use super::leaf::{NameText, text};
 
 const EXPECTED: &str =
     "a number from 1 to 65535, or a map of name and number such as {name: http, number: 8080}";
 
+/// The word for a number that the scheduler chooses.
+const AUTO: &str = "auto";
+
 section! {
     /// A port with a name.
     NamedPort {
         /// What it is called; the instance finds its number in `PORT_NAME`.
         name: NameText;
-        /// Its number on the node.
-        number: PortNumber;
+        /// Its number on the node; left out or `auto`: the scheduler chooses a free one.
+        number: Option<PortNumber>;
     }
 }
 
-/// The number of a port.
+/// The number of a port; none where the scheduler is to choose it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PortNumber(u16);
+pub(super) struct PortNumber(Option<u16>);
 
 /// One port of the list.
 #[derive(Debug)]
@@ -34,17 +37,15 @@ pub(super) struct Port(pub(super) PortSpec);
 impl Decode for PortNumber {
     fn decode(place: &Place<'_>, faults: &mut Faults) -> Option<Self> {
         let scalar = place.scalar();
-        if scalar.and_then(text) == Some("auto") {
-            let message = "auto is not supported yet: write a number from 1 to 65535";
-            place.fault(message, faults);
-            return None;
+        if scalar.and_then(text) == Some(AUTO) {
+            return Some(Self(None));
         }
         let number = scalar.and_then(whole).and_then(|number| u16::try_from(number).ok());
         let number = number.filter(|number| *number != 0);
         if number.is_none() {
             place.refuse(EXPECTED, faults);
         }
-        number.map(Self)
+        number.map(|number| Self(Some(number)))
     }
 }
 
@@ -52,11 +53,15 @@ impl Decode for Port {
     fn decode(place: &Place<'_>, faults: &mut Faults) -> Option<Self> {
         if place.is_map() {
             let port = NamedPort::decode(place, faults)?;
-            return Some(Self(PortSpec { name: port.name.0, number: port.number.0 }));
+            let number = port.number.and_then(|number| number.0);
+            return Some(Self(PortSpec { name: port.name.0, number }));
         }
-        let PortNumber(number) = PortNumber::decode(place, faults)?;
+        let Some(number) = PortNumber::decode(place, faults)?.0 else {
+            place.fault("needs a name, such as {name: http}", faults);
+            return None;
+        };
         let name = Name::new(number.to_string()).expect("digits are a name");
-        Some(Self(PortSpec { name, number }))
+        Some(Self(PortSpec { name, number: Some(number) }))
     }
 }
 
@@ -70,15 +75,13 @@ impl JsonSchema for PortNumber {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut schema = json_schema!({
+        json_schema!({
             "title": "number or auto",
             "anyOf": [
                 {"type": "integer", "minimum": 1, "maximum": 65535},
-                {"const": "auto"},
+                {"const": AUTO},
             ],
-        });
-        schema.insert(NOT_YET_KEY.to_owned(), vec!["auto"].into());
-        schema
+        })
     }
 }
 

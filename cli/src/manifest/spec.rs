@@ -16,7 +16,9 @@ use super::decode::Place;
 use super::document::{ConstraintFields, Document, ResourceFields, RestartFields};
 use super::fault::Faults;
 use super::files;
+use super::health::{self, Health, Volume};
 use super::leaf::Reference;
+use super::provision;
 
 /// How the names of variables end that hold secrets.
 const SECRET_WORDS: [&str; 9] = [
@@ -33,7 +35,7 @@ const SECRET_WORDS: [&str; 9] = [
 /// How a private key in its usual form begins.
 const PRIVATE_KEY: &str = "PRIVATE KEY-----";
 const CLEAR_SECRET: &str = "must not hold a secret, which the journal would keep in clear: \
-let the program read it from a file on the server, and give the path of that file";
+keep it with `tengyun secret set`, and list it under secrets";
 
 /// Makes the specification of a document; it counts only when no fault was added.
 pub(super) fn spec(
@@ -46,11 +48,12 @@ pub(super) fn spec(
     let kind = document.kind.0;
     let words = document.command.into_iter().map(|word| word.0).collect();
     let env = document.env.into_iter().map(|(name, value)| (name.0, value.0)).collect();
+    let templates = files::files(("templates", &document.templates), place, base, faults);
     let spec = WorkloadSpec {
         kind,
         class: document.class.0,
         command: words,
-        files: files::files(&document.files, place, base, faults),
+        files: files::files(("files", &document.files), place, base, faults),
         env,
         user: document.user.map(|user| user.0),
         ports: document.ports.into_iter().map(|port| port.0).collect(),
@@ -63,9 +66,13 @@ pub(super) fn spec(
         move_policy: document.r#move.map_or_else(|| default_move(kind), |word| word.0),
         startup: document.startup_s.0,
         on_lost: document.on_lost.0,
+        provision: provision::provision(document.artifacts, templates, document.secrets),
+        health: document.health.map(Health::check),
+        volumes: document.volumes.into_iter().map(Volume::spec).collect(),
         key,
     };
     check(&spec, place, faults);
+    health::check(&spec, place, faults);
     spec
 }
 
@@ -147,6 +154,7 @@ fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
         let message = "must be at least restart.backoff_s";
         place.fault_at(&["restart", "backoff_max_s"], message, faults);
     }
+    provision::check(spec, place, faults);
     check_size(spec, place, faults);
 }
 
@@ -193,9 +201,11 @@ fn is_secret_name(name: &str) -> bool {
 /// A private key in a file would stay in the journal.
 fn check_keys_in_files(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let needle = PRIVATE_KEY.as_bytes();
-    for (index, file) in spec.files.iter().enumerate() {
-        if file.content.windows(needle.len()).any(|window| window == needle) {
-            place.fault_at(&["files", &index.to_string()], CLEAR_SECRET, faults);
+    for (field, files) in [("files", &spec.files), ("templates", &spec.provision.templates)] {
+        for (index, file) in files.iter().enumerate() {
+            if file.content.windows(needle.len()).any(|window| window == needle) {
+                place.fault_at(&[field, &index.to_string()], CLEAR_SECRET, faults);
+            }
         }
     }
 }
@@ -214,7 +224,8 @@ fn check_ports(ports: &[PortSpec], place: &Place<'_>, faults: &mut Faults) {
     let mut numbers = BTreeMap::new();
     let mut names = BTreeMap::new();
     for (index, port) in ports.iter().enumerate() {
-        let first = numbers.insert(port.number, index).or(names.insert(&port.name, index));
+        let same = port.number.and_then(|number| numbers.insert(number, index));
+        let first = same.or(names.insert(&port.name, index));
         if let Some(first) = first {
             let message =
                 format!("has the number or name of ports[{first}]: each must be different");
@@ -226,7 +237,8 @@ fn check_ports(ports: &[PortSpec], place: &Place<'_>, faults: &mut Faults) {
 fn check_size(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let words: usize = spec.command.iter().map(String::len).sum();
     let env: usize = spec.env.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let files: usize = spec.files.iter().map(|f| f.path.len() + f.content.len()).sum();
+    let files = spec.files.iter().chain(&spec.provision.templates);
+    let files: usize = files.map(|f| f.path.len() + f.content.len()).sum();
     let bytes = words + env + files;
     if bytes > SPEC_BYTES_MAX {
         let message = format!(

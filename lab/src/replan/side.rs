@@ -122,8 +122,10 @@ impl Side {
         for status in instances {
             let Some(there) = past.instance(status.instance) else { continue };
             let by_itself = match status.phase {
-                Phase::Succeeded | Phase::Failed | Phase::BackingOff => true,
-                Phase::Running | Phase::Healthy => there.status.phase == Phase::BackingOff,
+                Phase::Succeeded | Phase::Failed | Phase::BackingOff | Phase::Unhealthy => true,
+                Phase::Running | Phase::Healthy => {
+                    matches!(there.status.phase, Phase::BackingOff | Phase::Unhealthy)
+                }
                 Phase::Waiting | Phase::Starting | Phase::Stopping | Phase::Stopped => false,
             };
             if by_itself && there.wish == InstanceWish::Run {

@@ -1,8 +1,8 @@
 //! Assignments and what became of them, on the wire.
 
 use tengyun_model::{
-    AssignedInstance, Assignment, At, Band, Epoch, Exit, Generation, Incarnation, InstanceId,
-    InstanceStatus, NodeId, Permille, Revision,
+    AssignedInstance, Assignment, At, Band, CopyKey, Epoch, Exit, Generation, Incarnation,
+    InstanceId, InstanceStatus, NodeId, Permille, Revision,
 };
 
 use super::field::{ascending, list, message, text, word};
@@ -73,6 +73,10 @@ impl TryFrom<v1::Assignment> for Assignment {
             generation: Generation::new(wire.generation),
             band: message("band", wire.band)?,
             instances: ascending("instances", instances, |each| each.instance)?,
+            removed: {
+                let removed: Vec<CopyKey> = list("removed", wire.removed, NODE_INSTANCES_MAX)?;
+                ascending("removed", removed, Clone::clone)?
+            },
         })
     }
 }
@@ -85,6 +89,7 @@ impl From<&Assignment> for v1::Assignment {
             generation: assignment.generation.get(),
             band: Some((&assignment.band).into()),
             instances: assignment.instances.iter().map(Into::into).collect(),
+            removed: assignment.removed.iter().map(Into::into).collect(),
         }
     }
 }
@@ -99,6 +104,10 @@ impl TryFrom<v1::Exit> for Exit {
             Some(How::OutOfMemory(_)) => Ok(Self::OutOfMemory),
             Some(How::NotStarted(_)) => Ok(Self::NotStarted),
             Some(How::Unknown(_)) => Ok(Self::Unknown),
+            Some(How::Unhealthy(_)) => Ok(Self::Unhealthy),
+            Some(How::PortTaken(port)) => u16::try_from(port)
+                .map(Self::PortTaken)
+                .map_err(|_| ConvertError::new("port_taken", format!("{port} is not a port"))),
             None => Err(ConvertError::new("how", "is missing")),
         }
     }
@@ -112,6 +121,8 @@ impl From<&Exit> for v1::Exit {
             Exit::OutOfMemory => How::OutOfMemory(true),
             Exit::NotStarted => How::NotStarted(true),
             Exit::Unknown => How::Unknown(true),
+            Exit::Unhealthy => How::Unhealthy(true),
+            Exit::PortTaken(port) => How::PortTaken(u32::from(*port)),
         };
         Self { how: Some(how) }
     }

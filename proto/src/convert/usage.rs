@@ -3,6 +3,7 @@
 use tengyun_model::{
     At, BootId, CoreMillis, Epoch, Generation, Incarnation, InstanceId, InstanceUsage,
     MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millicores, Millis, NodeUsage, Report,
+    VolumeUsage,
 };
 
 use super::field::{ascending, hex, list, message};
@@ -46,7 +47,25 @@ impl TryFrom<v1::NodeUsage> for NodeUsage {
             pressure_cpu: wire.pressure_cpu_permille,
             harvest_allowance: Millicores::new(wire.harvest_allowance_millicores),
             instances: ascending("instances", instances, |each| each.instance)?,
+            volumes: {
+                let volumes: Vec<VolumeUsage> = list("volumes", wire.volumes, NODE_INSTANCES_MAX)?;
+                ascending("volumes", volumes, |each| each.copy.clone())?
+            },
         })
+    }
+}
+
+impl TryFrom<v1::VolumeUsage> for VolumeUsage {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::VolumeUsage) -> Result<Self, ConvertError> {
+        Ok(Self { copy: message("copy", wire.copy)?, used: Mebibytes::new(wire.used_mib) })
+    }
+}
+
+impl From<&VolumeUsage> for v1::VolumeUsage {
+    fn from(usage: &VolumeUsage) -> Self {
+        Self { copy: Some((&usage.copy).into()), used_mib: usage.used.get() }
     }
 }
 
@@ -62,6 +81,7 @@ impl From<&NodeUsage> for v1::NodeUsage {
             pressure_cpu_permille: usage.pressure_cpu,
             harvest_allowance_millicores: usage.harvest_allowance.get(),
             instances: usage.instances.iter().map(Into::into).collect(),
+            volumes: usage.volumes.iter().map(Into::into).collect(),
         }
     }
 }

@@ -49,5 +49,6 @@ words! {
     }
     Phase {
         Waiting, Starting, Running, Healthy, BackingOff, Stopping, Succeeded, Failed, Stopped,
+        Unhealthy,
     }
 }

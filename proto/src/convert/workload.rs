@@ -7,13 +7,14 @@ use tengyun_model::{
 };
 
 use super::field::{count, keyed, list, message, parsed, text, texts, without_zero, word};
+use super::provision::provision;
 use super::{ConvertError, ITEMS_MAX};
 use crate::v1;
 
 /// The highest number of a Linux signal.
 const SIGNAL_MAX: i32 = 64;
 /// The permission bits a file may have: no setuid, setgid or sticky bit.
-const FILE_MODE_MAX: u32 = 0o777;
+pub(super) const FILE_MODE_MAX: u32 = 0o777;
 
 impl TryFrom<v1::WorkloadKey> for WorkloadKey {
     type Error = ConvertError;
@@ -41,18 +42,23 @@ impl TryFrom<v1::FileSpec> for FileSpec {
     type Error = ConvertError;
 
     fn try_from(wire: v1::FileSpec) -> Result<Self, ConvertError> {
-        let path = text("path", wire.path)?;
-        let inside = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        if !inside {
-            let problem = format!("{path:?} is not a plain relative path");
-            return Err(ConvertError::new("path", problem));
-        }
+        let path = relative("path", wire.path)?;
         if wire.mode > FILE_MODE_MAX {
             let problem = format!("{:#o} is above {FILE_MODE_MAX:#o}", wire.mode);
             return Err(ConvertError::new("mode", problem));
         }
         Ok(Self { path, content: wire.content, mode: wire.mode })
     }
+}
+
+/// Checks a path that stays below where it starts.
+pub(super) fn relative(field: &str, path: String) -> Result<String, ConvertError> {
+    let path = text(field, path)?;
+    if path.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+        return Ok(path);
+    }
+    let problem = format!("{path:?} is not a plain relative path");
+    Err(ConvertError::new(field, problem))
 }
 
 impl From<&FileSpec> for v1::FileSpec {
@@ -66,16 +72,14 @@ impl TryFrom<v1::PortSpec> for PortSpec {
 
     fn try_from(wire: v1::PortSpec) -> Result<Self, ConvertError> {
         let number = u16::try_from(wire.number)
-            .ok()
-            .filter(|n| *n != 0)
-            .ok_or_else(|| ConvertError::new("number", format!("{} is not a port", wire.number)))?;
-        Ok(Self { name: parsed("name", &wire.name)?, number })
+            .map_err(|_| ConvertError::new("number", format!("{} is not a port", wire.number)))?;
+        Ok(Self { name: parsed("name", &wire.name)?, number: Some(number).filter(|n| *n != 0) })
     }
 }
 
 impl From<&PortSpec> for v1::PortSpec {
     fn from(port: &PortSpec) -> Self {
-        Self { name: port.name.to_string(), number: u32::from(port.number) }
+        Self { name: port.name.to_string(), number: port.number.map_or(0, u32::from) }
     }
 }
 
@@ -170,9 +174,10 @@ impl From<&Stop> for v1::Stop {
 impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
     type Error = ConvertError;
 
-    fn try_from(wire: v1::WorkloadSpec) -> Result<Self, ConvertError> {
+    fn try_from(mut wire: v1::WorkloadSpec) -> Result<Self, ConvertError> {
         check_sizes(&wire)?;
         check_env(&wire)?;
+        let provision = provision(&mut wire)?;
         Ok(Self {
             key: message("key", wire.key)?,
             kind: word::<v1::Kind, _>("kind", wire.kind)?,
@@ -191,6 +196,9 @@ impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
             move_policy: word::<v1::MovePolicy, _>("move_policy", wire.move_policy)?,
             startup: Millis::new(wire.startup_millis),
             on_lost: on_lost(wire.on_lost)?,
+            provision,
+            health: wire.health.map(|health| message("health", Some(health))).transpose()?,
+            volumes: list("volumes", wire.volumes, ITEMS_MAX)?,
         })
     }
 }
@@ -220,6 +228,11 @@ impl From<&WorkloadSpec> for v1::WorkloadSpec {
                 OnLost::Restart => v1::OnLost::Restart,
             }
             .into(),
+            artifacts: spec.provision.artifacts.iter().map(Into::into).collect(),
+            templates: spec.provision.templates.iter().map(Into::into).collect(),
+            secrets: spec.provision.secrets.iter().map(Into::into).collect(),
+            health: spec.health.as_ref().map(Into::into),
+            volumes: spec.volumes.iter().map(Into::into).collect(),
         }
     }
 }
@@ -242,8 +255,10 @@ fn check_sizes(wire: &v1::WorkloadSpec) -> Result<(), ConvertError> {
     }
     let command: usize = wire.command.iter().map(String::len).sum();
     let env: usize = wire.env.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let files: usize = wire.files.iter().map(|file| file.content.len()).sum();
-    let bytes = command + env + files;
+    let files = wire.files.iter().chain(&wire.templates);
+    let files: usize = files.map(|file| file.content.len()).sum();
+    let health = wire.health.as_ref().map_or(0, prost::Message::encoded_len);
+    let bytes = command + env + files + health;
     if bytes > SPEC_BYTES_MAX {
         let problem = format!(
             "its words, environment and files have {bytes} bytes, at most {SPEC_BYTES_MAX} are \

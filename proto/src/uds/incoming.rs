@@ -23,6 +23,7 @@ use tracing::{error, warn};
 
 use super::UdsError;
 use super::address::{self, Address};
+use super::trust::is_trusted;
 use crate::limits;
 
 /// How long to wait after a failed accept: long enough for descriptors to come free, short enough
@@ -112,11 +113,6 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// Returns true when a user may speak to us: ourselves and root, nobody else.
-pub(super) fn is_trusted(uid: u32, own: u32) -> bool {
-    uid == own || uid == 0
 }
 
 /// A listening socket as a stream of trusted connections.
@@ -266,17 +262,4 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     std::fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
     std::fs::rename(&unnamed, address.path())?;
     Ok(listener)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_trusted;
-
-    #[test]
-    fn only_ourselves_and_root_are_trusted() {
-        assert!(is_trusted(1000, 1000));
-        assert!(is_trusted(0, 1000));
-        assert!(!is_trusted(1001, 1000));
-        assert!(!is_trusted(1000, 0));
-    }
 }

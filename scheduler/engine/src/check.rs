@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use tengyun_model::{Capacity, Class, InstanceId, NodeId, OnLost, WorkloadSpec};
+use tengyun_model::{
+    Capacity, Class, CopyKey, InstanceId, Mebibytes, NodeId, OnLost, WorkloadSpec,
+};
 
-use crate::image::{InstanceImage, InstanceWish, NodeWish, Proof};
+use crate::image::{HomeFate, InstanceImage, InstanceWish, NodeWish, Proof};
 use crate::plan::{Move, Plan, ShiftReason, StopReason};
 use crate::state::State;
 
@@ -41,6 +43,10 @@ pub enum Violation {
     Closed(InstanceId, NodeId),
     /// A copy is given up for lost though its node is not lost or its workload waits.
     NotLost(InstanceId),
+    /// A copy is brought away from its volumes.
+    Homeless(InstanceId, NodeId),
+    /// Two instances hold the same volumes.
+    VolumesTwice(InstanceId, InstanceId),
 }
 
 impl fmt::Display for Violation {
@@ -61,12 +67,18 @@ impl fmt::Display for Violation {
                 write!(f, "instance {id} is brought to node {node}, which takes nothing new")
             }
             Self::NotLost(id) => write!(f, "instance {id} is given up though it is not lost"),
+            Self::Homeless(id, node) => {
+                write!(f, "instance {id} is brought to node {node}, and its volumes are elsewhere")
+            }
+            Self::VolumesTwice(one, other) => {
+                write!(f, "instances {one} and {other} hold the same volumes")
+            }
         }
     }
 }
 
-/// Where each living instance is, as a flat list.
-type Placed<'a> = Vec<(NodeId, &'a WorkloadSpec)>;
+/// Where each living instance is, as a flat list, with the ports chosen for it.
+type Placed<'a> = Vec<(NodeId, &'a WorkloadSpec, Vec<u16>)>;
 
 /// Says what of a plan must not be carried out on a state. Nodes that it brings nothing to are not
 /// looked at: what is wrong with them is not the plan's doing, and no plan would mend it.
@@ -95,7 +107,8 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                     found.push(Violation::Stale(id));
                 }
                 found.extend(closed(state, id, node));
-                placed.push((node, spec(state, instance, false)));
+                found.extend(homeless(state, instance, node));
+                placed.push((node, spec(state, instance, false), Vec::new()));
             }
             Move::Shift { from, to, reason, .. } => {
                 if instance.node != Some(from) {
@@ -105,7 +118,11 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                     found.push(Violation::Pointless(id));
                 }
                 found.extend(closed(state, id, to));
-                placed.push((to, spec(state, instance, true)));
+                let newest = spec(state, instance, true);
+                if !newest.volumes.is_empty() {
+                    found.push(Violation::Homeless(id, to));
+                }
+                placed.push((to, newest, Vec::new()));
             }
             // What stops keeps its room until it is gone.
             Move::Stop { reason: StopReason::Lost, .. } => {
@@ -124,6 +141,15 @@ fn closed(state: &State, id: InstanceId, node: NodeId) -> Option<Violation> {
     (!open).then_some(Violation::Closed(id, node))
 }
 
+/// A copy with volumes starts where they are.
+fn homeless(state: &State, instance: &InstanceImage, node: NodeId) -> Option<Violation> {
+    let spec = spec(state, instance, false);
+    let own = |copy: &CopyKey| copy.workload == spec.key && copy.ordinal == instance.ordinal;
+    let mut homes = state.homes().filter(|h| own(&h.copy) && h.fate == HomeFate::Kept);
+    let away = !spec.volumes.is_empty() && homes.any(|home| home.node != node);
+    away.then_some(Violation::Homeless(instance.status.instance, node))
+}
+
 /// Only what may run twice, or surely does not run any more, is given up for lost.
 fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
     let loss = instance.node.and_then(|n| state.node(n)).and_then(|n| n.loss);
@@ -136,6 +162,17 @@ fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
 pub fn check_state(state: &State) -> Vec<Violation> {
     let mut found = capacity(state, &placed(state, |_| true));
     found.extend(state.drift().map(Violation::Drifted));
+    let mut holders = BTreeMap::new();
+    for instance in state.instances().filter(|i| !i.status.phase.is_final()) {
+        let (Some(node), false) = (instance.node, spec(state, instance, false).volumes.is_empty())
+        else {
+            continue;
+        };
+        let copy = (node, instance.workload, instance.ordinal);
+        if let Some(other) = holders.insert(copy, instance.status.instance) {
+            found.push(Violation::VolumesTwice(other, instance.status.instance));
+        }
+    }
     let mut copies = BTreeMap::new();
     for instance in state.instances().filter(|i| i.wish == InstanceWish::Run) {
         let copy = (instance.workload, instance.ordinal, instance.replaces.is_some());
@@ -157,7 +194,8 @@ const fn destination(step: &Move) -> Option<NodeId> {
 fn placed(state: &State, counts: impl Fn(NodeId) -> bool) -> Placed<'_> {
     let place = |i: &InstanceImage| i.node.filter(|n| !i.status.phase.is_final() && counts(*n));
     let there = state.instances().filter_map(|i| Some((place(i)?, i)));
-    there.map(|(node, i)| (node, spec(state, i, false))).collect()
+    let ports = |i: &InstanceImage| i.ports.values().copied().collect();
+    there.map(|(node, i)| (node, spec(state, i, false), ports(i))).collect()
 }
 
 fn spec<'a>(state: &'a State, instance: &InstanceImage, newest: bool) -> &'a WorkloadSpec {
@@ -216,12 +254,18 @@ fn capacity(state: &State, placed: &Placed<'_>) -> Vec<Violation> {
     let mut promised: BTreeMap<NodeId, Promised<'_>> = BTreeMap::new();
     let mut ports = BTreeSet::new();
     let mut found = Vec::new();
-    for (node, spec) in placed {
+    for (node, spec, chosen) in placed {
         promised.entry(*node).or_default().add(spec);
-        for port in &spec.ports {
-            if !ports.insert((*node, port.number)) {
-                found.push(Violation::PortTwice(*node, port.number));
+        for port in spec.ports.iter().filter_map(|p| p.number).chain(chosen.iter().copied()) {
+            if !ports.insert((*node, port)) {
+                found.push(Violation::PortTwice(*node, port));
             }
+        }
+    }
+    for home in state.homes() {
+        if let Some(promised) = promised.get_mut(&home.node) {
+            let sum: Mebibytes = home.volumes.values().copied().sum();
+            promised.disk = promised.disk.saturating_add(sum.get());
         }
     }
     for (node, promised) in promised {

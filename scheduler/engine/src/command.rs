@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tengyun_model::{
-    Admission, At, Digest, Generation, Grant, InstanceId, InstanceStatus, Mebibytes, Member,
-    MeterRecord, Millicores, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Revision,
-    WorkloadId, WorkloadKey, WorkloadSpec,
+    Admission, At, CopyKey, Digest, Generation, Grant, InstanceId, InstanceStatus, Mebibytes,
+    Member, MeterRecord, Millicores, Millis, NodeFacts, NodeId, NodeName, NodeUsage, OperationId,
+    Revision, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::image::{NodeWish, Proof};
@@ -22,6 +22,7 @@ pub struct Entry {
 }
 
 /// A fact, a wish or a decision.
+#[expect(clippy::large_enum_variant, reason = "a command is moved a few times and never kept")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Fact: a scheduler began to write.
@@ -141,6 +142,18 @@ pub enum Command {
         /// Who.
         member: Member,
     },
+    /// Fact: this journal was restored from a backup; what came after it is not known.
+    Restore {
+        /// How long ago its last entry was.
+        elapsed: Millis,
+    },
+    /// Decision: what these nodes run, the restored journal knows.
+    SettleRestore(Vec<NodeId>),
+    /// Wish: what nodes run and the restored journal does not know may be stopped.
+    ConfirmRestore {
+        /// The client's id of the wish.
+        operation: OperationId,
+    },
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -152,6 +165,22 @@ pub enum Command {
     ConnectNode(NodeId),
     /// Volatile fact: a node's agent went away.
     DisconnectNode(NodeId),
+    /// Wish: remove the volumes of a copy from a node, with what they hold.
+    DeleteVolumes {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Whose.
+        copy: CopyKey,
+        /// From where.
+        node: NodeId,
+    },
+    /// Fact: a node has removed the volumes of these copies.
+    ForgetVolumes {
+        /// The node.
+        node: NodeId,
+        /// Whose.
+        copies: Vec<CopyKey>,
+    },
 }
 
 impl Command {
@@ -175,7 +204,12 @@ impl Command {
             | Self::DeclareReturned(_)
             | Self::CreateToken { .. }
             | Self::RedeemToken { .. }
-            | Self::RevokeMember { .. } => true,
+            | Self::RevokeMember { .. }
+            | Self::DeleteVolumes { .. }
+            | Self::ForgetVolumes { .. }
+            | Self::Restore { .. }
+            | Self::SettleRestore(_)
+            | Self::ConfirmRestore { .. } => true,
             Self::ReportUsage { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
@@ -196,7 +230,9 @@ impl Command {
             | Self::MoveInstance { operation, .. }
             | Self::AcknowledgeLoss { operation, .. }
             | Self::ReleaseWorkload { operation, .. }
-            | Self::RevokeMember { operation, .. } => Some(*operation),
+            | Self::RevokeMember { operation, .. }
+            | Self::DeleteVolumes { operation, .. }
+            | Self::ConfirmRestore { operation } => Some(*operation),
             Self::BeginEpoch
             | Self::RegisterNode(_)
             | Self::ObserveInstances { .. }
@@ -209,6 +245,9 @@ impl Command {
             | Self::DeclareReturned(_)
             | Self::CreateToken { .. }
             | Self::RedeemToken { .. }
+            | Self::ForgetVolumes { .. }
+            | Self::Restore { .. }
+            | Self::SettleRestore(_)
             | Self::Watch => None,
         }
     }
@@ -379,6 +418,23 @@ pub enum Refusal {
     NotThisNode(NodeName),
     /// A move refers to what is no longer so.
     Stale(&'static str),
+    /// The node has too few free ports in the range that ports are chosen from.
+    NoPort {
+        /// Wanted.
+        wanted: usize,
+        /// Left.
+        left: usize,
+    },
+    /// The volumes of the copy are on another node.
+    VolumesElsewhere(NodeId),
+    /// An instance with volumes does not move.
+    KeepsVolumes,
+    /// The copy has no volumes there.
+    UnknownVolumes(Box<CopyKey>),
+    /// This instance uses the volumes.
+    VolumesInUse(InstanceId),
+    /// No restore waits for an operator's word.
+    NotRestored,
 }
 
 impl Refusal {
@@ -421,6 +477,12 @@ impl Refusal {
             Self::UnknownMember(_) => "unknown-member",
             Self::NotThisNode(_) => "not-this-node",
             Self::Stale(_) => "stale",
+            Self::NoPort { .. } => "no-port",
+            Self::VolumesElsewhere(_) => "volumes-elsewhere",
+            Self::KeepsVolumes => "keeps-volumes",
+            Self::UnknownVolumes(_) => "unknown-volumes",
+            Self::VolumesInUse(_) => "volumes-in-use",
+            Self::NotRestored => "not-restored",
         }
     }
 }
@@ -472,6 +534,14 @@ impl fmt::Display for Refusal {
                 write!(f, "the certificate is not, or no longer, that of node {name}")
             }
             Self::Stale(what) => write!(f, "{what} is no longer so"),
+            Self::NoPort { wanted, left } => {
+                write!(f, "wants {wanted} chosen ports, {left} are left in the range")
+            }
+            Self::VolumesElsewhere(node) => write!(f, "its volumes are on node {node}"),
+            Self::KeepsVolumes => write!(f, "its volumes stay on its node, and it with them"),
+            Self::UnknownVolumes(copy) => write!(f, "{copy} has no volumes there"),
+            Self::VolumesInUse(instance) => write!(f, "instance {instance} uses the volumes"),
+            Self::NotRestored => write!(f, "no restore waits for a word"),
         }
     }
 }

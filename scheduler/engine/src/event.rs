@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    At, Exit, Incarnation, InstanceId, Member, NodeId, NodeName, Phase, WorkloadId, WorkloadKey,
+    At, CopyKey, Exit, Incarnation, InstanceId, Member, Millis, NodeId, NodeName, Phase,
+    WorkloadId, WorkloadKey,
 };
 
 use crate::command::{Command, Effect, Entry, Outcome};
@@ -91,6 +92,11 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         | Command::CreateToken { .. }
         | Command::RedeemToken { .. }
         | Command::RevokeMember { .. }
+        | Command::DeleteVolumes { .. }
+        | Command::ForgetVolumes { .. }
+        | Command::Restore { .. }
+        | Command::SettleRestore(_)
+        | Command::ConfirmRestore { .. }
         | Command::ReportUsage { .. } => {}
     }
     glance
@@ -194,6 +200,9 @@ impl Made<'_> {
             Command::RevokeMember { member, .. } => {
                 self.push("member-revoked", member.to_string());
             }
+            Command::Restore { elapsed } => self.restored(*elapsed),
+            Command::SettleRestore(nodes) => self.settled(nodes.len()),
+            Command::ConfirmRestore { .. } => self.push("restore-confirmed", String::new()),
             Command::Watch => self.watched(glance),
             Command::ConnectNode(node) if !glance.known => {
                 self.of_node("node-connected", *node, String::new());
@@ -201,6 +210,8 @@ impl Made<'_> {
             Command::DisconnectNode(node) if glance.known => {
                 self.of_node("node-away", *node, String::new());
             }
+            Command::DeleteVolumes { copy, node, .. } => self.removing(*node, copy),
+            Command::ForgetVolumes { node, copies } => self.removed(*node, copies),
             Command::StopWorkload { .. }
             | Command::DeclareLost(_)
             | Command::ConnectNode(_)
@@ -218,6 +229,15 @@ impl Made<'_> {
         let message = format!("{} CPU, {} memory", capacity.cpu, capacity.memory);
         self.of_node(kind, *node, message);
         self.newly_held(glance, *node);
+    }
+
+    fn restored(&mut self, elapsed: Millis) {
+        let secs = elapsed.get() / 1000;
+        self.push("restored", format!("from a backup that ends {secs} s before"));
+    }
+
+    fn settled(&mut self, nodes: usize) {
+        self.push("restore-settled", format!("{nodes} nodes run what is known"));
     }
 
     fn policy(&mut self, values: &BTreeMap<String, u64>) {
@@ -274,9 +294,14 @@ impl Made<'_> {
             if !again && status.phase == was.phase {
                 continue;
             }
+            // It may have been ended before its node could say so.
+            if status.exit == Some(Exit::Unhealthy) && was.phase == Phase::Healthy {
+                self.of_was("unhealthy", *id, was, status.message.clone());
+            }
             let (kind, message) = match status.phase {
                 Phase::Running if was.phase != Phase::Running || again => ("started", start(is)),
                 Phase::Healthy => ("healthy", String::new()),
+                Phase::Unhealthy => ("unhealthy", status.message.clone()),
                 Phase::BackingOff => ("restarting", ended(status.exit, &status.message)),
                 Phase::Succeeded => ("ended", ended(status.exit, &status.message)),
                 Phase::Failed => ("failed", ended(status.exit, &status.message)),
@@ -315,7 +340,7 @@ impl Made<'_> {
                 let stops = is.is_none_or(|i| i.wish == InstanceWish::Stop(reason));
                 if was.wish == InstanceWish::Run && stops {
                     let kind = match reason {
-                        StopReason::NotWanted => "stopping",
+                        StopReason::NotWanted | StopReason::Renewed => "stopping",
                         StopReason::Replaced => "moved",
                         StopReason::Evicted | StopReason::Drained => "evicted",
                         StopReason::GivenUp => "move-given-up",
@@ -385,6 +410,23 @@ impl Made<'_> {
         self.events.push(Event { at: self.at, kind, node, workload, instance, message });
     }
 
+    fn removing(&mut self, node: NodeId, copy: &CopyKey) {
+        self.of_volumes("volumes-removing", node, copy);
+    }
+
+    fn removed(&mut self, node: NodeId, copies: &[CopyKey]) {
+        for copy in copies {
+            self.of_volumes("volumes-removed", node, copy);
+        }
+    }
+
+    fn of_volumes(&mut self, kind: &'static str, node: NodeId, copy: &CopyKey) {
+        let (node, workload) = (self.name(node), Some(copy.workload.clone()));
+        let message = format!("of copy {}", copy.ordinal);
+        let (at, instance) = (self.at, None);
+        self.events.push(Event { at, kind, node, workload, instance, message });
+    }
+
     fn of_was(&mut self, kind: &'static str, id: InstanceId, was: &Was, message: String) {
         let node = was.node.and_then(|node| self.name(node));
         let (workload, instance) = (Some(was.key.clone()), Some(id));
@@ -431,5 +473,6 @@ pub const fn stop_words(reason: StopReason) -> &'static str {
         StopReason::GivenUp => "it did not become healthy in time, the old copy stays",
         StopReason::Drained => "its node is drained, it is queued again",
         StopReason::Lost => "its node is lost, it is queued again",
+        StopReason::Renewed => "its workload has a newer revision, which takes over its volumes",
     }
 }

@@ -4,7 +4,9 @@
 
 mod leaving;
 
-use tengyun_model::{At, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, WorkloadKey};
+use tengyun_model::{
+    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, WorkloadKey,
+};
 
 use crate::command::Refusal;
 use crate::event::stop_words;
@@ -103,6 +105,13 @@ fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict
         if nodes.is_empty() {
             return "waits: no node has joined".to_owned();
         }
+        if let Some(home) = home(problem, instance) {
+            let verdict = nodes.iter().find(|n| n.node == home);
+            let refusal = verdict.and_then(|n| n.refusal.as_ref()).map(ToString::to_string);
+            let name = verdict.map(|n| n.name.to_string()).unwrap_or_default();
+            let why = refusal.unwrap_or_else(|| "it starts soon".to_owned());
+            return format!("waits for {name}, where its volumes are: {why}");
+        }
         let refused = nodes.iter().filter(|n| n.refusal.is_some()).count();
         return if refused == nodes.len() {
             format!("waits: none of {refused} nodes can take it")
@@ -126,6 +135,12 @@ fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict
     }
 }
 
+/// Returns the node where the volumes of an instance are.
+fn home(problem: &Problem<'_>, instance: &InstanceImage) -> Option<NodeId> {
+    let state = problem.state;
+    state.volume_need(instance, state.spec(instance)).and_then(|need| need.home)
+}
+
 /// Says what an instance does that neither replaces another nor is being replaced.
 fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses: &str) -> String {
     let (state, name, status) = (problem.state, &node.facts.name, &instance.status);
@@ -143,15 +158,23 @@ fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses
     }
     let leaves = match leave(problem, instance) {
         Leave::Stay if node.wish.is_drain() => "; the node is drained, but it must not move",
+        Leave::Keep if node.wish.is_drain() => "; the node is drained, but its volumes are here",
         _ if node.wish.is_drain() => "; it leaves, the node is drained",
         _ => "",
     };
+    let over = matches!(status.phase, Phase::BackingOff | Phase::Failed);
+    if over && status.exit == Some(Exit::NotStarted) && !status.message.is_empty() {
+        let again = if status.phase.is_final() { "" } else { "; it is tried again" };
+        return format!("cannot be started on {name}: {}{again}{leaves}", status.message);
+    }
     if status.phase == Phase::BackingOff {
         let exit = status.exit.map_or_else(|| "ended".to_owned(), |exit| exit.to_string());
         let starts = status.incarnation;
         return format!("crashes on {name}: {exit} at start {starts}, and starts again{leaves}");
     }
-    format!("is {} on {name}, {uses}{leaves}", status.phase)
+    let why =
+        if status.message.is_empty() { String::new() } else { format!(" ({})", status.message) };
+    format!("is {}{why} on {name}, {uses}{leaves}", status.phase)
 }
 
 /// Says what an operator can do for an instance that neither a node nor a change of it would help.
@@ -170,6 +193,10 @@ fn condition_remedy(state: &State, instance: &InstanceImage) -> Option<String> {
         return Some(format!(
             "bring {name} back, or, if it is off, `tengyun acknowledge-loss {name} --dead`"
         ));
+    }
+    if node.wish.is_drain() && !state.spec(instance).volumes.is_empty() {
+        let key = &state.spec(instance).key;
+        return Some(format!("`tengyun stop {key}`: it starts again where its volumes are"));
     }
     let stays = state.spec(instance).move_policy != MovePolicy::Any;
     let insists = node.wish == NodeWish::Drain && stays;
@@ -201,7 +228,9 @@ fn distance(refusal: &Refusal) -> (u32, u64) {
         Refusal::NoPids { wanted, left } | Refusal::NoCounter { wanted, left, .. } => {
             (1, wanted.saturating_sub(*left))
         }
-        Refusal::PortTaken(_) => (2, 0),
+        Refusal::PortTaken(_) | Refusal::NoPort { .. } => (2, 0),
+        // Whatever keeps it from there, it is the only one that would do.
+        Refusal::VolumesElsewhere(_) => (9, 0),
         Refusal::Spread(_) | Refusal::AntiAffinity(_) | Refusal::NoLabel { .. } => (3, 0),
         Refusal::NotOpen(_) => (4, 0),
         _ => (5, 0),
@@ -230,6 +259,7 @@ fn advice(name: &NodeName, refusal: &Refusal, foreign: Millicores) -> String {
             format!("ask for at most {left} of counter {counter} to fit on {name}")
         }
         Refusal::PortTaken(port) => format!("choose another port than {port}, or add a node"),
+        Refusal::NoPort { .. } => "widen port_first to port_last, or add a node".to_owned(),
         Refusal::NoLabel { name: label, value } => {
             format!("drop the constraint {label}={value}, or add a node that has it")
         }

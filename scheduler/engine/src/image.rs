@@ -2,12 +2,12 @@
 //!
 //! Two states that were made by the same durable entries have equal images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    Admission, At, Digest, Epoch, Generation, Grant, InstanceId, InstanceStatus, Member,
-    MeterRecord, NodeFacts, NodeId, OperationId, Revision, Role, Sequence, WorkloadId, WorkloadKey,
-    WorkloadSpec,
+    Admission, At, CopyKey, Digest, Epoch, Generation, Grant, InstanceId, InstanceStatus,
+    Mebibytes, Member, MeterRecord, Name, NodeFacts, NodeId, OperationId, Revision, Role, Sequence,
+    WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::command::Effect;
@@ -50,6 +50,21 @@ pub struct Image {
     pub tokens: Vec<TokenImage>,
     /// Everybody who was ever let in.
     pub members: Vec<MemberImage>,
+    /// The volumes of copies, by node and copy.
+    pub homes: Vec<HomeImage>,
+    /// What is still to be found out after a restore; `None` when nothing is.
+    pub restored: Option<RestoreImage>,
+}
+
+/// A restore whose loose ends are not tied up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreImage {
+    /// When the journal was restored.
+    pub at: At,
+    /// Whether the scheduler only observes: no node is told to start or stop anything.
+    pub observing: bool,
+    /// Nodes that may run what the journal does not know: these are told nothing.
+    pub unsettled: BTreeSet<NodeId>,
 }
 
 /// One node.
@@ -67,6 +82,10 @@ pub struct NodeImage {
     pub wish: NodeWish,
     /// Since when it counts as lost, and how sure that is; `None` while it does not.
     pub loss: Option<Loss>,
+    /// Where the search for a free port begins; 0 at the beginning of the range.
+    pub next_port: u16,
+    /// Ports on which other programs listened, and when that was seen.
+    pub foreign_ports: BTreeMap<u16, At>,
 }
 
 impl NodeImage {
@@ -199,6 +218,45 @@ pub struct InstanceImage {
     pub placed: At,
     /// When its copy of the workload was last shifted, through whatever instances.
     pub moved: Option<At>,
+    /// The numbers that were chosen for ports which its specification leaves open.
+    pub ports: BTreeMap<Name, u16>,
+}
+
+/// The volumes of one copy on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeImage {
+    /// Whose they are.
+    pub copy: CopyKey,
+    /// Where they are.
+    pub node: NodeId,
+    /// Which, with the space that they count.
+    pub volumes: BTreeMap<Name, Mebibytes>,
+    /// What becomes of them.
+    pub fate: HomeFate,
+    /// When the first was made.
+    pub since: At,
+}
+
+/// What becomes of volumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HomeFate {
+    /// They stay, and their copy starts nowhere else.
+    Kept,
+    /// They stay, and their copy may start elsewhere: an operator said that the node is off.
+    Abandoned,
+    /// An operator said that they are to be removed.
+    Removing,
+}
+
+impl HomeFate {
+    /// Returns the word used in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Abandoned => "abandoned",
+            Self::Removing => "removing",
+        }
+    }
 }
 
 /// One remembered operation.

@@ -19,8 +19,8 @@ pub mod state;
 
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
 pub use image::{
-    Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish, OperationImage,
-    Proof, TokenImage, TokenUse, WorkloadImage,
+    HomeFate, HomeImage, Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish,
+    OperationImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,
 };
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};

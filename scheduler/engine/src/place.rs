@@ -5,12 +5,15 @@
 
 pub(crate) mod drain;
 pub(crate) mod feasible;
+mod fleet;
 mod improve;
+mod level;
 pub(crate) mod pack;
 pub(crate) mod problem;
 mod rescue;
 mod retire;
 mod score;
+mod volume;
 
 use tengyun_model::At;
 
@@ -26,13 +29,11 @@ pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     retire::retire(&problem, &mut moves);
     rescue::rescue(&problem, &mut moves);
     drain::drain(&mut problem, &mut moves);
+    volume::renew(&problem, &mut moves);
     pack::renew(&mut problem, &mut moves);
     pack::fill(&mut problem, &mut moves);
     if moves.is_empty() && improve::may_rebalance(&problem) {
-        improve::relieve(&mut problem, &mut moves);
-        if moves.is_empty() {
-            improve::consolidate(&mut problem, &mut moves);
-        }
+        improve::rebalance(&mut problem, &mut moves);
     }
     for step in &moves {
         let answer = state.check_move(step);

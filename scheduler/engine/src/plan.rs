@@ -71,4 +71,6 @@ pub enum StopReason {
     Drained,
     /// Its node is lost; it is queued again, and stops here should the node return.
     Lost,
+    /// Its workload has a newer revision that must not run beside it: they share volumes.
+    Renewed,
 }

@@ -55,28 +55,28 @@ knobs! {
     raw_floor "band_floor" "permille of CPU" 600 0..1000
         "below it a node in use is worth emptying"
     raw_target "band_target" "permille of CPU" 720 0..1000
-        "what packing and harvest fill a node to; the middle of the band leaves room for misses"
+        "what harvest fills a node to; the middle of the band leaves others room to grow at once"
     raw_ceiling "band_ceiling" "permille of CPU" 800 0..1000
-        "above it a node counts as overloaded and is relieved"
-    raw_percentile "peak_percentile" "permille of time" 950 500..999
-        "the share of time that an instance's forecast peak covers; VPA and Autopilot use 90 to 98 %"
-    raw_deviations "peak_deviations" "thousandths of a mean deviation" 2000 0..10_000
-        "deviations above the mean that a forecast covers at least; N-sigma uses 2 to 5"
-    raw_margin "peak_margin" "permille of the peak" 100 0..2000
-        "added to every measured peak; Koordinator, VPA and Autopilot add 10 to 15 %"
+        "what foreseen peaks fill a node to; above it a node counts as overloaded"
+    raw_budget "violation_budget" "hundredths of a percent of node-time" 100 1..5000
+        "so much of the time of nodes in use may be above the ceiling; margins are set by what came"
+    raw_window "window_seconds" "seconds" 300 1..3600
+        "use is averaged over such windows, and foreseen for the next; the band is meant of these"
     raw_history "history_min_seconds" "seconds" 300 1..604_800
         "until it was measured so long an instance counts its request; Borg waits 300 s"
-    raw_half_life "half_life_seconds" "seconds" 43_200 10..2_592_000
-        "measured use counts half after this time; Autopilot and Koordinator use 12 h"
     raw_stale "data_stale_seconds" "seconds" 60 2..3600
         "measurements older than this never overcommit a node and never move an instance"
     raw_consolidate "consolidate" "0 no, 1 yes" 1 0..1
-        "whether lightly filled nodes are emptied"
-    raw_interval "consolidate_interval_seconds" "seconds" 60 0..86_400
-        "at least so long between two decisions to empty a node"
+        "whether nodes are emptied and kept level; overloaded ones are relieved in any case"
+    raw_interval "consolidate_interval_seconds" "seconds" 240 0..86_400
+        "at least so long between two rounds of moves; nothing new is known within a window"
     raw_moves "moves_per_pass" "moves" 8 1..1000
-        "the most instances moved by one plan; a wrong forecast then harms few"
-    raw_cooldown "moves_per_workload_interval_seconds" "seconds" 600 0..604_800
+        "the most instances that leave drained nodes at a time; each start costs its new node"
+    raw_rebalance "rebalance_moves" "moves" 256 0..100_000
+        "the most instances moved by a round that empties or opens nodes; a thousand nodes take hours"
+    raw_level "level_moves" "thousandths of all instances" 4 0..1000
+        "the most instances moved by a round that levels nodes in use; more would follow noise"
+    raw_cooldown "moves_per_workload_interval_seconds" "seconds" 1800 0..604_800
         "an instance is not moved again for so long; a move has to pay back first"
     raw_replacement "replacement_timeout_seconds" "seconds" 120 5..86_400
         "a replacement that is not healthy by then is given up and the old copy stays"
@@ -100,12 +100,21 @@ knobs! {
         "while more (and more than one) fell silent none is declared lost: the network is to blame"
     raw_harm "harm_window_seconds" "seconds" 300 0..86_400
         "a node lost so soon after an instance was placed there counts as harmed by its workload"
+    raw_port_first "port_first" "port number" 20_000 1024..65_535
+        "the first port that is chosen for workloads which leave it open"
+    raw_port_last "port_last" "port number" 29_999 1024..65_535
+        "the last one; below the kernel's own range, which begins at 32768"
 }
+
+/// Knobs of earlier releases. Journals may hold them: they are taken and do nothing.
+const RETIRED: [&str; 4] =
+    ["peak_percentile", "peak_deviations", "peak_margin", "half_life_seconds"];
 
 impl Policy {
     /// Makes a policy of chosen values; the others have their defaults.
     pub fn new(values: BTreeMap<String, u64>) -> Result<Self, Refusal> {
-        for (name, value) in &values {
+        let present = |name: &&String| !RETIRED.contains(&name.as_str());
+        for (name, value) in values.iter().filter(|(name, _)| present(name)) {
             let knob = KNOBS.iter().find(|k| k.name == name);
             let knob = knob.ok_or_else(|| Refusal::UnknownKnob(name.clone()))?;
             if *value < knob.min || *value > knob.max {
@@ -121,7 +130,18 @@ impl Policy {
             let expected = "in the order band_floor, band_target, band_ceiling".to_owned();
             return Err(Refusal::BadKnob { name: "band_target".to_owned(), expected });
         }
+        let (first, last) = policy.ports();
+        if first > last {
+            let expected = "at least port_first".to_owned();
+            return Err(Refusal::BadKnob { name: "port_last".to_owned(), expected });
+        }
         Ok(policy)
+    }
+
+    /// Returns the first and the last port that may be chosen.
+    pub fn ports(&self) -> (u16, u16) {
+        let port = |raw: u64| u16::try_from(raw).unwrap_or(u16::MAX);
+        (port(self.raw_port_first()), port(self.raw_port_last()))
     }
 
     /// Returns the values that differ from the defaults.
@@ -144,19 +164,15 @@ impl Policy {
         }
     }
 
-    /// Returns the share of time that a forecast peak covers.
-    pub fn peak_percentile(&self) -> Permille {
-        permille(self.raw_percentile())
+    /// Returns the share of node-time that may be above the ceiling, in millionths.
+    pub fn violation_budget(&self) -> u64 {
+        self.raw_budget() * 100
     }
 
-    /// Returns the thousandths of a mean deviation that a forecast adds to the mean.
-    pub fn peak_deviations(&self) -> Permille {
-        permille(self.raw_deviations())
-    }
-
-    /// Returns the margin on a measured peak.
-    pub fn peak_margin(&self) -> Permille {
-        permille(self.raw_margin())
+    /// Returns the windows that use is averaged over. An instance that is measured long enough has
+    /// been measured for one.
+    pub fn window(&self) -> Millis {
+        Millis::from_secs(self.raw_window().min(self.raw_history()))
     }
 
     /// Returns how long an instance is measured before its measurements count.
@@ -164,27 +180,33 @@ impl Policy {
         Millis::from_secs(self.raw_history())
     }
 
-    /// Returns after how long a measurement counts half.
-    pub fn half_life(&self) -> Millis {
-        Millis::from_secs(self.raw_half_life())
-    }
-
     /// Returns after how long a measurement is stale.
     pub fn data_stale(&self) -> Millis {
         Millis::from_secs(self.raw_stale())
     }
 
-    /// Says whether nodes are emptied.
+    /// Says whether nodes are emptied and levelled.
     pub fn consolidates(&self) -> bool {
         self.raw_consolidate() == 1
     }
 
-    /// Returns the pause between two decisions to empty a node.
+    /// Returns the pause between two rounds of moves.
     pub fn consolidate_interval(&self) -> Millis {
         Millis::from_secs(self.raw_interval())
     }
 
-    /// Returns the most shifts of one plan.
+    /// Returns the most shifts of one round that empties or opens nodes.
+    pub fn rebalance_moves(&self) -> usize {
+        usize::try_from(self.raw_rebalance()).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the most shifts of one round that levels so many instances.
+    pub fn level_moves(&self, instances: usize) -> usize {
+        let share = usize::try_from(self.raw_level()).unwrap_or(usize::MAX);
+        instances.saturating_mul(share).div_ceil(1000)
+    }
+
+    /// Returns the most shifts away from drained nodes at a time.
     pub fn moves_per_pass(&self) -> usize {
         usize::try_from(self.raw_moves()).unwrap_or(usize::MAX)
     }
@@ -271,6 +293,11 @@ mod tests {
         assert!(
             policy(&[("band_floor", 900), ("band_target", 900), ("band_ceiling", 950)]).is_ok()
         );
+    }
+
+    #[test]
+    fn knobs_of_earlier_releases_are_taken_and_do_nothing() {
+        assert_eq!(policy(&[("half_life_seconds", 120)]).unwrap(), Policy::default());
     }
 
     #[test]

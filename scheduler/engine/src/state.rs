@@ -6,6 +6,7 @@
 
 mod check;
 mod derived;
+mod homes;
 mod image;
 mod instances;
 mod live;
@@ -13,6 +14,9 @@ mod members;
 mod moves;
 mod nodes;
 mod operations;
+mod ports;
+mod provision;
+mod restore;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +28,14 @@ use tengyun_model::{
 
 use crate::command::{Command, Effect, Entry, Outcome, Refusal};
 use crate::image::{
-    InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, Proof, WorkloadImage,
+    HomeFate, InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, Proof,
+    RestoreImage, WorkloadImage,
 };
 use crate::policy::Policy;
-use crate::predict::Track;
+use crate::predict::{Calibration, Drift, Track};
 use derived::Derived;
+use homes::Homes;
+pub(crate) use homes::VolumeNeed;
 use live::{Live, Watch};
 use members::Members;
 
@@ -69,6 +76,13 @@ pub struct State {
     watch: Watch,
     /// Copies that stop on drained nodes before they may start elsewhere.
     turns: BTreeMap<(WorkloadId, u32), InstanceId>,
+    homes: Homes,
+    /// What past forecasts teach; like all that was measured it is of this reign only.
+    calibration: Calibration,
+    drift: Drift,
+    /// When relief last opened a node that nobody used.
+    opened: Option<At>,
+    restored: Option<RestoreImage>,
 }
 
 impl State {
@@ -101,7 +115,9 @@ impl State {
             Command::SetNodeWish { .. }
             | Command::MoveInstance { .. }
             | Command::AcknowledgeLoss { .. }
-            | Command::ReleaseWorkload { .. } => self.operate(command, at),
+            | Command::ReleaseWorkload { .. }
+            | Command::DeleteVolumes { .. }
+            | Command::ForgetVolumes { .. } => self.operate(command, at),
             Command::DeclareLost(node) => {
                 self.blame(*node, at);
                 self.lose(*node, Proof::Silence, at);
@@ -110,10 +126,6 @@ impl State {
             }
             Command::DeclareReturned(node) => {
                 self.take_back(*node);
-                Ok(Effect::Done)
-            }
-            Command::Watch => {
-                self.look_around(at);
                 Ok(Effect::Done)
             }
             Command::ApplyWorkload { operation, spec } => {
@@ -146,19 +158,28 @@ impl State {
             Command::RevokeMember { operation, member } => {
                 self.once(*operation, at, |state| state.members.revoke(member, at))
             }
-            Command::ReportUsage { node, usage } => {
-                self.report_usage(*node, usage, at);
-                Ok(Effect::Done)
+            Command::Restore { elapsed } => Ok(self.restore(*elapsed, at)),
+            Command::SettleRestore(nodes) => Ok(self.settle_restore(nodes)),
+            Command::ConfirmRestore { operation } => {
+                self.once(*operation, at, |state| Ok(state.confirm_restore()))
             }
-            Command::ConnectNode(node) => {
-                self.live.entry(*node).or_default().connect(at);
-                Ok(Effect::Done)
-            }
-            Command::DisconnectNode(node) => {
-                self.live.entry(*node).or_default().disconnect();
-                Ok(Effect::Done)
-            }
+            Command::ReportUsage { .. }
+            | Command::ConnectNode(_)
+            | Command::DisconnectNode(_)
+            | Command::Watch => Ok(self.perceive(command, at)),
         }
+    }
+
+    /// Takes in what is volatile.
+    fn perceive(&mut self, command: &Command, at: At) -> Effect {
+        match command {
+            Command::ReportUsage { node, usage } => self.report_usage(*node, usage, at),
+            Command::ConnectNode(node) => self.live.entry(*node).or_default().connect(at),
+            Command::DisconnectNode(node) => self.live.entry(*node).or_default().disconnect(),
+            Command::Watch => self.look_around(at),
+            other => unreachable!("{other:?} is durable"),
+        }
+        Effect::Done
     }
 
     fn set_policy(&mut self, values: &BTreeMap<String, u64>) -> Result<Effect, Refusal> {
@@ -299,6 +320,11 @@ impl State {
         self.instances.get(&id)
     }
 
+    /// Returns the ports that an instance occupies, with their numbers.
+    pub fn ports(&self, instance: &InstanceImage) -> Vec<tengyun_model::PortSpec> {
+        numbered(self.spec(instance), instance).ports
+    }
+
     /// Returns the specification that an instance of this state runs.
     pub fn spec(&self, instance: &InstanceImage) -> &WorkloadSpec {
         let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
@@ -360,19 +386,30 @@ impl State {
                 instance: id,
                 ordinal: instance.ordinal,
                 revision: instance.revision,
-                spec: self.spec(instance).clone(),
+                spec: numbered(self.spec(instance), instance),
             })
         };
+        let removed = self.homes_on(id).filter(|home| home.fate == HomeFate::Removing);
         Some(Assignment {
             node: id,
             epoch: self.epoch,
             generation: node.generation,
             band: self.policy.band(),
             instances: self.on_node(id).filter_map(wanted).collect(),
+            removed: removed.map(|home| home.copy.clone()).collect(),
         })
     }
 
     pub(crate) fn foreign(&self, id: NodeId) -> Option<&Track> {
         self.live.get(&id).and_then(Live::foreign)
     }
+}
+
+/// Fills the ports that a specification leaves open with those chosen for an instance.
+fn numbered(spec: &WorkloadSpec, instance: &InstanceImage) -> WorkloadSpec {
+    let mut spec = spec.clone();
+    for port in spec.ports.iter_mut().filter(|port| port.number.is_none()) {
+        port.number = instance.ports.get(&port.name).copied();
+    }
+    spec
 }

@@ -1,6 +1,6 @@
 //! One attached stream: its greeting, its life and its end. It owns no state of the cloud.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::authority::claim::Subject;
 use crate::connections::Connections;
 use crate::desk::{AttachRefusal, Attached, Desk, Request, Speaker};
 use crate::dispatch::{DOWN_MAX, Down, Link, LinkId};
+use crate::secrets::{self, Secrets};
 use crate::tasks::stopped;
 
 /// How long an agent may take to say hello.
@@ -48,12 +49,14 @@ pub(super) struct Session {
     pub speaker: Speaker,
     pub from: Option<SocketAddr>,
     pub connections: Arc<Connections>,
+    pub secrets: Arc<Secrets>,
 }
 
 /// The session's ends of its link.
 struct Ends {
     node: NodeId,
     assignment: watch::Receiver<Option<v1::Assignment>>,
+    services: watch::Receiver<Option<v1::Services>>,
     down: mpsc::Receiver<Down>,
     logs: Logs,
 }
@@ -96,7 +99,15 @@ impl Session {
         let (assignment_sender, assignment) = watch::channel(None);
         let (down_sender, down) = mpsc::channel(DOWN_MAX);
         let process = process(hello.process)?;
-        let link = Link { id: self.id, process, assignment: assignment_sender, down: down_sender };
+        let (services_sender, services) = watch::channel(None);
+        let link = Link {
+            id: self.id,
+            process,
+            assignment: assignment_sender,
+            down: down_sender,
+            services: services_sender,
+            address: self.from.map_or(Ipv4Addr::LOCALHOST.into(), |from| from.ip().to_canonical()),
+        };
         let attached = self.attach(facts, link).await?;
         let welcome = v1::Welcome {
             wire_version: spoken(hello.wire_version),
@@ -104,7 +115,8 @@ impl Session {
             epoch: attached.epoch.get(),
             report_interval_millis: self.report_interval.get(),
         };
-        let ends = Ends { node: attached.node, assignment, down, logs: Logs::new(READER_PATIENCE) };
+        let logs = Logs::new(READER_PATIENCE);
+        let ends = Ends { node: attached.node, assignment, services, down, logs };
         if self.send(Out::Welcome(welcome)).await.is_err() {
             self.desk.tell(Request::Detach { node: ends.node, link: self.id }).await;
             return Err(Status::cancelled("the agent went away before it was welcomed"));
@@ -167,6 +179,11 @@ impl Session {
                     let newest = ends.assignment.borrow_and_update().clone();
                     newest.map(Out::Assignment).into_iter().collect()
                 }
+                changed = ends.services.changed() => {
+                    changed.map_err(|_| displaced())?;
+                    let newest = ends.services.borrow_and_update().clone();
+                    newest.map(Out::Services).into_iter().collect()
+                }
                 down = ends.down.recv() => match down.ok_or_else(displaced)? {
                     Down::Meters(meters) => vec![Out::MeterAcknowledgement(meters)],
                     Down::Log { request, sink } => ends.logs.open(request, sink),
@@ -194,6 +211,10 @@ impl Session {
                 Ok(Vec::new())
             }
             Some(Up::LogChunk(chunk)) => Ok(ends.logs.pass(chunk).await),
+            Some(Up::SecretRequest(request)) => {
+                let handed = secrets::hand_out(&self.desk, &self.secrets, ends.node, request);
+                Ok(vec![Out::SecretAnswer(handed.await?)])
+            }
             Some(Up::Hello(_)) => Err(Status::invalid_argument("hello may come once only")),
             // A message of a newer agent: what it says is not needed by this version.
             None => Ok(Vec::new()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, StopReason};
-use tengyun_model::{At, Generation, InstanceId, NodeId, OperationId, Sequence};
+use tengyun_model::{At, Generation, InstanceId, Millis, NodeId, OperationId, Sequence};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
@@ -113,11 +113,8 @@ fn command_to_wire(command: &Command) -> wire::Command {
         Command::RevokeMember { operation, member } => {
             wire::Command::RevokeMember(member::revoke_to_wire(*operation, member))
         }
-        Command::ReportUsage { node, usage } => wire::Command::ReportUsage(v1::ReportUsage {
-            node: node.get(),
-            usage: Some(usage.into()),
-        }),
-        Command::ConnectNode(_)
+        Command::ReportUsage { .. }
+        | Command::ConnectNode(_)
         | Command::DisconnectNode(_)
         | Command::SetNodeWish { .. }
         | Command::MoveInstance { .. }
@@ -125,13 +122,22 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::ReleaseWorkload { .. }
         | Command::DeclareLost(_)
         | Command::DeclareReturned(_)
-        | Command::Watch => operation_to_wire(command),
+        | Command::DeleteVolumes { .. }
+        | Command::ForgetVolumes { .. }
+        | Command::Watch
+        | Command::Restore { .. }
+        | Command::SettleRestore(_)
+        | Command::ConfirmRestore { .. } => operation_to_wire(command),
     }
 }
 
 /// The commands about nodes and what operators do with them.
 fn operation_to_wire(command: &Command) -> wire::Command {
     match command {
+        Command::ReportUsage { node, usage } => wire::Command::ReportUsage(v1::ReportUsage {
+            node: node.get(),
+            usage: Some(usage.into()),
+        }),
         Command::ConnectNode(node) => {
             wire::Command::ConnectNode(v1::ConnectNode { node: node.get() })
         }
@@ -172,6 +178,30 @@ fn operation_to_wire(command: &Command) -> wire::Command {
             wire::Command::DeclareReturned(v1::DeclareReturned { node: node.get() })
         }
         Command::Watch => wire::Command::Watch(v1::Watch {}),
+        Command::DeleteVolumes { operation, copy, node } => {
+            wire::Command::DeleteVolumes(v1::DeleteVolumes {
+                operation_id: operation.to_string(),
+                copy: Some(copy.into()),
+                node: node.get(),
+            })
+        }
+        Command::ForgetVolumes { node, copies } => {
+            wire::Command::ForgetVolumes(v1::ForgetVolumes {
+                node: node.get(),
+                copies: copies.iter().map(Into::into).collect(),
+            })
+        }
+        Command::Restore { elapsed } => {
+            wire::Command::Restore(v1::Restore { elapsed_millis: elapsed.get() })
+        }
+        Command::SettleRestore(nodes) => wire::Command::SettleRestore(v1::SettleRestore {
+            nodes: nodes.iter().map(|n| n.get()).collect(),
+        }),
+        Command::ConfirmRestore { operation } => {
+            wire::Command::ConfirmRestore(v1::ConfirmRestore {
+                operation_id: operation.to_string(),
+            })
+        }
         other => unreachable!("{other:?} is encoded with the others"),
     }
 }
@@ -220,6 +250,13 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::CreateToken(m) => member::create_from_wire(m)?,
         wire::Command::RedeemToken(m) => member::redeem_from_wire(m)?,
         wire::Command::RevokeMember(m) => member::revoke_from_wire(m)?,
+        other => operation_from_wire(other)?,
+    })
+}
+
+/// The commands about nodes and what operators do with them.
+fn operation_from_wire(command: wire::Command) -> Result<Command, CodecError> {
+    Ok(match command {
         wire::Command::ReportUsage(m) => Command::ReportUsage {
             node: NodeId::new(m.node),
             usage: m.usage.ok_or(CodecError::Missing("usage"))?.try_into()?,
@@ -248,7 +285,30 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::DeclareLost(m) => Command::DeclareLost(NodeId::new(m.node)),
         wire::Command::DeclareReturned(m) => Command::DeclareReturned(NodeId::new(m.node)),
         wire::Command::Watch(_) => Command::Watch,
+        wire::Command::DeleteVolumes(m) => delete_volumes_from_wire(m)?,
+        wire::Command::ForgetVolumes(m) => forget_volumes_from_wire(m)?,
+        wire::Command::Restore(m) => Command::Restore { elapsed: Millis::new(m.elapsed_millis) },
+        wire::Command::SettleRestore(m) => {
+            Command::SettleRestore(m.nodes.into_iter().map(NodeId::new).collect())
+        }
+        wire::Command::ConfirmRestore(m) => {
+            Command::ConfirmRestore { operation: operation(&m.operation_id)? }
+        }
+        other => unreachable!("{other:?} is decoded with the others"),
     })
+}
+
+fn delete_volumes_from_wire(wire: v1::DeleteVolumes) -> Result<Command, CodecError> {
+    Ok(Command::DeleteVolumes {
+        operation: operation(&wire.operation_id)?,
+        copy: wire.copy.ok_or(CodecError::Missing("copy"))?.try_into()?,
+        node: NodeId::new(wire.node),
+    })
+}
+
+fn forget_volumes_from_wire(wire: v1::ForgetVolumes) -> Result<Command, CodecError> {
+    let copies = wire.copies.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+    Ok(Command::ForgetVolumes { node: NodeId::new(wire.node), copies })
 }
 
 /// Parses an operation id.
@@ -333,6 +393,7 @@ pub(crate) const fn stop_reason_to_wire(reason: StopReason) -> v1::StopReason {
         StopReason::GivenUp => v1::StopReason::GivenUp,
         StopReason::Drained => v1::StopReason::Drained,
         StopReason::Lost => v1::StopReason::Lost,
+        StopReason::Renewed => v1::StopReason::Renewed,
     }
 }
 
@@ -347,6 +408,7 @@ pub(crate) const fn stop_reason_from_wire(
         v1::StopReason::GivenUp => Ok(StopReason::GivenUp),
         v1::StopReason::Drained => Ok(StopReason::Drained),
         v1::StopReason::Lost => Ok(StopReason::Lost),
+        v1::StopReason::Renewed => Ok(StopReason::Renewed),
         v1::StopReason::Unspecified => Err(CodecError::Unknown("the reason of a stop")),
     }
 }

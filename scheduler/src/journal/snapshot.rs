@@ -5,11 +5,12 @@
 use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
-    Effect, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish, OperationImage,
-    WorkloadImage,
+    Effect, HomeFate, HomeImage, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish,
+    OperationImage, RestoreImage, WorkloadImage,
 };
 use tengyun_model::{
-    Admission, At, Epoch, Generation, InstanceId, NodeId, Revision, Sequence, WorkloadId,
+    Admission, At, Epoch, Generation, InstanceId, Mebibytes, Name, NodeId, PortSpec, Revision,
+    Sequence, WorkloadId,
 };
 use tengyun_proto::v1;
 
@@ -22,6 +23,9 @@ use super::member::{member_from_wire, member_to_wire, token_from_wire, token_to_
 const RUN: u32 = 0;
 const STOP: u32 = 1;
 const DELETE: u32 = 2;
+const KEPT: u32 = 0;
+const ABANDONED: u32 = 1;
+const REMOVING: u32 = 2;
 
 /// Encodes an image.
 pub(crate) fn encode(image: &Image) -> Vec<u8> {
@@ -43,6 +47,8 @@ pub(crate) fn encode(image: &Image) -> Vec<u8> {
         last_loss_millis: image.last_loss.millis(),
         tokens: image.tokens.iter().map(token_to_wire).collect(),
         members: image.members.iter().map(member_to_wire).collect(),
+        homes: image.homes.iter().map(home_to_wire).collect(),
+        restored: image.restored.as_ref().map(restore_to_wire),
     }
     .encode_to_vec()
 }
@@ -68,7 +74,25 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         last_loss: At::from_millis(wire.last_loss_millis),
         tokens: all(wire.tokens, token_from_wire)?,
         members: all(wire.members, member_from_wire)?,
+        homes: all(wire.homes, home_from_wire)?,
+        restored: wire.restored.map(restore_from_wire),
     })
+}
+
+fn restore_to_wire(restored: &RestoreImage) -> v1::SnapshotRestore {
+    v1::SnapshotRestore {
+        at_millis: restored.at.millis(),
+        observing: restored.observing,
+        unsettled: restored.unsettled.iter().map(|n| n.get()).collect(),
+    }
+}
+
+fn restore_from_wire(wire: v1::SnapshotRestore) -> RestoreImage {
+    RestoreImage {
+        at: At::from_millis(wire.at_millis),
+        observing: wire.observing,
+        unsettled: wire.unsettled.into_iter().map(NodeId::new).collect(),
+    }
 }
 
 fn all<W, M>(
@@ -87,6 +111,12 @@ fn node_to_wire(node: &NodeImage) -> v1::SnapshotNode {
         wish: node_wish_to_wire(node.wish).into(),
         loss: node.loss.map_or(v1::Proof::Unspecified, |loss| proof_to_wire(loss.proof)).into(),
         lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
+        next_port: u32::from(node.next_port),
+        foreign_ports: node
+            .foreign_ports
+            .iter()
+            .map(|(port, at)| v1::SnapshotPort { port: u32::from(*port), at_millis: at.millis() })
+            .collect(),
     }
 }
 
@@ -103,6 +133,53 @@ fn node_from_wire(wire: v1::SnapshotNode) -> Result<NodeImage, CodecError> {
         facts: wire.facts.ok_or(CodecError::Missing("facts"))?.try_into()?,
         generation: Generation::new(wire.generation),
         joined: At::from_millis(wire.joined_millis),
+        next_port: port(wire.next_port)?,
+        foreign_ports: wire
+            .foreign_ports
+            .iter()
+            .map(|seen| Ok((port(seen.port)?, At::from_millis(seen.at_millis))))
+            .collect::<Result<_, CodecError>>()?,
+    })
+}
+
+fn port(wire: u32) -> Result<u16, CodecError> {
+    u16::try_from(wire).map_err(|_| CodecError::Unknown("the number of a port"))
+}
+
+fn home_to_wire(home: &HomeImage) -> v1::SnapshotHome {
+    let volume = |(name, size): (&Name, &Mebibytes)| v1::SnapshotVolume {
+        name: name.to_string(),
+        size_mib: size.get(),
+    };
+    v1::SnapshotHome {
+        copy: Some((&home.copy).into()),
+        node: home.node.get(),
+        volumes: home.volumes.iter().map(volume).collect(),
+        fate: match home.fate {
+            HomeFate::Kept => KEPT,
+            HomeFate::Abandoned => ABANDONED,
+            HomeFate::Removing => REMOVING,
+        },
+        since_millis: home.since.millis(),
+    }
+}
+
+fn home_from_wire(wire: v1::SnapshotHome) -> Result<HomeImage, CodecError> {
+    let volume = |v: v1::SnapshotVolume| {
+        let name = Name::new(v.name).map_err(|_| CodecError::Unknown("the name of a volume"))?;
+        Ok::<_, CodecError>((name, Mebibytes::new(v.size_mib)))
+    };
+    Ok(HomeImage {
+        copy: wire.copy.ok_or(CodecError::Missing("copy"))?.try_into()?,
+        node: NodeId::new(wire.node),
+        volumes: wire.volumes.into_iter().map(volume).collect::<Result<_, _>>()?,
+        fate: match wire.fate {
+            KEPT => HomeFate::Kept,
+            ABANDONED => HomeFate::Abandoned,
+            REMOVING => HomeFate::Removing,
+            _ => return Err(CodecError::Unknown("the fate of volumes")),
+        },
+        since: At::from_millis(wire.since_millis),
     })
 }
 
@@ -171,6 +248,14 @@ fn instance_to_wire(instance: &InstanceImage) -> v1::SnapshotInstance {
         created_millis: instance.created.millis(),
         placed_millis: instance.placed.millis(),
         moved_millis: instance.moved.map(At::millis),
+        ports: instance
+            .ports
+            .iter()
+            .map(|(name, number)| v1::PortSpec {
+                name: name.to_string(),
+                number: u32::from(*number),
+            })
+            .collect(),
     }
 }
 
@@ -185,8 +270,14 @@ fn instance_from_wire(wire: v1::SnapshotInstance) -> Result<InstanceImage, Codec
         created: At::from_millis(wire.created_millis),
         placed: At::from_millis(wire.placed_millis),
         moved: wire.moved_millis.map(At::from_millis),
+        ports: wire.ports.into_iter().map(chosen_port).collect::<Result<_, _>>()?,
         status: wire.status.ok_or(CodecError::Missing("status"))?.try_into()?,
     })
+}
+
+fn chosen_port(wire: v1::PortSpec) -> Result<(Name, u16), CodecError> {
+    let port = PortSpec::try_from(wire)?;
+    Ok((port.name, port.number.ok_or(CodecError::Missing("the number of a port"))?))
 }
 
 fn instance_wish(wire: &v1::SnapshotInstance) -> Result<InstanceWish, CodecError> {
@@ -271,6 +362,7 @@ mod tests {
             StopReason::GivenUp,
             StopReason::Drained,
             StopReason::Lost,
+            StopReason::Renewed,
         ] {
             assert_eq!(stop_reason_from_wire(stop_reason_to_wire(reason)).unwrap(), reason);
         }

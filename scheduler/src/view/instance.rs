@@ -116,6 +116,7 @@ impl View<'_> {
             memory_used_mib: memory.get(),
             forecast_cpu_millicores: forecast.instance(id).peak.get(),
             reason: reason(instance).to_owned(),
+            ports: self.state.ports(instance).iter().map(Into::into).collect(),
         }
     }
 }
@@ -130,6 +131,7 @@ const fn reason(instance: &InstanceImage) -> &'static str {
         InstanceWish::Stop(StopReason::Evicted) => "evicted: others need the room",
         InstanceWish::Stop(StopReason::GivenUp) => "did not become healthy in time",
         InstanceWish::Stop(StopReason::Drained) => "its node is drained",
+        InstanceWish::Stop(StopReason::Renewed) => "a newer revision takes over its volumes",
         InstanceWish::Stop(StopReason::Lost) => "its node was lost; stops when it returns",
     }
 }

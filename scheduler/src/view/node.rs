@@ -90,7 +90,7 @@ impl View<'_> {
     }
 
     /// Returns the instances that take room on a node.
-    fn holds(&self, node: NodeId) -> impl Iterator<Item = &InstanceImage> {
+    pub(super) fn holds(&self, node: NodeId) -> impl Iterator<Item = &InstanceImage> {
         let living = |instance: &&InstanceImage| !instance.status.phase.is_final();
         self.state.on_node(node).filter_map(|id| self.state.instance(id)).filter(living)
     }

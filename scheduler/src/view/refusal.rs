@@ -52,6 +52,13 @@ const fn remedy(refusal: &Refusal) -> &'static str {
             "give the agent its own --name, or make a token for this one with \
              `tengyun token create --node NAME` and join again"
         }
+        Refusal::NoPort { .. } => "widen port_first to port_last, or add a node",
+        Refusal::VolumesElsewhere(_) | Refusal::KeepsVolumes => {
+            "see them with `tengyun get volumes`; a copy leaves its node only without them"
+        }
+        Refusal::UnknownVolumes(_) => "list them with `tengyun get volumes`",
+        Refusal::VolumesInUse(_) => "stop its workload first",
         Refusal::Stale(_) => "nothing: the next plan takes it into account",
+        Refusal::NotRestored => "nothing: see `tengyun status`",
     }
 }

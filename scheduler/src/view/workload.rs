@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tengyun_engine::image::WorkloadWish;
-use tengyun_engine::{InstanceImage, WorkloadImage};
+use tengyun_engine::{HomeImage, InstanceImage, WorkloadImage};
 use tengyun_model::{DepartmentPath, InstanceId, Phase};
 use tengyun_proto::v1;
 
@@ -58,6 +58,32 @@ impl View<'_> {
             .collect()
     }
 
+    /// Returns the volumes of every copy on every node.
+    pub(crate) fn volumes(&self) -> Vec<v1::VolumeView> {
+        self.state.homes().map(|home| self.volume(home)).collect()
+    }
+
+    fn volume(&self, home: &HomeImage) -> v1::VolumeView {
+        let node = self.state.node(home.node);
+        let usage = self.state.usage(home.node).into_iter().flat_map(|usage| &usage.volumes);
+        let used = usage.filter(|used| used.copy == home.copy).map(|used| used.used.get()).next();
+        let user = self.state.user_of(home);
+        v1::VolumeView {
+            copy: Some((&home.copy).into()),
+            node: home.node.get(),
+            node_name: node.map(|node| node.facts.name.to_string()).unwrap_or_default(),
+            volumes: home
+                .volumes
+                .iter()
+                .map(|(name, size)| v1::VolumeSize { name: name.to_string(), size_mib: size.get() })
+                .collect(),
+            used_mib: used,
+            state: home.fate.as_str().to_owned(),
+            since_millis: home.since.millis(),
+            instance: user.map_or(0, |user| user.status.instance.get()),
+        }
+    }
+
     fn living(&self, workload: &WorkloadImage) -> impl Iterator<Item = &InstanceImage> {
         self.state
             .of_workload(workload.id)
@@ -101,7 +127,13 @@ impl View<'_> {
             revision: workload.revision.get(),
             wish: wish(workload.wish).to_owned(),
             waiting: count(&[Phase::Waiting]),
-            running: count(&[Phase::Starting, Phase::Running, Phase::BackingOff, Phase::Stopping]),
+            running: count(&[
+                Phase::Starting,
+                Phase::Running,
+                Phase::Unhealthy,
+                Phase::BackingOff,
+                Phase::Stopping,
+            ]),
             healthy: count(&[Phase::Healthy]),
             succeeded: count(&[Phase::Succeeded]),
             failed: count(&[Phase::Failed]),

@@ -26,7 +26,9 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.IdentityService/RevokeMember", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/AcknowledgeLoss", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/Apply", "L O D . . . ."),
+    ("/tengyun.v1.OperatorService/ConfirmRestore", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/Delete", "L O D . . . ."),
+    ("/tengyun.v1.OperatorService/DeleteVolumes", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/Explain", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/GetPolicy", "L O . V . . ."),
     ("/tengyun.v1.OperatorService/ListDepartments", "L O D V . . ."),
@@ -35,6 +37,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.OperatorService/ListLeaving", "L O . V . . ."),
     ("/tengyun.v1.OperatorService/ListMeters", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListNodes", "L O . V . . ."),
+    ("/tengyun.v1.OperatorService/ListVolumes", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListWorkloads", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/Logs", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/Move", "L O . . . . ."),
@@ -43,6 +46,10 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.OperatorService/SetPolicy", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/Status", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/Stop", "L O D . . . ."),
+    ("/tengyun.v1.SecretService/DeleteSecret", "L O D . . . ."),
+    ("/tengyun.v1.SecretService/ListSecrets", "L O D . . . ."),
+    ("/tengyun.v1.SecretService/RotateSecretKeys", "L O . . . . ."),
+    ("/tengyun.v1.SecretService/SetSecret", "L O D . . . ."),
 ];
 
 fn calls(descriptors: &[u8], calls: &mut BTreeSet<String>) {

@@ -1,8 +1,10 @@
 //! The limits of the agent's own control groups: a node is never larger than they allow.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use tengyun_model::{Mebibytes, Millicores};
+
+use super::GroupPath;
 
 /// A memory limit above this is the kernel's way to say that there is none.
 const UNLIMITED_BYTES: u64 = 1 << 62;
@@ -16,22 +18,27 @@ pub(crate) struct OwnLimits {
     pub(crate) memory: Option<Mebibytes>,
 }
 
-/// Reads the least limits from the agent's own groups up to the roots.
-pub(crate) fn own_limits(proc_root: &Path, cgroup_root: &Path) -> OwnLimits {
+/// Reads the least limits from the group that was delegated to the agent, or else from the agent's
+/// own groups, up to the roots.
+pub(crate) fn own_limits(
+    proc_root: &Path,
+    cgroup_root: &Path,
+    parent: Option<&GroupPath>,
+) -> OwnLimits {
+    if let Some(parent) = parent {
+        // What the agent itself may use says nothing about what its instances may.
+        return climb_unified(cgroup_root, parent.path());
+    }
     let text = std::fs::read_to_string(proc_root.join("self/cgroup")).unwrap_or_default();
     let mut limits = OwnLimits::default();
     for line in text.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
         if controllers.is_empty() {
-            let found = climb(cgroup_root, path, |dir| OwnLimits {
-                cpu: cpu_max(dir),
-                memory: memory(&dir.join("memory.max")),
-            });
-            limits = least(limits, found);
+            limits = least(limits, climb_unified(cgroup_root, Path::new(path)));
         }
         for controller in controllers.split(',').filter(|c| ["cpu", "memory"].contains(c)) {
-            let found = climb(&cgroup_root.join(controller), path, |dir| OwnLimits {
+            let found = climb(&cgroup_root.join(controller), Path::new(path), |dir| OwnLimits {
                 cpu: cfs_quota(dir),
                 memory: memory(&dir.join("memory.limit_in_bytes")),
             });
@@ -41,10 +48,17 @@ pub(crate) fn own_limits(proc_root: &Path, cgroup_root: &Path) -> OwnLimits {
     limits
 }
 
+fn climb_unified(root: &Path, path: &Path) -> OwnLimits {
+    climb(root, path, |dir| OwnLimits {
+        cpu: cpu_max(dir),
+        memory: memory(&dir.join("memory.max")),
+    })
+}
+
 /// Reads every directory from `root/path` up to `root`.
-fn climb(root: &Path, path: &str, read: impl Fn(&Path) -> OwnLimits) -> OwnLimits {
+fn climb(root: &Path, path: &Path, read: impl Fn(&Path) -> OwnLimits) -> OwnLimits {
     let parts: PathBuf =
-        path.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..").collect();
+        path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
     parts.ancestors().map(|part| read(&root.join(part))).fold(OwnLimits::default(), least)
 }
 

@@ -62,7 +62,7 @@ fn v2_tree() -> tempfile::TempDir {
 }
 
 fn probe(root: &Path) -> Cgroups {
-    Cgroups::probe(root, &"tengyun".parse().unwrap(), &"n1".parse().unwrap())
+    Cgroups::probe(root, None, &"tengyun".parse().unwrap(), &"n1".parse().unwrap())
 }
 
 fn limits() -> Limits {
@@ -254,10 +254,51 @@ fn the_agents_own_limits_are_the_least_on_the_way_up() {
     write("cpu/a/cpu.cfs_period_us", "100000\n");
     write("u/cpu.max", "150000 100000\n");
     write("u/memory.max", "max\n");
-    let found = own_limits(&proc_root, &root);
+    let found = own_limits(&proc_root, &root, None);
     let expected =
         OwnLimits { cpu: Some(Millicores::new(1500)), memory: Some(Mebibytes::new(1024)) };
     assert_eq!(found, expected);
     fs::write(proc_root.join("self/cgroup"), "nonsense\n0::/../../etc\n").unwrap();
-    assert_eq!(own_limits(&proc_root, &root), OwnLimits::default());
+    assert_eq!(own_limits(&proc_root, &root, None), OwnLimits::default());
+}
+
+#[test]
+fn groups_are_made_in_the_one_that_was_delegated_and_its_limits_bound_the_node() {
+    let delegated = "tengyun.slice/tengyun-instances.service";
+    let outer = tempfile::tempdir().unwrap();
+    plant(outer.path(), &["", "tengyun.slice"], &V2_FILES);
+    fs::write(outer.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
+    let inner = v2_tree();
+    fs::rename(inner.path(), outer.path().join(delegated)).unwrap();
+    let parent: GroupPath = delegated.parse().unwrap();
+    let names = ("tengyun".parse().unwrap(), "n1".parse().unwrap());
+    let cgroups = Cgroups::probe(outer.path(), Some(&parent), &names.0, &names.1);
+    assert_eq!((cgroups.version(), cgroups.reason()), (CgroupVersion::V2, ""));
+    let node = outer.path().join(delegated).join("tengyun/n1");
+    assert_eq!(cgroups.node().and_then(Group::any_directory), Some(node.clone()));
+    assert!(!outer.path().join("tengyun").exists(), "nothing is made at the top");
+
+    fs::write(node.join("shims/cgroup.procs"), "").unwrap();
+    cgroups.house_shim(42).unwrap();
+    assert_eq!(fs::read_to_string(node.join("shims/cgroup.procs")).unwrap(), "42");
+    let error = Cgroups::none("no").house_shim(42);
+    assert!(error.is_ok(), "without groups there is nowhere to go");
+
+    // The limits of the agent's own service are not those of its instances.
+    let proc_root = outer.path().join("proc");
+    fs::create_dir_all(proc_root.join("self")).unwrap();
+    fs::write(proc_root.join("self/cgroup"), "0::/system.slice/tengyun-agent.service\n").unwrap();
+    plant(outer.path(), &["system.slice/tengyun-agent.service"], &[]);
+    let write = |path: &str, text: &str| fs::write(outer.path().join(path), text).unwrap();
+    write("system.slice/tengyun-agent.service/memory.max", "67108864\n");
+    write("tengyun.slice/memory.max", "4294967296\n");
+    let found = own_limits(&proc_root, outer.path(), Some(&parent));
+    assert_eq!(found, OwnLimits { cpu: None, memory: Some(Mebibytes::new(4096)) });
+    let found = own_limits(&proc_root, outer.path(), None);
+    assert_eq!(found.memory, Some(Mebibytes::new(64)));
+
+    let missing: GroupPath = "not.slice".parse().unwrap();
+    let cgroups = Cgroups::probe(outer.path(), Some(&missing), &names.0, &names.1);
+    assert_eq!(cgroups.version(), CgroupVersion::None);
+    assert!(cgroups.reason().contains("not.slice"), "{}", cgroups.reason());
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sha2::{Digest as _, Sha256};
 use tengyun_model::{CgroupVersion, Class, DepartmentPath, Mebibytes, Millicores, Name, NodeName};
 
-use super::{CgroupError, Controller, Group, Limits, control, v1, v2};
+use super::{CgroupError, Controller, Group, GroupPath, Limits, control, v1, v2};
 use crate::run::RunKey;
 
 /// The longest name of a department's group; the kernel takes 255 bytes, suffixes need a few.
@@ -18,6 +18,8 @@ pub(super) const GROUP_NAME_BYTES_MAX: usize = 200;
 const SCAN_DEPTH: usize = 3;
 /// The most groups a scan lists in one directory; a bound against a tree that others fill.
 const SCAN_ENTRIES_MAX: usize = 100_000;
+/// The group of the shims, beside the classes.
+const SHIMS: &str = "shims";
 
 /// The control groups of one node.
 #[derive(Debug)]
@@ -68,13 +70,21 @@ impl Cgroups {
         }
     }
 
-    /// Looks for a hierarchy below `root` and makes the group `<name>/<node>` and its classes there.
+    /// Looks for a hierarchy below `root` and makes the group `<name>/<node>` and its classes there,
+    /// on the unified hierarchy below `parent`.
     ///
     /// What the agent may not use is left out; [`Cgroups::reason`] says why.
-    pub(crate) fn probe(root: &Path, name: &Name, node: &NodeName) -> Self {
+    pub(crate) fn probe(
+        root: &Path,
+        parent: Option<&GroupPath>,
+        name: &Name,
+        node: &NodeName,
+    ) -> Self {
         let found = if root.join("cgroup.controllers").exists() {
-            v2::Group::root(root).map(Group::V2)
+            let delegated = parent.map(|parent| root.join(parent.path()));
+            v2::Group::root(delegated.as_deref().unwrap_or(root)).map(Group::V2)
         } else {
+            // Nobody but systemd looks after its own groups of version 1: others are left alone.
             v1::Group::root(root, name.as_str()).map(Group::V1)
         };
         let top = match found {
@@ -93,6 +103,9 @@ impl Cgroups {
         for group in [&home, &node] {
             group.create()?;
             group.open_to_children()?;
+        }
+        if node.is_unified() {
+            node.child(SHIMS).create()?;
         }
         let mut idle = false;
         for class in Class::ALL {
@@ -195,6 +208,16 @@ impl Cgroups {
         Ok(Some(group))
     }
 
+    /// Takes a shim out of the group of the agent that started it, into one beside its instances.
+    ///
+    /// On the unified hierarchy the agent's group is that of its service: a shim in it would be
+    /// stopped with it by whoever stops all of a service, and count as what a service left behind.
+    pub(crate) fn house_shim(&self, pid: u32) -> Result<(), CgroupError> {
+        let Some(node) = self.node.as_ref().filter(|node| node.is_unified()) else { return Ok(()) };
+        let files = node.child(SHIMS).procs_files();
+        files.iter().try_for_each(|file| control::write(file, &pid.to_string()))
+    }
+
     /// Removes the group of one start, and its department's when that is empty.
     pub(crate) fn remove(
         &self,
@@ -287,11 +310,16 @@ fn children(group: &Group) -> Vec<Group> {
 
 /// Returns the name of a department's group: its path with dots, or a digest when that is too long.
 pub(super) fn department_name(department: &DepartmentPath) -> String {
-    let name = department.as_str().replace('/', ".");
+    group_name(department.as_str())
+}
+
+/// Returns a path of names as one name: with dots, or a digest when that is too long.
+pub(crate) fn group_name(path: &str) -> String {
+    let name = path.replace('/', ".");
     if name.len() <= GROUP_NAME_BYTES_MAX {
         return name;
     }
-    let digest = Sha256::digest(department.as_str().as_bytes());
+    let digest = Sha256::digest(path.as_bytes());
     // An underscore is in no name, so a digest is never another department's path.
     digest.iter().take(16).fold(String::from("_"), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -19,7 +19,7 @@ pub struct Leaving {
     pub instance: InstanceId,
     /// Its workload.
     pub key: WorkloadKey,
-    /// `moving`, `stopping`, `waits` or `must-not-move`.
+    /// `moving`, `stopping`, `waits`, `must-not-move` or `keeps-volumes`.
     pub state: &'static str,
     /// What it waits for; empty when it is on its way.
     pub reason: String,
@@ -46,6 +46,10 @@ fn one(problem: &Problem<'_>, instance: &InstanceImage) -> Leaving {
         (InstanceWish::Run, Leave::Stay) => {
             ("must-not-move", "move: never; --force stops it before it starts elsewhere".to_owned())
         }
+        (InstanceWish::Run, Leave::Keep) => (
+            "keeps-volumes",
+            "its volumes are on this node: it leaves only when stopped".to_owned(),
+        ),
         (InstanceWish::Run, Leave::Rest) => {
             ("waits", "it was moved or tried a moment ago and rests".to_owned())
         }

@@ -26,6 +26,8 @@ pub(crate) enum Leave {
     Rest,
     /// It must not move.
     Stay,
+    /// Its volumes are here.
+    Keep,
 }
 
 /// Says how an instance leaves its drained node.
@@ -35,6 +37,9 @@ pub(crate) fn leave(problem: &Problem<'_>, instance: &InstanceImage) -> Leave {
     let workload = state.workload(instance.workload).expect("its workload outlives it");
     if !lives(instance) || !state.is_alone(instance) || state.is_on_lost(instance) {
         return Leave::Otherwise;
+    }
+    if !spec.volumes.is_empty() {
+        return Leave::Keep;
     }
     if spec.class == Class::Harvest {
         return Leave::Evict;
@@ -70,7 +75,7 @@ pub(super) fn drain(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
             let instance = state.instance(id).expect("the index names instances that exist");
             let way = leave(problem, instance);
             let step = match way {
-                Leave::Otherwise | Leave::Rest | Leave::Stay => continue,
+                Leave::Otherwise | Leave::Rest | Leave::Stay | Leave::Keep => continue,
                 Leave::Evict => Move::Stop { instance: id, reason: StopReason::Evicted },
                 Leave::StopFirst | Leave::Replace if left == 0 => continue,
                 Leave::StopFirst | Leave::Replace => {

@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{Capacity, Class, InstanceId, Mebibytes, Millicores, NodeId, WorkloadSpec};
+use tengyun_model::{
+    Capacity, Class, InstanceId, Mebibytes, Millicores, Name, NodeId, WorkloadSpec,
+};
 
 use crate::command::Refusal;
 use crate::image::{InstanceImage, NodeImage, NodeWish};
 use crate::state::State;
+use crate::state::VolumeNeed;
 
 /// What is taken on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(crate) struct Room {
     pub(crate) pids: u64,
     pub(crate) critical: Millicores,
     ports: BTreeSet<u16>,
+    /// Ports that are still to be chosen for what a plan in the making put here.
+    unchosen: usize,
     counted: BTreeMap<String, u64>,
     /// Whether anything there must not share the node with something.
     apart: bool,
@@ -33,14 +38,31 @@ impl Room {
         for id in state.on_node(node) {
             let instance = state.instance(id).expect("the index names instances that exist");
             if !instance.status.phase.is_final() && counts(instance) {
-                room.take(state.spec(instance));
+                room.take(state.spec(instance), &instance.ports);
             }
         }
+        let volumes = state.homes_on(node).flat_map(|home| home.volumes.values());
+        room.disk = room.disk.saturating_add(volumes.copied().sum());
         room
     }
 
-    /// Takes the room of one instance.
-    pub(crate) fn take(&mut self, spec: &WorkloadSpec) {
+    /// Says whether a port is occupied.
+    pub(crate) fn occupies(&self, port: u16) -> bool {
+        self.ports.contains(&port)
+    }
+
+    /// Returns the occupied ports of a range.
+    pub(crate) fn ports_within(&self, first: u16, last: u16) -> impl Iterator<Item = u16> {
+        self.ports.range(first..=last).copied()
+    }
+
+    /// Returns how many ports are still to be chosen.
+    pub(crate) const fn unchosen(&self) -> usize {
+        self.unchosen
+    }
+
+    /// Takes the room of one instance, for which these ports were chosen.
+    pub(crate) fn take(&mut self, spec: &WorkloadSpec, chosen: &BTreeMap<Name, u16>) {
         let resources = &spec.resources;
         self.memory = self.memory.saturating_add(resources.memory);
         self.disk = self.disk.saturating_add(resources.disk);
@@ -49,7 +71,10 @@ impl Room {
             self.critical = self.critical.saturating_add(resources.cpu);
         }
         self.apart |= !spec.constraints.anti_affinity.is_empty();
-        self.ports.extend(spec.ports.iter().map(|p| p.number));
+        self.ports.extend(spec.ports.iter().filter_map(|p| p.number));
+        self.ports.extend(chosen.values());
+        let open = spec.ports.iter().filter(|p| p.number.is_none()).count();
+        self.unchosen = self.unchosen.saturating_add(open.saturating_sub(chosen.len()));
         for (name, count) in &spec.counted {
             let taken = self.counted.entry(name.to_string()).or_default();
             *taken = taken.saturating_add(*count);
@@ -80,8 +105,9 @@ impl Room {
         if spec.class == Class::Critical && wanted.cpu > left {
             return Err(Refusal::NoCpu { wanted: wanted.cpu, left });
         }
-        if let Some(port) = spec.ports.iter().find(|p| self.ports.contains(&p.number)) {
-            return Err(Refusal::PortTaken(port.number));
+        let mut fixed = spec.ports.iter().filter_map(|p| p.number);
+        if let Some(port) = fixed.find(|port| self.ports.contains(port)) {
+            return Err(Refusal::PortTaken(port));
         }
         for (name, wanted) in &spec.counted {
             let taken = self.counted.get(name.as_str()).copied().unwrap_or_default();
@@ -106,11 +132,41 @@ pub(crate) fn hard(
     let image = state.node(node).ok_or(Refusal::UnknownNode(node))?;
     open(image)?;
     state.room(node).fits(spec, &image.facts.capacity)?;
+    ports(state, spec, (node, state.room(node)))?;
     constraints(state, (spec, replaces), image, &[])?;
     match &spec.constraints.spread {
         Some(label) => spread(state, (spec, replaces, label), image, &[]),
         None => Ok(()),
     }
+}
+
+/// Checks that enough ports are free to be chosen.
+pub(crate) fn ports(
+    state: &State,
+    spec: &WorkloadSpec,
+    (node, room): (NodeId, &Room),
+) -> Result<(), Refusal> {
+    let wanted = spec.ports.iter().filter(|p| p.number.is_none()).count();
+    if wanted == 0 {
+        return Ok(());
+    }
+    let left = state.free_ports(node, room);
+    if wanted > left { Err(Refusal::NoPort { wanted, left }) } else { Ok(()) }
+}
+
+/// Checks that volumes are there or may be made there.
+pub(crate) fn volumes(
+    need: Option<VolumeNeed>,
+    spec: &WorkloadSpec,
+    (node, room): (&NodeImage, &Room),
+) -> Result<(), Refusal> {
+    let Some(need) = need else { return Ok(()) };
+    if let Some(home) = need.home.filter(|home| *home != node.id) {
+        return Err(Refusal::VolumesElsewhere(home));
+    }
+    let wanted = spec.resources.disk.saturating_add(need.space);
+    let left = node.facts.capacity.disk.saturating_sub(room.disk);
+    if wanted > left { Err(Refusal::NoDisk { wanted, left }) } else { Ok(()) }
 }
 
 /// Checks that a node may be given something new.

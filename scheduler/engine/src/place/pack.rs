@@ -1,8 +1,7 @@
 //! Packing: waiting instances find nodes, and outdated ones are renewed one at a time.
 //!
 //! Critical before standard before harvest, large before small. Nodes in use come first, the one that
-//! ends fullest below the target wins (best fit); an unused node is opened when none of them fits,
-//! and the band between target and ceiling is the last resort.
+//! ends fullest below the ceiling wins (best fit); an unused node is opened when none of them fits.
 
 use std::collections::BTreeSet;
 
@@ -47,8 +46,7 @@ pub(crate) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usiz
         return choose(problem, guest, band.target, |p, at| p.takes_harvest(&p.seats[at]));
     }
     let in_use = |p: &Problem<'_>, at: usize| p.seats[at].crew.others > 0;
-    choose(problem, guest, band.target, in_use)
-        .or_else(|| choose(problem, guest, band.target, |_, _| true))
+    choose(problem, guest, band.ceiling, in_use)
         .or_else(|| choose(problem, guest, band.ceiling, |_, _| true))
 }
 
@@ -73,15 +71,18 @@ fn make_room(
 ) {
     let state = problem.state;
     let ceiling = state.policy().band().ceiling;
-    let takes = |s: &&Seat<'_>| s.connected && s.node.is_open() && !evicted.contains(&s.node.id);
-    for seat in problem.seats.iter().filter(takes) {
+    let home = guest.volumes.and_then(|need| need.home);
+    let takes = |s: &&Seat<'_>| {
+        let at_home = home.is_none_or(|home| home == s.node.id);
+        s.connected && s.node.is_open() && at_home && !evicted.contains(&s.node.id)
+    };
+    for (at, seat) in problem.seats.iter().enumerate().filter(|(_, seat)| takes(seat)) {
         let stays = |i: &InstanceImage| {
             i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest
         };
         let room = Room::taken(state, seat.node.id, stays);
         let fits = room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
-            && super::feasible::constraints(state, (guest.spec, None), seat.node, &seat.guests)
-                .is_ok()
+            && problem.keeps_apart(at, guest).is_ok()
             && seat.peak_with(guest.spec, guest.expected) <= seat.line(ceiling);
         if !fits {
             continue;
@@ -128,6 +129,9 @@ pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         if workload.is_held() || state.is_on_lost(instance) || stays(problem, instance) {
             continue;
         }
+        if state.renews_by_stopping(instance) {
+            continue;
+        }
         // One whose replacement failed is not tried again at once.
         let pause = state.policy().requeue_after();
         if instance.moved.is_some_and(|moved| problem.now.since(moved) < pause) {
@@ -137,8 +141,7 @@ pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         let mut guest = problem.guest(instance, true);
         // What the old revision used says little of the new one.
         let request = guest.spec.resources.cpu;
-        guest.expected.mean = guest.expected.mean.max(request);
-        guest.expected.peak = guest.expected.peak.max(request);
+        guest.expected = guest.expected.at_least(request);
         let here = problem.seat_of(from);
         let whole = Permille::WHOLE;
         // A renewal in place is short: it may pass the ceiling, never the capacity.

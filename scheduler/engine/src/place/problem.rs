@@ -1,12 +1,14 @@
 //! The problem: nodes as the planner sees them, kept up to date while it decides.
 
+use std::collections::BTreeMap;
+
 use tengyun_model::{At, Class, Millicores, NodeId, Permille, WorkloadSpec};
 
 use super::feasible::{self, Room};
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
-use crate::predict::{Crew, Forecast, InstanceForecast};
-use crate::state::State;
+use crate::predict::{Crew, Forecast, InstanceForecast, Terms, empty_crew};
+use crate::state::{State, VolumeNeed};
 
 /// One node while a plan is made.
 #[derive(Clone, Debug)]
@@ -16,7 +18,7 @@ pub(crate) struct Seat<'a> {
     pub(crate) room: Room,
     /// What its instances add up to.
     pub(crate) crew: Crew,
-    /// What others than us use.
+    /// What others than us use at most; the crew's load has it too.
     pub(crate) foreign: Millicores,
     /// What the plan in the making put here.
     pub(crate) guests: Vec<&'a WorkloadSpec>,
@@ -35,7 +37,7 @@ impl<'a> Seat<'a> {
             crew: forecast.crew(state, node.id).unwrap_or_default(),
             foreign: expected.foreign,
             guests: Vec::new(),
-            connected: state.connected(node.id),
+            connected: state.connected(node.id) && !state.withholds(node.id),
             measured: expected.measured,
         };
         if let Some(usage) = state.usage(node.id) {
@@ -45,6 +47,8 @@ impl<'a> Seat<'a> {
         }
         if forecast.crew(state, node.id).is_none() {
             // The forecast was made of an earlier state: only what it says of instances holds.
+            let terms = Terms::of(state.policy(), state.drift_ratio());
+            seat.crew = empty_crew(state, node.id, &terms);
             for id in state.on_node(node.id) {
                 let instance = state.instance(id).expect("the index names instances that exist");
                 if !instance.status.phase.is_final() {
@@ -58,7 +62,9 @@ impl<'a> Seat<'a> {
 
     /// Puts one more instance here.
     pub(crate) fn put(&mut self, guest: &Guest<'a>) {
-        self.room.take(guest.spec);
+        self.room.take(guest.spec, &BTreeMap::new());
+        let space = guest.volumes.map(|need| need.space).unwrap_or_default();
+        self.room.disk = self.room.disk.saturating_add(space);
         self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
         self.guests.push(guest.spec);
     }
@@ -70,7 +76,7 @@ impl<'a> Seat<'a> {
 
     /// Returns the forecast peak of everything but harvest.
     pub(crate) fn peak(&self) -> Millicores {
-        self.foreign.saturating_add(self.crew.load.peak())
+        self.crew.load.peak()
     }
 
     /// Returns the CPU that is spoken for, as one of this class sees it.
@@ -86,8 +92,7 @@ impl<'a> Seat<'a> {
         match guest.spec.class {
             Class::Harvest => self.peak_with(guest.spec, guest.expected) <= line,
             Class::Critical | Class::Standard => {
-                let line = line.checked_sub(self.foreign);
-                line.is_some_and(|line| self.crew.load.with(guest.expected).is_within(line))
+                self.crew.load.with(guest.expected).is_within(line)
             }
         }
     }
@@ -96,9 +101,7 @@ impl<'a> Seat<'a> {
     pub(crate) fn peak_with(&self, spec: &WorkloadSpec, expected: InstanceForecast) -> Millicores {
         match spec.class {
             Class::Harvest => self.filled(spec.class).saturating_add(spec.resources.cpu),
-            Class::Critical | Class::Standard => {
-                self.foreign.saturating_add(self.crew.load.peak_with(expected))
-            }
+            Class::Critical | Class::Standard => self.crew.load.with(expected).peak(),
         }
     }
 }
@@ -110,6 +113,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) expected: InstanceForecast,
     /// The copy it would replace.
     pub(crate) replaces: Option<tengyun_model::InstanceId>,
+    /// What its volumes ask of the node.
+    pub(crate) volumes: Option<VolumeNeed>,
 }
 
 impl Guest<'_> {
@@ -155,6 +160,7 @@ impl<'a> Problem<'a> {
             spec: &workload.revisions[&revision],
             expected: self.forecast.instance(id),
             replaces: replaces.then_some(id),
+            volumes: state.volume_need(instance, &workload.revisions[&revision]),
         }
     }
 
@@ -171,16 +177,25 @@ impl<'a> Problem<'a> {
             return Err(Refusal::NodeAway);
         }
         seat.room.fits(guest.spec, &seat.node.facts.capacity)?;
+        feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
+        feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;
+        self.keeps_apart(at, guest)?;
+        if !seat.is_within(guest, seat.line(share)) {
+            let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
+            return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
+        }
+        Ok(())
+    }
+
+    /// Says whether labels, anti-affinity and spread let an instance be on a seat.
+    pub(crate) fn keeps_apart(&self, at: usize, guest: &Guest<'_>) -> Result<(), Refusal> {
+        let seat = &self.seats[at];
         let whom = (guest.spec, guest.replaces);
         feasible::constraints(self.state, whom, seat.node, &seat.guests)?;
         if let Some(label) = &guest.spec.constraints.spread {
             let put = |s: &Seat<'a>| s.guests.iter().map(|g| (s.node, *g)).collect::<Vec<_>>();
             let guests: Vec<_> = self.seats.iter().flat_map(put).collect();
             feasible::spread(self.state, (guest.spec, guest.replaces, label), seat.node, &guests)?;
-        }
-        if !seat.is_within(guest, seat.line(share)) {
-            let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
-            return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
         }
         Ok(())
     }

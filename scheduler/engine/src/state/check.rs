@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use tengyun_model::workload::{COMMAND_WORDS_MAX, INSTANCES_MAX, SPEC_BYTES_MAX};
-use tengyun_model::{FileSpec, Kind, MovePolicy, NodeFacts, NodeId, OperationId, WorkloadSpec};
+use tengyun_model::workload::{
+    COMMAND_WORDS_MAX, HEALTH_TIME_MIN, INSTANCES_MAX, SPEC_BYTES_MAX, VOLUMES_MAX, paths_meet,
+};
+use tengyun_model::{
+    FileSpec, HealthProbe, Kind, MovePolicy, NodeFacts, NodeId, OnLost, OperationId, WorkloadSpec,
+};
 
 use super::{NODES_MAX, State, TOTAL_INSTANCES_MAX, WORKLOADS_MAX};
 use crate::command::{Command, Refusal};
@@ -20,7 +24,15 @@ impl State {
     pub fn validate(&self, command: &Command) -> Result<(), Refusal> {
         self.check_operation(command)?;
         match command {
-            Command::BeginEpoch | Command::CommitPlan(_) | Command::Watch => Ok(()),
+            Command::BeginEpoch
+            | Command::CommitPlan(_)
+            | Command::Watch
+            | Command::Restore { .. }
+            | Command::SettleRestore(_) => Ok(()),
+            Command::ConfirmRestore { operation } => {
+                let waits = || self.restored.as_ref().map(drop).ok_or(Refusal::NotRestored);
+                self.check_wish(*operation, waits)
+            }
             Command::RegisterNode(facts) => self.check_facts(facts),
             Command::ApplyWorkload { spec, .. } => self.check_apply(spec),
             Command::MoveInstance { operation, instance, to } => {
@@ -45,6 +57,9 @@ impl State {
                 self.check_redeem(*token, member, *key).map(drop)
             }
             Command::RevokeMember { member, .. } => self.members.check_revoke(member),
+            Command::DeleteVolumes { .. } | Command::ForgetVolumes { .. } => {
+                self.check_volumes(command)
+            }
             Command::ObserveInstances { node, .. }
             | Command::AcknowledgeMeters { node, .. }
             | Command::ReportUsage { node, .. }
@@ -65,7 +80,7 @@ impl State {
         if self.operations.contains_key(&operation) { Ok(()) } else { check() }
     }
 
-    fn check_node(&self, node: NodeId) -> Result<(), Refusal> {
+    pub(super) fn check_node(&self, node: NodeId) -> Result<(), Refusal> {
         if self.nodes.contains_key(&node) { Ok(()) } else { Err(Refusal::UnknownNode(node)) }
     }
 
@@ -104,7 +119,7 @@ fn at_most(what: &'static str, limit: u64, present: usize) -> Result<(), Refusal
     if present < limit { Ok(()) } else { Err(Refusal::TooMany { what, limit }) }
 }
 
-fn bad(field: &'static str, expected: &str) -> Refusal {
+pub(super) fn bad(field: &'static str, expected: &str) -> Refusal {
     Refusal::BadField { field, expected: expected.to_owned() }
 }
 
@@ -124,8 +139,11 @@ fn check_spec(spec: &WorkloadSpec) -> Result<(), Refusal> {
     check_command(spec)?;
     check_env(spec)?;
     check_files(&spec.files)?;
+    super::provision::check(spec)?;
     check_resources(spec)?;
     check_size(spec)?;
+    check_health(spec)?;
+    check_volumes(spec)?;
     if !(1..=SIGNAL_MAX).contains(&spec.stop.signal) {
         return Err(bad("stop.signal", "a signal from 1 to 31"));
     }
@@ -203,9 +221,58 @@ fn check_resources(spec: &WorkloadSpec) -> Result<(), Refusal> {
     let mut numbers = BTreeSet::new();
     let mut names = BTreeSet::new();
     for port in &spec.ports {
-        if port.number == 0 || !numbers.insert(port.number) || !names.insert(&port.name) {
+        let fresh = port.number.is_none_or(|number| number != 0 && numbers.insert(number));
+        if !fresh || !names.insert(&port.name) {
             return Err(bad("ports", "different numbers from 1 to 65535 with different names"));
         }
+    }
+    Ok(())
+}
+
+fn check_health(spec: &WorkloadSpec) -> Result<(), Refusal> {
+    let Some(health) = &spec.health else { return Ok(()) };
+    match &health.probe {
+        HealthProbe::Http { port, .. } | HealthProbe::Tcp { port } => {
+            if spec.ports.iter().all(|known| known.name != *port) {
+                return Err(bad("health", "about a port of the workload"));
+            }
+        }
+        HealthProbe::Command(words) => {
+            if words.first().is_none_or(String::is_empty) || words.len() > COMMAND_WORDS_MAX {
+                return Err(bad("health.command", "a program and its arguments"));
+            }
+        }
+    }
+    if health.interval < HEALTH_TIME_MIN || health.timeout < HEALTH_TIME_MIN {
+        return Err(bad("health.interval_s and health.timeout_s", "at least 0.05"));
+    }
+    if health.passes == 0 || health.failures == 0 {
+        return Err(bad("health.passes and health.failures", "at least 1"));
+    }
+    Ok(())
+}
+
+fn check_volumes(spec: &WorkloadSpec) -> Result<(), Refusal> {
+    if spec.volumes.len() > VOLUMES_MAX {
+        return Err(bad("volumes", &format!("at most {VOLUMES_MAX}")));
+    }
+    let mut names = BTreeSet::new();
+    for (index, volume) in spec.volumes.iter().enumerate() {
+        if !names.insert(&volume.name) {
+            return Err(bad("volumes.name", "different for each volume"));
+        }
+        let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+        if !volume.path.split('/').all(plain) || volume.path.contains('\0') {
+            return Err(bad("volumes.path", "relative, below the working directory, without .."));
+        }
+        let files = spec.files.iter().map(|file| &file.path);
+        let mut others = files.chain(spec.volumes.iter().take(index).map(|other| &other.path));
+        if others.any(|path| paths_meet(path, &volume.path)) {
+            return Err(bad("volumes.path", "different from other volumes and from files"));
+        }
+    }
+    if !spec.volumes.is_empty() && spec.on_lost == OnLost::Restart {
+        return Err(bad("on_lost", "wait: what has volumes starts nowhere else"));
     }
     Ok(())
 }
@@ -213,7 +280,8 @@ fn check_resources(spec: &WorkloadSpec) -> Result<(), Refusal> {
 fn check_size(spec: &WorkloadSpec) -> Result<(), Refusal> {
     let words: usize = spec.command.iter().map(String::len).sum();
     let env: usize = spec.env.iter().map(|(n, v)| n.len() + v.len()).sum();
-    let files: usize = spec.files.iter().map(|f| f.path.len() + f.content.len()).sum();
+    let files = spec.files.iter().chain(&spec.provision.templates);
+    let files: usize = files.map(|f| f.path.len() + f.content.len()).sum();
     if words + env + files > SPEC_BYTES_MAX {
         let expected = format!("at most {SPEC_BYTES_MAX} bytes together");
         return Err(Refusal::BadField { field: "command, env and files", expected });

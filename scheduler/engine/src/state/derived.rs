@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tengyun_model::{At, InstanceId, NodeId, WorkloadId};
 
 use super::State;
-use crate::image::{InstanceImage, InstanceWish};
+use crate::image::{InstanceImage, InstanceWish, WorkloadImage};
 use crate::place::feasible::Room;
 use crate::predict::Profile;
 
@@ -30,6 +30,15 @@ pub(crate) struct Derived {
     renewing: BTreeSet<WorkloadId>,
     /// What is taken where nothing is.
     empty: Room,
+    /// Who names a port by its number.
+    fixed: BTreeMap<u16, BTreeSet<WorkloadId>>,
+    /// Which ports a workload names by their numbers.
+    fixed_of: BTreeMap<WorkloadId, BTreeSet<u16>>,
+}
+
+fn fixed_of(workload: &WorkloadImage) -> BTreeSet<u16> {
+    let ports = workload.revisions.values().flat_map(|spec| &spec.ports);
+    ports.filter_map(|port| port.number).collect()
 }
 
 impl State {
@@ -38,7 +47,7 @@ impl State {
         let workload = &self.workloads[&instance.workload];
         let spec = &workload.revisions[&instance.revision];
         if let Some(node) = instance.node.filter(|_| !instance.status.phase.is_final()) {
-            self.derived.rooms.entry(node).or_default().take(spec);
+            self.derived.rooms.entry(node).or_default().take(spec, &instance.ports);
         }
         if instance.node.is_none() {
             self.derived.waiting.insert(id);
@@ -71,7 +80,7 @@ impl State {
         let instance = &self.instances[&id];
         let workload = &self.workloads[&instance.workload];
         let spec = &workload.revisions[&instance.revision];
-        self.derived.rooms.entry(node).or_default().take(spec);
+        self.derived.rooms.entry(node).or_default().take(spec, &instance.ports);
     }
 
     /// An instance is not wanted any more.
@@ -95,6 +104,33 @@ impl State {
         } else {
             self.derived.renewing.remove(&id);
         }
+        let workload = self.workloads.get(&id);
+        let named = workload.map(fixed_of).unwrap_or_default();
+        let before = self.derived.fixed_of.remove(&id).unwrap_or_default();
+        for port in before.difference(&named) {
+            if let Some(by) = self.derived.fixed.get_mut(port) {
+                by.remove(&id);
+                if by.is_empty() {
+                    self.derived.fixed.remove(port);
+                }
+            }
+        }
+        for port in &named {
+            self.derived.fixed.entry(*port).or_default().insert(id);
+        }
+        if !named.is_empty() {
+            self.derived.fixed_of.insert(id, named);
+        }
+    }
+
+    /// Says whether any workload names a port by its number: it is never chosen for another.
+    pub(super) fn is_fixed(&self, port: u16) -> bool {
+        self.derived.fixed.contains_key(&port)
+    }
+
+    /// Returns the ports of a range that workloads name by their numbers.
+    pub(super) fn fixed_ports_within(&self, first: u16, last: u16) -> impl Iterator<Item = u16> {
+        self.derived.fixed.range(first..=last).map(|(port, _)| *port)
     }
 
     /// Sums up a node anew: what leaves cannot be subtracted where sums were held at the largest.
@@ -141,6 +177,11 @@ impl State {
         self.derived.moved.last().map(|(at, _)| *at)
     }
 
+    /// Returns when relief last opened a node, in this reign.
+    pub(crate) fn opened_last(&self) -> Option<At> {
+        self.opened
+    }
+
     /// Returns what living instances take on a node.
     pub(crate) fn room(&self, node: NodeId) -> &Room {
         self.derived.rooms.get(&node).unwrap_or(&self.derived.empty)
@@ -168,6 +209,20 @@ impl State {
         let several = self.workloads.values().filter(|w| w.revisions.len() > 1);
         if !self.derived.renewing.iter().copied().eq(several.map(|w| w.id)) {
             return Some("which workloads have old revisions");
+        }
+        let named = self.workloads.values().map(|w| (w.id, fixed_of(w)));
+        let named: BTreeMap<_, _> = named.filter(|(_, ports)| !ports.is_empty()).collect();
+        if self.derived.fixed_of != named {
+            return Some("which ports workloads name");
+        }
+        let pairs = named.iter().flat_map(|(id, ports)| ports.iter().map(|port| (*port, *id)));
+        let fixed = self.derived.fixed.iter();
+        let fixed = fixed.flat_map(|(port, by)| by.iter().map(|id| (*port, *id)));
+        if fixed.collect::<BTreeSet<_>>() != pairs.collect() {
+            return Some("who names a port");
+        }
+        if self.homes_drift() {
+            return Some("where copies have their homes");
         }
         let differs = |node: &NodeId| *self.room(*node) != Room::taken(self, *node, |_| true);
         self.nodes.keys().any(differs).then_some("what is taken on a node")

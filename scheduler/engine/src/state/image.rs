@@ -1,8 +1,11 @@
 //! The durable state as an image, and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tengyun_model::NodeId;
 
 use super::State;
+use super::homes::Homes;
 use super::members::Members;
 use crate::command::Refusal;
 use crate::image::Image;
@@ -29,6 +32,8 @@ impl State {
             last_loss: self.last_loss,
             tokens: self.members.tokens().cloned().collect(),
             members: self.members.all().cloned().collect(),
+            homes: self.homes.all().cloned().collect(),
+            restored: self.restored.clone(),
         }
     }
 
@@ -49,6 +54,8 @@ impl State {
             nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),
             meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),
             members: Members::new(image.tokens, image.members),
+            homes: Homes::new(image.homes),
+            restored: image.restored,
             ..Self::default()
         };
         for workload in image.workloads {
@@ -70,6 +77,13 @@ impl State {
             let id = instance.status.instance;
             state.index(id, &instance);
             state.instances.insert(id, instance);
+        }
+        let homes: BTreeSet<NodeId> = state.homes().map(|home| home.node).collect();
+        if homes.iter().any(|node| !state.nodes.contains_key(node)) {
+            return Err(Refusal::Stale("the node of volumes"));
+        }
+        for node in homes {
+            state.sum_up_room(node);
         }
         if state.replacements.keys().any(|old| !state.instances.contains_key(old)) {
             return Err(Refusal::Stale("a replaced instance"));

@@ -2,7 +2,7 @@
 //!
 //! An agent speaks only of what is on its own node; what it says of anything else is passed over.
 
-use tengyun_model::{At, InstanceId, InstanceStatus, NodeId, Phase};
+use tengyun_model::{At, Exit, InstanceId, InstanceStatus, NodeId, Phase};
 
 use super::State;
 use crate::image::InstanceWish;
@@ -17,14 +17,14 @@ impl State {
         at: At,
     ) {
         for status in statuses {
-            self.observe_one(node, status);
+            self.observe_one(node, status, at);
         }
         for id in gone {
             self.observe_gone(node, *id, at);
         }
     }
 
-    fn observe_one(&mut self, node: NodeId, status: &InstanceStatus) {
+    fn observe_one(&mut self, node: NodeId, status: &InstanceStatus, at: At) {
         let Some(instance) = self.instances.get_mut(&status.instance) else { return };
         if instance.node != Some(node) || !is_news(&instance.status, status) {
             return;
@@ -34,6 +34,9 @@ impl State {
         let wish = instance.wish;
         if ended != status.phase.is_final() {
             self.sum_up_room(node);
+        }
+        if let (Some(Exit::PortTaken(port)), false) = (status.exit, status.phase.is_final()) {
+            self.port_is_foreign(status.instance, port, at);
         }
         if !status.phase.is_final() {
             return;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use tengyun_model::{At, InstanceId, Millis, NodeId, NodeUsage};
+use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage};
 
 use super::State;
 use crate::liveness;
-use crate::predict::{Terms, Track, sample};
+use crate::predict::{Spent, Sum, Track, drifted, sample, window_of};
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
@@ -78,22 +78,72 @@ impl State {
 
     /// Takes in what a node used. Instances that are not on it are passed over.
     pub(super) fn report_usage(&mut self, node: NodeId, usage: &NodeUsage, at: At) {
-        let half_life = self.policy.half_life();
-        let terms = Terms::of(&self.policy);
+        let window = self.policy.window();
         let live = self.live.entry(node).or_default();
         live.seen = Some(at);
         let foreign = sample(usage.cpu_foreign, usage.memory_foreign, usage);
-        live.foreign.get_or_insert_with(|| Track::start(at)).observe(at, foreign, half_life);
+        let most = foreign.cpu;
+        let track = live.foreign.get_or_insert_with(|| Track::start(at));
+        let (mut sum, mut ours) = (Sum::default(), (0_u64, 0_u64));
+        let number = window_of(at, window.get());
+        if let Some(closed) = track.observe(at, foreign, (window, most)) {
+            sum.add(&closed, closed.foreseen.map_or(0, |(mean, _)| mean));
+        }
         live.usage = Some(usage.clone());
+        let drift = self.drift.ratio_before(number);
         for used in &usage.instances {
             let here = self.instances.get(&used.instance).is_some_and(|i| i.node == Some(node));
-            if here {
-                let profile = self.profile_mut(used.instance).expect("every instance has one");
-                let track = profile.track.get_or_insert_with(|| Track::start(at));
-                track.observe(at, sample(used.cpu, used.memory, usage), half_life);
-                track.foresee(&terms);
+            if !here {
+                continue;
+            }
+            let profile = self.profile_mut(used.instance).expect("every instance has one");
+            let (harvest, request) = (profile.class == Class::Harvest, profile.request);
+            let track = profile.track.get_or_insert_with(|| Track::start(at));
+            let sample = sample(used.cpu, used.memory, usage);
+            let closed = track.observe(at, sample, (window, request));
+            let Some(closed) = closed.filter(|_| !harvest) else { continue };
+            let foreseen = closed.foreseen.map_or(0, |(mean, _)| mean);
+            sum.add(&closed, drifted(Millicores::new(foreseen), drift).get());
+            if closed.mature {
+                ours = (ours.0.saturating_add(closed.actual), ours.1.saturating_add(foreseen));
             }
         }
+        self.calibrate(node, (number, &sum), ours);
+    }
+
+    /// Learns from a node's window that ended: how far off the forecast was, and whether the ceiling
+    /// was passed.
+    fn calibrate(&mut self, node: NodeId, (window, sum): (u64, &Sum), ours: (u64, u64)) {
+        let Some(image) = self.nodes.get(&node).filter(|_| sum.any) else { return };
+        if ours.1 > 0 {
+            self.drift.note(window, ours.0, ours.1);
+        }
+        let cpu = image.facts.capacity.cpu;
+        let over = sum.actual > cpu.share(self.policy.band().ceiling).get();
+        let budget = self.policy.violation_budget();
+        if sum.actual > 0 {
+            self.calibration.note((window, cpu), sum, (over, budget));
+        }
+    }
+
+    /// Returns how much more or less than its averages everything uses now, in 65536ths.
+    pub(crate) fn drift_ratio(&self) -> u64 {
+        self.drift.ratio()
+    }
+
+    /// Returns the deviations above the mean that a node is foreseen with, in 1024ths.
+    pub(crate) fn margin(&self, node: NodeId) -> u64 {
+        self.calibration.margin(self.capacity(node), self.policy.violation_budget())
+    }
+
+    /// Returns the CPU of a node; none of an unknown one.
+    pub(crate) fn capacity(&self, node: NodeId) -> Millicores {
+        self.nodes.get(&node).map_or(Millicores::ZERO, |n| n.facts.capacity.cpu)
+    }
+
+    /// Returns what became of the violation budget in this reign, by size of nodes.
+    pub fn spent(&self) -> Vec<Spent> {
+        self.calibration.spent(self.policy.violation_budget()).collect()
     }
 
     /// Lets a replacement start from what was measured of the copy it replaces.

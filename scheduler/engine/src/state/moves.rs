@@ -3,6 +3,7 @@
 use tengyun_model::{At, Class, InstanceId, MovePolicy, NodeId, Phase};
 
 use super::State;
+use super::ports::open_ports;
 use super::workloads::fresh_status;
 use crate::command::{Effect, Refusal};
 use crate::image::{InstanceImage, InstanceWish, NodeWish};
@@ -56,7 +57,10 @@ impl State {
             return Err(Refusal::Stale("the instance's waiting"));
         }
         self.check_held(instance)?;
-        feasible::hard(self, self.spec(instance), node, None)
+        let spec = self.spec(instance);
+        feasible::hard(self, spec, node, None)?;
+        let image = self.nodes.get(&node).ok_or(Refusal::UnknownNode(node))?;
+        feasible::volumes(self.volume_need(instance, spec), spec, (image, self.room(node)))
     }
 
     /// Refuses to start what nodes were lost under, and what still stops elsewhere and must not run
@@ -67,6 +71,7 @@ impl State {
         if instance.node.is_none() && before.is_some_and(|before| !self.is_surely_off(before)) {
             return Err(Refusal::Stale("the earlier copy, which must not run twice,"));
         }
+        self.check_alone(instance)?;
         let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
         if workload.is_held() {
             let key = self.spec(instance).key.clone();
@@ -77,13 +82,17 @@ impl State {
 
     fn start(&mut self, id: InstanceId, node: NodeId, at: At) -> Result<(), Refusal> {
         self.check_start(id, node)?;
+        let open = open_ports(self.spec(&self.instances[&id]));
+        let ports = self.choose_ports(open, node);
         let instance = self.instances.get_mut(&id).expect("it was checked a line ago");
+        instance.ports = ports;
         instance.node = Some(node);
         instance.placed = at;
         instance.status.phase = Phase::Starting;
         instance.status.since = at;
         self.on_node.entry(node).or_default().insert(id);
         self.derive_start(id, node);
+        self.settle(id, at);
         self.touch(node);
         Ok(())
     }
@@ -105,6 +114,9 @@ impl State {
             return Err(Refusal::NodeLost);
         }
         let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
+        if self.renews_by_stopping(instance) {
+            return Err(Refusal::KeepsVolumes);
+        }
         let outdated = instance.revision != workload.revision;
         let allowed = match reason {
             ShiftReason::Revision => outdated,
@@ -130,6 +142,11 @@ impl State {
         let old = &self.instances[&id];
         let (workload, ordinal) = (old.workload, old.ordinal);
         let revision = self.workloads[&workload].revision;
+        let open = open_ports(&self.workloads[&workload].revisions[&revision]);
+        let ports = self.choose_ports(open, to);
+        if reason == ShiftReason::Overload && self.on_node(to).next().is_none() {
+            self.opened = Some(at);
+        }
         let new = self.insert_instance(|new| InstanceImage {
             workload,
             ordinal,
@@ -141,6 +158,7 @@ impl State {
             created: at,
             placed: at,
             moved: Some(at),
+            ports,
         });
         if reason != ShiftReason::Revision {
             self.moves_total = self.moves_total.saturating_add(1);
@@ -169,8 +187,19 @@ impl State {
             }
             StopReason::Drained => self.may_be_drained(instance),
             StopReason::Lost => self.is_alone(instance) && self.may_leave_lost(instance),
+            StopReason::Renewed => self.check_renewal(instance),
         };
         if holds { Ok(()) } else { Err(Refusal::Stale("the reason of the stop")) }
+    }
+
+    /// Says whether an instance stops so that its copy starts in a newer revision with its volumes.
+    pub(crate) fn check_renewal(&self, instance: &InstanceImage) -> bool {
+        let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
+        instance.revision != workload.revision
+            && self.renews_by_stopping(instance)
+            && self.is_alone(instance)
+            && !self.is_on_lost(instance)
+            && !workload.is_held()
     }
 
     /// Says whether an instance neither replaces another nor is being replaced.
@@ -186,6 +215,7 @@ impl State {
         let stays = self.spec(instance).move_policy != MovePolicy::Any;
         let rests = instance.status.phase == Phase::BackingOff;
         self.is_alone(instance)
+            && self.spec(instance).volumes.is_empty()
             && match wish {
                 NodeWish::Serve | NodeWish::Cordon => false,
                 NodeWish::Drain => rests && !stays,
@@ -199,7 +229,9 @@ impl State {
         let (workload, old) = (instance.workload, instance.replaces);
         self.stop_instance(id, reason);
         match reason {
-            StopReason::Evicted | StopReason::Lost => self.fill(workload, at),
+            StopReason::Evicted | StopReason::Lost | StopReason::Renewed => {
+                self.fill(workload, at);
+            }
             StopReason::Drained => {
                 // One that was gone at once leaves its turn at once.
                 if let Some(instance) = self.instances.get(&id) {

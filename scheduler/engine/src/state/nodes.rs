@@ -2,6 +2,8 @@
 //!
 //! Durable state alone decides here; who was heard when is not durable and is judged elsewhere.
 
+use std::collections::BTreeMap;
+
 use tengyun_model::{At, Generation, InstanceId, NodeFacts, NodeId, WorkloadId, WorkloadKey};
 
 use super::State;
@@ -19,6 +21,8 @@ impl State {
             let rebooted = node.facts.inventory.boot_id != facts.inventory.boot_id;
             node.facts = facts.clone();
             if rebooted {
+                // Who listened on its ports may not any more.
+                node.foreign_ports.clear();
                 self.blame(id, at);
             }
             return Effect::Node(id);
@@ -32,8 +36,11 @@ impl State {
             joined: at,
             wish: NodeWish::Serve,
             loss: None,
+            next_port: 0,
+            foreign_ports: BTreeMap::new(),
         };
         self.nodes.insert(id, node);
+        self.doubt(id);
         Effect::Node(id)
     }
 
@@ -57,6 +64,10 @@ impl State {
             Command::ReleaseWorkload { operation, key } => {
                 self.once(*operation, at, |state| state.release_workload(key))
             }
+            Command::DeleteVolumes { operation, copy, node } => {
+                self.once(*operation, at, |state| Ok(state.delete_volumes(copy, *node)))
+            }
+            Command::ForgetVolumes { node, copies } => Ok(self.forget_volumes(*node, copies)),
             other => unreachable!("{other:?} is no wish of an operator about nodes"),
         }
     }
@@ -97,6 +108,9 @@ impl State {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let (since, known) = node.loss.map_or((at, proof), |loss| (loss.at, loss.proof));
         node.loss = Some(Loss { at: since, proof: known.max(proof) });
+        if proof == Proof::Death {
+            self.abandon(id);
+        }
     }
 
     /// A lost node was heard again: what still is wanted there simply goes on.
@@ -130,7 +144,9 @@ impl State {
     pub(crate) fn may_leave_lost(&self, instance: &InstanceImage) -> bool {
         let loss = instance.node.and_then(|n| self.nodes.get(&n)).and_then(|n| n.loss);
         let Some(loss) = loss else { return false };
-        let restarts = self.spec(instance).on_lost == tengyun_model::OnLost::Restart;
+        let spec = self.spec(instance);
+        // What has volumes waits for them, or for proof that its node is dead.
+        let restarts = spec.on_lost == tengyun_model::OnLost::Restart && spec.volumes.is_empty();
         restarts || loss.proof == Proof::Death
     }
 

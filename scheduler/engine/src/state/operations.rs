@@ -53,7 +53,9 @@ impl State {
             | Command::MoveInstance { operation, .. }
             | Command::AcknowledgeLoss { operation, .. }
             | Command::ReleaseWorkload { operation, .. }
-            | Command::RevokeMember { operation, .. } => (
+            | Command::RevokeMember { operation, .. }
+            | Command::DeleteVolumes { operation, .. }
+            | Command::ConfirmRestore { operation } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -64,11 +66,14 @@ impl State {
             | Command::AcknowledgeMeters { .. }
             | Command::CreateToken { .. }
             | Command::RedeemToken { .. }
+            | Command::Restore { .. }
+            | Command::SettleRestore(_)
             | Command::ReportUsage { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
             | Command::DeclareLost(_)
             | Command::DeclareReturned(_)
+            | Command::ForgetVolumes { .. }
             | Command::Watch => return Ok(()),
         };
         if same { Ok(()) } else { Err(Refusal::OperationReused(id)) }

@@ -49,6 +49,7 @@ impl State {
         };
         self.workloads.insert(id, workload);
         self.keys.insert(spec.key.clone(), id);
+        self.derive_revisions(id);
         self.scale(id, at);
         Effect::Created(id, revision)
     }
@@ -148,6 +149,7 @@ impl State {
             created: at,
             placed: At::default(),
             moved: None,
+            ports: std::collections::BTreeMap::new(),
         });
     }
 

@@ -9,7 +9,7 @@ use tengyun_engine::{
 use tengyun_model::{
     At, Capacity, Class, Constraints, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
     Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeUsage,
-    OnLost, OperationId, Phase, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
 
 /// How often the agents of the tests report.
@@ -155,6 +155,9 @@ impl Cloud {
         let started = wanted.iter().filter(fresh).map(|id| healthy(*id, self.now)).collect();
         let generation = assignment.generation;
         self.must(Command::ObserveInstances { node, generation, instances: started, gone });
+        if !assignment.removed.is_empty() {
+            self.must(Command::ForgetVolumes { node, copies: assignment.removed });
+        }
     }
 
     fn report(&mut self, node: NodeId) {
@@ -255,5 +258,8 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::from_secs(1),
         on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
     }
 }

@@ -4,5 +4,8 @@ mod cloud;
 mod loss;
 mod members;
 mod operate;
+mod ports;
 mod property;
+mod provision;
 mod scenario;
+mod volumes;

@@ -8,9 +8,9 @@ use tengyun_engine::{
     Command, Effect, Entry, NodeWish, Outcome, Proof, State, check, explain, place, predict,
 };
 use tengyun_model::{
-    At, Class, Digest, Exit, Grant, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
-    Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage, OnLost, OperationId,
-    Phase, PortSpec, Role, WorkloadKey, WorkloadSpec,
+    At, Class, CopyKey, Digest, Exit, Grant, Incarnation, InstanceId, InstanceStatus,
+    InstanceUsage, Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage, OnLost,
+    OperationId, Phase, PortSpec, Role, VolumeSpec, WorkloadKey, WorkloadSpec,
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
@@ -42,6 +42,8 @@ enum Happening {
     Dead(u32),
     Release(usize),
     Reboot(u32),
+    Taken(usize),
+    Remove(usize),
 }
 
 fn a_name() -> impl Strategy<Value = usize> {
@@ -55,9 +57,11 @@ fn a_class() -> impl Strategy<Value = Class> {
 fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
     let sizes = (10..900_u64, 16..2000_u64, 0..4_u32);
     let wishes = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (a_name(), a_class(), sizes, wishes).prop_map(|(name, class, sizes, wishes)| {
+    let extras = (0..5_u8, prop::option::of(0..4000_u64));
+    (a_name(), a_class(), sizes, wishes, extras).prop_map(|(name, class, sizes, wishes, extras)| {
         let (cpu, memory, instances) = sizes;
         let (port, spread, apart, stays) = wishes;
+        let (open, volume) = extras;
         // A workload keeps its class for life.
         let mut spec = spec(&format!("{}-{class}", NAMES[name]));
         spec.class = class;
@@ -65,7 +69,13 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
         spec.resources.memory = Mebibytes::new(memory);
         spec.instances = instances;
         if port {
-            spec.ports = vec![PortSpec { name: "http".parse().unwrap(), number: 80 }];
+            spec.ports = vec![PortSpec { name: "http".parse().unwrap(), number: Some(80) }];
+        }
+        for number in 0..open {
+            // Some name a number that would be chosen for others, so that both meet.
+            let fixed = (number == 3).then_some(20_001 + u16::try_from(memory % 3).unwrap());
+            let name = format!("open-{number}").parse().unwrap();
+            spec.ports.push(PortSpec { name, number: fixed });
         }
         spec.constraints.spread = spread.then(|| "rack".to_owned());
         if apart {
@@ -73,6 +83,14 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
         }
         spec.move_policy = if stays { MovePolicy::Never } else { MovePolicy::Any };
         spec.on_lost = if memory % 2 == 0 { OnLost::Restart } else { OnLost::Wait };
+        if let Some(size) = volume {
+            spec.on_lost = OnLost::Wait;
+            spec.volumes = vec![VolumeSpec {
+                name: "data".parse().unwrap(),
+                path: "data".to_owned(),
+                size: Mebibytes::new(size),
+            }];
+        }
         Box::new(spec)
     })
 }
@@ -88,6 +106,7 @@ fn a_happening() -> impl Strategy<Value = Happening> {
         (1..600_u64).prop_map(|s| Happening::Knob("history_min_seconds", s)),
         (1..8_u64).prop_map(|n| Happening::Knob("moves_per_pass", n)),
         (0..60_u64).prop_map(|s| Happening::Knob("consolidate_interval_seconds", s)),
+        (0..6_u64).prop_map(|n| Happening::Knob("port_last", 20_000 + n)),
     ];
     prop_oneof![
         4 => a_spec().prop_map(Happening::Apply),
@@ -106,6 +125,8 @@ fn a_happening() -> impl Strategy<Value = Happening> {
         1 => node().prop_map(Happening::Dead),
         1 => (0..15_usize).prop_map(Happening::Release),
         1 => node().prop_map(Happening::Reboot),
+        1 => (0..20_usize).prop_map(Happening::Taken),
+        1 => (0..20_usize).prop_map(Happening::Remove),
     ]
 }
 
@@ -185,12 +206,36 @@ fn happen(cloud: &mut Cloud, happening: Happening) {
         Happening::Release(at) => {
             cloud.try_to(Command::ReleaseWorkload { operation, key: key(at) });
         }
+        Happening::Taken(at) => {
+            if let Some((status, node)) = pick(cloud, at) {
+                take_port(cloud, status, node);
+            }
+        }
+        Happening::Remove(at) => remove_volumes(cloud, operation, at),
         Happening::Reboot(node) => {
             let mut facts = facts(node);
             let boot = cloud.now.millis().into();
             facts.inventory.boot_id = tengyun_model::BootId::new(boot);
             cloud.must(Command::RegisterNode(facts));
         }
+    }
+}
+
+/// Another program listens on a port that was chosen for an instance, if one was.
+fn take_port(cloud: &mut Cloud, mut status: InstanceStatus, node: NodeId) {
+    let instance = cloud.state.instance(status.instance).unwrap();
+    let Some(port) = instance.ports.values().next().copied() else { return };
+    status.phase = Phase::BackingOff;
+    status.exit = Some(Exit::PortTaken(port));
+    status.incarnation = status.incarnation.next();
+    observe(cloud, node, vec![status], Vec::new());
+}
+
+fn remove_volumes(cloud: &mut Cloud, operation: OperationId, at: usize) {
+    let homes: Vec<_> = cloud.state.homes().map(|h| (h.copy.clone(), h.node)).collect();
+    if !homes.is_empty() {
+        let (copy, node) = homes[at % homes.len()].clone();
+        cloud.try_to(Command::DeleteVolumes { operation, copy, node });
     }
 }
 
@@ -208,10 +253,8 @@ fn replay(cloud: &Cloud) -> State {
     replayed
 }
 
-/// Any command, however senseless.
-fn any_command() -> impl Strategy<Value = Command> {
-    let node = || prop_oneof![(0..6_u32), any::<u32>()].prop_map(NodeId::new);
-    let instance = || prop_oneof![(0..12_u64), any::<u64>()].prop_map(InstanceId::new);
+/// Anything an agent may say of an instance.
+fn a_status(instance: impl Strategy<Value = InstanceId>) -> impl Strategy<Value = InstanceStatus> {
     let phase = prop_oneof![
         Just(Phase::Waiting),
         Just(Phase::Starting),
@@ -221,19 +264,24 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(Phase::Succeeded),
         Just(Phase::Failed),
         Just(Phase::Stopped),
+        Just(Phase::Unhealthy),
     ];
-    let status = (instance(), any::<u32>(), phase).prop_map(|(instance, incarnation, phase)| {
-        InstanceStatus {
-            instance,
-            incarnation: Incarnation::new(incarnation),
-            phase,
-            since: At::from_millis(u64::MAX),
-            pid: None,
-            exit: None,
-            message: String::new(),
-        }
-    });
-    let statuses = prop::collection::vec(status, 0..6);
+    (instance, any::<u32>(), phase).prop_map(|(instance, incarnation, phase)| InstanceStatus {
+        instance,
+        incarnation: Incarnation::new(incarnation),
+        phase,
+        since: At::from_millis(u64::MAX),
+        pid: None,
+        exit: None,
+        message: String::new(),
+    })
+}
+
+/// Any command, however senseless.
+fn any_command() -> impl Strategy<Value = Command> {
+    let node = || prop_oneof![(0..6_u32), any::<u32>()].prop_map(NodeId::new);
+    let instance = || prop_oneof![(0..12_u64), any::<u64>()].prop_map(InstanceId::new);
+    let statuses = prop::collection::vec(a_status(instance()), 0..6);
     let gone = prop::collection::vec(instance(), 0..4);
     let amount = || prop_oneof![0..2000_u64, Just(u64::MAX)];
     let used = (instance(), amount(), amount()).prop_map(|(instance, cpu, memory)| InstanceUsage {
@@ -278,7 +326,24 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::AcknowledgeLoss { operation, nodes, proof: Proof::Silence }
         }),
         a_member_s_command(),
+        a_command_about_volumes(),
         Just(Command::BeginEpoch),
+    ]
+}
+
+/// Any command about volumes, of copies that may have some.
+fn a_command_about_volumes() -> impl Strategy<Value = Command> {
+    let node = || (0..4_u32).prop_map(NodeId::new);
+    let copy = || {
+        let copy = (a_name(), a_class(), 0..2_u32);
+        copy.prop_map(|(name, class, ordinal)| CopyKey { workload: key(name, class), ordinal })
+    };
+    prop_oneof![
+        (any::<u128>(), copy(), node()).prop_map(|(id, copy, node)| {
+            Command::DeleteVolumes { operation: OperationId::new(id), copy, node }
+        }),
+        (node(), prop::collection::vec(copy(), 0..3))
+            .prop_map(|(node, copies)| Command::ForgetVolumes { node, copies }),
     ]
 }
 

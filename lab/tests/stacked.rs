@@ -1,0 +1,53 @@
+//! The promise of the band: five recorded days of thousands of instances, laid over each other, under
+//! the default policy. What comes out is the violation budget, and the use that it buys.
+//!
+//! It needs the shared traces, which may not be shipped; without them it says so and is skipped.
+//! `TENGYUN_LAB_REFERENCE` names the directory that holds `traces` and turns a skip into a failure.
+
+use std::path::Path;
+
+use tengyun_lab::fleet::{MemoryMode, Shape};
+use tengyun_lab::replay::{Figures, Replay, replay};
+use tengyun_lab::trace::{Trace, parquet};
+
+const DAYS: [&str; 5] = ["20110303", "20110306", "20110309", "20110322", "20110325"];
+
+/// Replays some of the days on nodes of 32 cores; nothing without the traces.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn figures(days: &[&str], budget_pct: f64) -> Option<Figures> {
+    let forced = std::env::var_os("TENGYUN_LAB_REFERENCE");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let traces = forced.clone().map_or(beside, Into::into).join("traces");
+    let mut read = Vec::new();
+    for day in days {
+        let directory = traces.join(format!("planetlab-{day}"));
+        if !directory.is_dir() {
+            assert!(forced.is_none(), "{} is missing", directory.display());
+            println!("skipped: the shared traces are not here");
+            return None;
+        }
+        read.push(parquet::read(&directory).expect("a recorded day"));
+    }
+    let shape = Shape::parse("32/128").expect("a shape");
+    let wish = Replay { budget_pct, ..Replay::new(shape, MemoryMode::None) };
+    Some(replay(&Trace::stacked(read), &wish).expect("a replay").figures)
+}
+
+#[test]
+fn a_budget_of_one_percent_fills_the_band_and_is_kept() {
+    let Some(f) = figures(&DAYS, 1.0) else { return };
+    assert!(f.utilisation_pct >= 66.5, "{f:?}");
+    assert!(f.in_band_pct >= 88.0, "{f:?}");
+    assert!(f.above80_pct <= 1.0 && f.above80_pct >= 0.6, "{f:?}");
+    assert!(f.above90_pct <= 0.03 && f.above100_pct <= 0.0, "{f:?}");
+    assert!(f.moves_per_instance_day <= 0.6, "{f:?}");
+}
+
+#[test]
+fn whatever_budget_is_asked_for_comes_out() {
+    // Of a thousandth so few misses are expected on three days that chance decides of them.
+    for (budget, least) in [(0.1, 0.0), (5.0, 3.0), (10.0, 6.0)] {
+        let Some(f) = figures(&DAYS[..3], budget) else { return };
+        assert!((least..=1.5 * budget).contains(&f.above80_pct), "{budget}: {f:?}");
+    }
+}

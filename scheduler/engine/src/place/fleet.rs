@@ -1,0 +1,333 @@
+//! The fleet: the nodes in use, how full each is foreseen to be, and how full all would be if they were
+//! level. By that it decides how many there should be; it opens one, or empties some.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tengyun_model::{InstanceId, Millis};
+
+use super::improve::{is_rested, may_move, others};
+use super::problem::{Guest, Problem, Seat};
+use crate::image::InstanceImage;
+use crate::plan::{Move, ShiftReason};
+use crate::predict::Load;
+
+/// The whole of a node, as shares are counted.
+pub(super) const WHOLE: u64 = 1_000_000;
+/// A node is emptied when the others would stay so far below the ceiling: less than the means move in
+/// a quarter of an hour, or the node would be wanted again at once.
+const ROOM_LEFT: u64 = 3000;
+/// After a node was opened none is emptied for so many windows: an hour, in which it fills and its
+/// forecast settles.
+const OPEN_WINDOWS: u64 = 12;
+/// Nodes that turned out not to be emptiable before a round gives up; the next one tries again.
+const TRIES_MAX: usize = 8;
+/// A new node is filled up to so much below level; what is left follows by levelling.
+const FILL_LEFT: u64 = 5000;
+/// What a node may have above the new level and still give to a new one.
+const GIVE_MORE: u64 = 10_000;
+
+/// Sums over nodes, by which is known how full they would be if they were level.
+#[derive(Clone, Debug, Default)]
+struct Level {
+    load: Load,
+    capacity: u64,
+    /// How many nodes there are of a capacity, and the margin of such.
+    sizes: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Level {
+    fn add(&mut self, seat: &Seat<'_>) {
+        let capacity = seat.node.facts.capacity.cpu.get();
+        self.load.merge(&seat.crew.load);
+        self.capacity = self.capacity.saturating_add(capacity);
+        let (count, margin) = self.sizes.entry(capacity).or_default();
+        (*count, *margin) = (*count + 1, seat.crew.load.margin());
+    }
+
+    /// Takes away a node whose load goes to the others.
+    fn remove_node(&mut self, seat: &Seat<'_>) {
+        let capacity = seat.node.facts.capacity.cpu.get();
+        self.capacity = self.capacity.saturating_sub(capacity);
+        if let Some((count, _)) = self.sizes.get_mut(&capacity) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Returns how full every node would be, in millionths.
+    fn share(&self) -> u64 {
+        let peak = |(size, (count, margin)): (&u64, &(u64, u64))| {
+            let load = self.load.at_margin(*margin);
+            load.peak_of_part(*size, self.capacity).get().saturating_mul(*count)
+        };
+        let sum = self.sizes.iter().map(peak).fold(0_u64, u64::saturating_add);
+        share_of(sum, self.capacity)
+    }
+}
+
+fn share_of(used: u64, capacity: u64) -> u64 {
+    let share = u128::from(used) * u128::from(WHOLE);
+    let share = share.checked_div(u128::from(capacity)).unwrap_or(u128::MAX);
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
+/// The nodes in use.
+#[derive(Clone, Debug)]
+pub(super) struct Fleet {
+    /// How full each seat in use is, in millionths; by fullness and place.
+    order: BTreeSet<(u64, usize)>,
+    shares: BTreeMap<usize, u64>,
+    /// What moves in this round.
+    moved: BTreeSet<InstanceId>,
+    ceiling: u64,
+}
+
+impl Fleet {
+    /// Looks at the nodes that are in use, known, and open.
+    pub(super) fn new(problem: &Problem<'_>) -> Self {
+        let ceiling = u64::from(problem.state.policy().band().ceiling.get()) * (WHOLE / 1000);
+        let mut fleet = Self {
+            order: BTreeSet::new(),
+            shares: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            ceiling,
+        };
+        for (at, seat) in problem.seats.iter().enumerate() {
+            if seat.crew.others > 0 && is_known(seat) {
+                fleet.enter(at, seat);
+            }
+        }
+        fleet
+    }
+
+    /// Enters a node, or how full it is by now.
+    fn enter(&mut self, at: usize, seat: &Seat<'_>) {
+        self.leave(at);
+        let share = share(seat);
+        self.shares.insert(at, share);
+        self.order.insert((share, at));
+    }
+
+    /// A node is not in use any more.
+    fn leave(&mut self, at: usize) {
+        if let Some(share) = self.shares.remove(&at) {
+            self.order.remove(&(share, at));
+        }
+    }
+
+    /// Returns the seats in use from the emptiest on.
+    pub(super) fn ascending(&self) -> impl DoubleEndedIterator<Item = (u64, usize)> + '_ {
+        self.order.iter().copied()
+    }
+
+    /// Returns the share above which a node is overloaded, in millionths.
+    pub(super) fn ceiling(&self) -> u64 {
+        self.ceiling
+    }
+
+    /// Returns the movable and rested instances of a seat that stay there so far.
+    pub(super) fn movable<'a>(&self, problem: &Problem<'a>, at: usize) -> Vec<&'a InstanceImage> {
+        let free = |i: &&InstanceImage| {
+            !self.moved.contains(&i.status.instance)
+                && may_move(problem, i)
+                && is_rested(problem, i)
+        };
+        others(problem, at).filter(free).collect()
+    }
+
+    /// Moves an instance in this round.
+    pub(super) fn go<'a>(
+        &mut self,
+        problem: &mut Problem<'a>,
+        (instance, guest): (&InstanceImage, &Guest<'a>),
+        (from, to, reason): (usize, usize, ShiftReason),
+        moves: &mut Vec<Move>,
+    ) {
+        let id = instance.status.instance;
+        let (source, destination) = (problem.seats[from].node.id, problem.seats[to].node.id);
+        moves.push(Move::Shift { instance: id, from: source, to: destination, reason });
+        self.moved.insert(id);
+        problem.seats[to].put(guest);
+        problem.seats[from].crew.remove(guest.expected);
+        self.enter(to, &problem.seats[to]);
+        if self.shares.contains_key(&from) {
+            self.enter(from, &problem.seats[from]);
+        }
+    }
+
+    fn level(&self, problem: &Problem<'_>) -> Level {
+        let mut level = Level::default();
+        for at in self.shares.keys() {
+            level.add(&problem.seats[*at]);
+        }
+        level
+    }
+
+    /// Opens a node when those in use could not be below the ceiling even if they were level, and
+    /// fills it with large instances of the fullest: few moves.
+    pub(super) fn open(&mut self, problem: &mut Problem<'_>, moves: &mut Vec<Move>) -> bool {
+        let mut level = self.level(problem);
+        if self.shares.is_empty() || level.share() <= self.ceiling {
+            return false;
+        }
+        let free = |at: &usize| {
+            let seat = &problem.seats[*at];
+            seat.crew.others == 0 && is_known(seat) && share(seat) < self.ceiling
+        };
+        let capacity = |at: &usize| problem.seats[*at].node.facts.capacity.cpu;
+        let Some(new) =
+            (0..problem.seats.len()).filter(free).max_by_key(|at| (capacity(at), Reverse(*at)))
+        else {
+            return false;
+        };
+        level.add(&problem.seats[new]);
+        let goal = level.share();
+        let most = problem.state.policy().rebalance_moves();
+        let mut stuck = BTreeSet::new();
+        while moves.len() < most && share(&problem.seats[new]).saturating_add(FILL_LEFT) < goal {
+            let fullest = self.ascending().rev().find(|(_, at)| *at != new && !stuck.contains(at));
+            let Some((full, from)) = fullest else { break };
+            if !self.give(problem, (from, new), (full, goal), moves) {
+                stuck.insert(from);
+            }
+        }
+        !moves.is_empty()
+    }
+
+    /// Moves the largest instance that a full node has too much of and that a new one has room for.
+    fn give(
+        &mut self,
+        problem: &mut Problem<'_>,
+        (from, new): (usize, usize),
+        (full, goal): (u64, u64),
+        moves: &mut Vec<Move>,
+    ) -> bool {
+        let room = goal.saturating_sub(share(&problem.seats[new]));
+        let spare = full.saturating_sub(goal).saturating_add(GIVE_MORE);
+        let (here, there) = (capacity(problem, from), capacity(problem, new));
+        let mean = |i: &InstanceImage| problem.forecast.instance(i.status.instance).mean.get();
+        let fits = |i: &&InstanceImage| {
+            share_of(mean(i), here) <= spare + spare / 2 && share_of(mean(i), there) <= room
+        };
+        let mut movable = self.movable(problem, from);
+        movable.retain(fits);
+        movable.sort_by_key(|i| (Reverse(mean(i)), i.status.instance));
+        let ceiling = problem.state.policy().band().ceiling;
+        for instance in movable {
+            let guest = problem.guest(instance, true);
+            if problem.fits(new, &guest, ceiling).is_ok() {
+                let way = (from, new, ShiftReason::Overload);
+                self.go(problem, (instance, &guest), way, moves);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Empties nodes, those with the fewest instances first, while the others have room for all.
+    pub(super) fn empty_some(&mut self, problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
+        let policy = problem.state.policy();
+        let pause = Millis::new(policy.window().get().saturating_mul(OPEN_WINDOWS));
+        let opened = problem.state.opened_last();
+        if opened.is_some_and(|opened| problem.now.since(opened) < pause) {
+            return;
+        }
+        // All that are to be emptied are known before the first is, so that nothing moves twice.
+        let chosen = self.superfluous(problem);
+        for at in &chosen {
+            self.leave(*at);
+        }
+        let mut tries = 0;
+        for at in chosen {
+            let left = policy.rebalance_moves().saturating_sub(moves.len());
+            if tries >= TRIES_MAX || left == 0 {
+                return;
+            }
+            let mut found = Vec::new();
+            if self.empty(problem, at, &mut found) {
+                // A node of more instances than a round may move is emptied in several.
+                found.truncate(left);
+                moves.extend(found);
+            } else {
+                self.enter(at, &problem.seats[at]);
+                tries += 1;
+            }
+        }
+    }
+
+    /// Returns the nodes without which the others would still be below the ceiling, those with the
+    /// fewest instances first.
+    fn superfluous(&self, problem: &Problem<'_>) -> Vec<usize> {
+        let mut level = self.level(problem);
+        let known = |at: &usize| (problem.seats[*at].crew.others, self.shares[at], *at);
+        let mut candidates: Vec<_> = self.shares.keys().map(known).collect();
+        candidates.sort_unstable();
+        let mut chosen = Vec::new();
+        for (_, _, at) in candidates {
+            let mut without = level.clone();
+            without.remove_node(&problem.seats[at]);
+            if without.share().saturating_add(ROOM_LEFT) <= self.ceiling {
+                chosen.push(at);
+                level = without;
+            }
+        }
+        chosen
+    }
+
+    /// Moves everything away from a node; false, and nothing changed, when something has to stay.
+    fn empty(&mut self, problem: &mut Problem<'_>, at: usize, moves: &mut Vec<Move>) -> bool {
+        let mut leaving: Vec<&InstanceImage> = others(problem, at).collect();
+        if !leaving.iter().all(|instance| may_move(problem, instance)) {
+            return false;
+        }
+        leaving.sort_by_key(|i| {
+            let peak = problem.forecast.instance(i.status.instance).peak;
+            (Reverse(peak), i.status.instance)
+        });
+        let mut before = BTreeMap::from([(at, problem.seats[at].clone())]);
+        let ceiling = problem.state.policy().band().ceiling;
+        let all = leaving.iter().all(|instance| {
+            let guest = problem.guest(instance, true);
+            let fits = |to: &usize| problem.fits(*to, &guest, ceiling).is_ok();
+            let emptiest = self.ascending().map(|(_, to)| to).find(fits);
+            let Some(to) = emptiest else { return false };
+            before.entry(to).or_insert_with(|| problem.seats[to].clone());
+            let way = (at, to, ShiftReason::Consolidate);
+            self.go(problem, (instance, &guest), way, moves);
+            true
+        });
+        if !all {
+            for (seat, as_it_was) in before {
+                if seat != at {
+                    self.enter(seat, &as_it_was);
+                }
+                problem.seats[seat] = as_it_was;
+            }
+            for instance in leaving {
+                self.moved.remove(&instance.status.instance);
+            }
+            moves.clear();
+        }
+        all
+    }
+}
+
+/// Says whether a node may give and take: its agent is there, its use was measured lately, and it may
+/// be given something new.
+fn is_known(seat: &Seat<'_>) -> bool {
+    seat.connected && seat.measured && seat.node.is_open()
+}
+
+/// Returns how full a node is foreseen to be, in millionths.
+pub(super) fn share(seat: &Seat<'_>) -> u64 {
+    share_with(seat, seat.crew.load)
+}
+
+/// Returns how full a node would be with another load, in millionths.
+pub(super) fn share_with(seat: &Seat<'_>, load: Load) -> u64 {
+    share_of(load.peak().get(), seat.node.facts.capacity.cpu.get())
+}
+
+fn capacity(problem: &Problem<'_>, at: usize) -> u64 {
+    problem.seats[at].node.facts.capacity.cpu.get()
+}

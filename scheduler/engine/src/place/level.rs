@@ -1,0 +1,82 @@
+//! Levelling: foreseen peaks of the nodes in use are kept alike, so that none is above the ceiling while
+//! others have room, with few moves and never one that gains nothing.
+
+use std::collections::BTreeSet;
+
+use tengyun_model::Permille;
+
+use super::fleet::{Fleet, share_with};
+use super::problem::Problem;
+use crate::image::InstanceImage;
+use crate::plan::{Move, ShiftReason};
+
+/// Nodes are level when the fullest is less than this above their mean, and the emptiest less than
+/// twice as much below it: a tenth of what noise does to a node within a window.
+const DEAD: u64 = 5000;
+/// A move has to lower the fuller of its two nodes by so much.
+const GAIN: u64 = 3000;
+/// So many of the emptiest nodes are tried as destinations.
+const DESTINATIONS: usize = 4;
+
+/// Moves instances from the fullest nodes to the emptiest. Afterwards nodes are level, or the moves of
+/// a round are spent, or no move gains anything.
+pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
+    let policy = problem.state.policy();
+    let instances = fleet.ascending().map(|(_, at)| problem.seats[at].crew.others).sum();
+    let most = moves.len() + policy.level_moves(instances);
+    let mut stuck = BTreeSet::new();
+    while moves.len() < most {
+        let fullest = fleet.ascending().rev().find(|(_, at)| !stuck.contains(at));
+        let Some((full, from)) = fullest else { return };
+        if full <= fleet.ceiling() && (!policy.consolidates() || is_level(fleet, full)) {
+            return;
+        }
+        if !shift_one(fleet, problem, (full, from), moves) {
+            stuck.insert(from);
+        }
+    }
+}
+
+/// Says whether the fullest node that can give is hardly fuller than the mean, and none far emptier.
+fn is_level(fleet: &Fleet, full: u64) -> bool {
+    let (sum, count) = fleet
+        .ascending()
+        .fold((0_u64, 0_u64), |(sum, count), (share, _)| (sum.saturating_add(share), count + 1));
+    let mean = sum / count.max(1);
+    let emptiest = fleet.ascending().next().map_or(mean, |(share, _)| share);
+    full.saturating_sub(mean) < DEAD && mean.saturating_sub(emptiest) < 2 * DEAD
+}
+
+/// Moves the one instance of a node that evens it out best with one of the emptiest.
+fn shift_one(
+    fleet: &mut Fleet,
+    problem: &mut Problem<'_>,
+    (full, from): (u64, usize),
+    moves: &mut Vec<Move>,
+) -> bool {
+    let movable = fleet.movable(problem, from);
+    let emptiest: Vec<usize> =
+        fleet.ascending().map(|(_, at)| at).filter(|at| *at != from).take(DESTINATIONS).collect();
+    for to in emptiest {
+        let (source, destination) = (&problem.seats[from], &problem.seats[to]);
+        let score = |instance: &&InstanceImage| {
+            let expected = problem.forecast.instance(instance.status.instance);
+            let left = share_with(source, source.crew.load.without(expected));
+            let taken = share_with(destination, destination.crew.load.with(expected));
+            (left.max(taken), instance.status.instance)
+        };
+        let mut ranked: Vec<_> = movable.iter().map(|i| (score(i), *i)).collect();
+        ranked.retain(|((fuller, _), _)| fuller.saturating_add(GAIN) <= full);
+        ranked.sort_unstable_by_key(|(score, _)| *score);
+        for (_, instance) in ranked {
+            let guest = problem.guest(instance, true);
+            if problem.fits(to, &guest, Permille::WHOLE).is_ok() {
+                let over = full > fleet.ceiling();
+                let reason = if over { ShiftReason::Overload } else { ShiftReason::Consolidate };
+                fleet.go(problem, (instance, &guest), (from, to, reason), moves);
+                return true;
+            }
+        }
+    }
+    false
+}

@@ -1,0 +1,184 @@
+//! Loads: what the instances of a node add up to. Means add, deviations add by their squares, and the
+//! margin of the node says how many deviations count.
+
+use tengyun_model::{Class, Millicores};
+
+use super::InstanceForecast;
+use super::calibrate::PARTS;
+
+/// The sum of forecasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    mean: u64,
+    variance: u128,
+    /// Deviations above the mean that the peak is at, in 1024ths.
+    margin: u64,
+}
+
+impl Load {
+    /// Makes an empty sum with a margin in 1024ths of a deviation.
+    pub(crate) fn with_margin(margin: u64) -> Self {
+        Self { margin, ..Self::default() }
+    }
+
+    /// Adds one instance.
+    pub(crate) fn add(&mut self, forecast: InstanceForecast) {
+        let deviation = u128::from(forecast.deviation.get());
+        self.mean = self.mean.saturating_add(forecast.mean.get());
+        self.variance = self.variance.saturating_add(deviation.saturating_mul(deviation));
+    }
+
+    /// Takes away one instance that was added.
+    pub(crate) fn remove(&mut self, forecast: InstanceForecast) {
+        let deviation = u128::from(forecast.deviation.get());
+        self.mean = self.mean.saturating_sub(forecast.mean.get());
+        self.variance = self.variance.saturating_sub(deviation.saturating_mul(deviation));
+    }
+
+    /// Adds another sum; the margin stays.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.mean = self.mean.saturating_add(other.mean);
+        self.variance = self.variance.saturating_add(other.variance);
+    }
+
+    /// Returns the margin in 1024ths of a deviation.
+    pub(crate) fn margin(self) -> u64 {
+        self.margin
+    }
+
+    /// Returns the same sum with another margin.
+    pub(crate) fn at_margin(self, margin: u64) -> Self {
+        Self { margin, ..self }
+    }
+
+    /// Returns the mean of the sum.
+    pub(crate) fn mean(self) -> Millicores {
+        Millicores::new(self.mean)
+    }
+
+    /// Returns the peak of the sum.
+    pub(crate) fn peak(self) -> Millicores {
+        let spread = root_up(self.wide_variance()).div_ceil(PARTS);
+        Millicores::new(self.mean.saturating_add(spread))
+    }
+
+    /// Returns the peak that a share of this sum has, with the variance shared alike: what a node of
+    /// this part of all capacity is at when everything is level.
+    pub(crate) fn peak_of_part(self, part: u64, whole: u64) -> Millicores {
+        let cut = |n: u128| n.saturating_mul(u128::from(part)).checked_div(u128::from(whole));
+        let mean = cut(u128::from(self.mean)).unwrap_or(0);
+        let mean = u64::try_from(mean).unwrap_or(u64::MAX);
+        Self { mean, variance: cut(self.variance).unwrap_or(0), ..self }.peak()
+    }
+
+    /// Says whether the peak is at most this much, without the cost of a root.
+    pub(crate) fn is_within(self, line: Millicores) -> bool {
+        let spread = line.get().checked_sub(self.mean);
+        // The root, rounded up, is at most n exactly when the square is at most n times n.
+        spread.is_some_and(|n| {
+            let n = u128::from(n) * u128::from(PARTS);
+            self.wide_variance() <= n.saturating_mul(n)
+        })
+    }
+
+    /// Returns the sum with one more instance.
+    pub(crate) fn with(mut self, forecast: InstanceForecast) -> Self {
+        self.add(forecast);
+        self
+    }
+
+    /// Returns the sum with one instance less.
+    pub(crate) fn without(mut self, forecast: InstanceForecast) -> Self {
+        self.remove(forecast);
+        self
+    }
+
+    fn wide_variance(self) -> u128 {
+        self.variance.saturating_mul(u128::from(self.margin) * u128::from(self.margin))
+    }
+}
+
+/// What the instances of a node add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Crew {
+    /// The critical and standard ones, and what is not ours.
+    pub(crate) load: Load,
+    /// How many critical and standard ones there are.
+    pub(crate) others: usize,
+    /// What harvest asks for.
+    pub(crate) harvest: Millicores,
+}
+
+impl Crew {
+    /// Adds an instance.
+    pub(crate) fn add(&mut self, class: Class, request: Millicores, expected: InstanceForecast) {
+        match class {
+            Class::Harvest => self.harvest = self.harvest.saturating_add(request),
+            Class::Critical | Class::Standard => {
+                self.load.add(expected);
+                self.others += 1;
+            }
+        }
+    }
+
+    /// Takes away a critical or standard instance that was added.
+    pub(crate) fn remove(&mut self, expected: InstanceForecast) {
+        self.load.remove(expected);
+        self.others = self.others.saturating_sub(1);
+    }
+}
+
+/// Returns the root, rounded up. Wide roots are slow and seldom needed.
+fn root_up(square: u128) -> u64 {
+    if let Ok(narrow) = u64::try_from(square) {
+        let root = narrow.isqrt();
+        return if root * root < narrow { root + 1 } else { root };
+    }
+    let root = square.isqrt();
+    let up = if root * root < square { root + 1 } else { root };
+    u64::try_from(up).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forecast(mean: u64, deviation: u64) -> InstanceForecast {
+        InstanceForecast::new(Millicores::new(mean), Millicores::new(deviation), true)
+    }
+
+    #[test]
+    fn deviations_add_by_their_squares() {
+        let mut load = Load::with_margin(PARTS);
+        load.add(forecast(100, 30));
+        load.add(forecast(100, 40));
+        assert_eq!(load.peak(), Millicores::new(250));
+        assert_eq!(Load::with_margin(0).with(forecast(100, 30)).peak(), Millicores::new(100));
+    }
+
+    #[test]
+    fn what_is_within_a_line_has_its_peak_there() {
+        for margin in [0, 1, 999, 1024, 2693] {
+            for deviation in [0, 1, 7, 1000] {
+                let load = Load::with_margin(margin).with(forecast(10, deviation));
+                let peak = load.peak();
+                assert!(load.is_within(peak), "{margin} {deviation}");
+                let below = peak.saturating_sub(Millicores::new(1));
+                assert!(!load.is_within(below) || peak.is_zero(), "{margin} {deviation}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_added_and_taken_away_leaves_nothing() {
+        let load = Load::with_margin(5).with(forecast(3, 4));
+        assert_eq!(load.with(forecast(9, 8)).without(forecast(9, 8)), load);
+    }
+
+    #[test]
+    fn a_half_of_a_sum_has_half_the_mean_and_half_the_variance() {
+        let load = Load::with_margin(PARTS).with(forecast(100, 0));
+        let load = load.with(forecast(0, 100)).with(forecast(0, 100));
+        assert_eq!(load.peak_of_part(1, 2), Millicores::new(150));
+    }
+}

@@ -1,0 +1,288 @@
+//! What was measured of one thing's CPU, in windows: a mean that follows it, and how far from that
+//! mean the next window was. It keeps no samples, and must never count what was not measured.
+//!
+//! The mean is a blend of two exponential averages, of an hour and of three; the variance is that of
+//! the errors which this very mean made, one window ahead (`docs/forecast.md`).
+
+use tengyun_model::{At, Mebibytes, Millicores, Millis};
+
+/// A sample counts for at most this long, however late the report came.
+const SAMPLE_MAX: Millis = Millis::from_secs(300);
+/// Windows that the two averages and the variance remember: an hour, three hours and six.
+const FAST: u64 = 12;
+const SLOW: u64 = 36;
+const NOISE: u64 = 72;
+/// Shares of the two averages in the mean.
+const FAST_SHARE: u64 = 3;
+const SLOW_SHARE: u64 = 1;
+/// From so many windows on, errors say how good forecasts are and not how young the track is.
+const MATURE: u64 = 12;
+/// Parts of a millicore, and of its square, that averages are kept to.
+const PARTS: u64 = 1024;
+const SQUARE_PARTS: u64 = 16;
+/// No node has more than two million cores; with this bound nothing below overflows.
+const RATE_MAX: u64 = (1 << 31) - 1;
+
+/// One sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// The mean rate.
+    pub(crate) cpu: Millicores,
+    /// The working set.
+    pub(crate) memory: Mebibytes,
+    /// For how long it held.
+    pub(crate) held: Millis,
+}
+
+/// A window that ended: what was foreseen for it, and what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// The mean rate that came.
+    pub(crate) actual: u64,
+    /// The mean that was foreseen, and the variance of its errors; `None` for the first window.
+    pub(crate) foreseen: Option<(u64, u64)>,
+    /// Whether enough was known to foresee anything well.
+    pub(crate) mature: bool,
+}
+
+/// What was measured of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Track {
+    first: At,
+    last: At,
+    /// The open window, how much of it was measured, and the rate times that.
+    window: u64,
+    weight: u64,
+    sum: u64,
+    /// Windows that the averages hold, at most as many as the longest memory.
+    count: u64,
+    fast: u64,
+    slow: u64,
+    variance: u64,
+    /// The newest rate.
+    pub(crate) cpu: Millicores,
+    /// The newest working set.
+    pub(crate) memory: Mebibytes,
+}
+
+impl Track {
+    /// Starts at a moment.
+    pub(crate) fn start(at: At) -> Self {
+        Self {
+            first: at,
+            last: at,
+            window: 0,
+            weight: 0,
+            sum: 0,
+            count: 0,
+            fast: 0,
+            slow: 0,
+            variance: 0,
+            cpu: Millicores::ZERO,
+            memory: Mebibytes::ZERO,
+        }
+    }
+
+    /// Takes in one sample; says what came of a window that it ended. `most` is what the thing may
+    /// be expected to use at most, which bounds how little is known of it at first.
+    pub(crate) fn observe(
+        &mut self,
+        at: At,
+        sample: Sample,
+        (window, most): (Millis, Millicores),
+    ) -> Option<Closed> {
+        let window = window.get().max(1);
+        let held = sample.held.min(SAMPLE_MAX).get().max(1);
+        let index = window_of(at, window);
+        let mut closed = None;
+        if index != self.window {
+            closed = self.close(window, most);
+            self.window = index;
+        }
+        // What was not seen is forgotten as fast as it was learnt.
+        let unseen = at.since(self.last).get().saturating_sub(held) / window;
+        self.count = self.count.saturating_sub(unseen);
+        let rate = sample.cpu.get().min(RATE_MAX);
+        self.weight = self.weight.saturating_add(held);
+        self.sum = self.sum.saturating_add(rate.saturating_mul(held));
+        self.cpu = sample.cpu;
+        self.memory = sample.memory;
+        self.last = at;
+        if at.millis().is_multiple_of(window) {
+            closed = self.close(window, most).or(closed);
+        }
+        closed
+    }
+
+    /// Ends the open window. One that was hardly measured says nothing.
+    fn close(&mut self, window: u64, most: Millicores) -> Option<Closed> {
+        let rate = self.open_mean();
+        let enough = self.weight.saturating_mul(4) >= window;
+        (self.weight, self.sum) = (0, 0);
+        let rate = rate.filter(|_| enough)?;
+        let foreseen = (self.count > 0).then(|| (self.mean(), self.variance / SQUARE_PARTS));
+        let closed = Closed { actual: rate, foreseen, mature: self.count >= MATURE };
+        let error = match foreseen {
+            Some((mean, _)) => square(rate.abs_diff(mean)),
+            None => unknown(rate, most),
+        };
+        self.count = (self.count + 1).min(NOISE);
+        blend(&mut self.fast, rate * PARTS, self.count.min(FAST));
+        blend(&mut self.slow, rate * PARTS, self.count.min(SLOW));
+        blend(&mut self.variance, error.saturating_mul(SQUARE_PARTS), self.count);
+        Some(closed)
+    }
+
+    /// Returns the mean of the open window; nothing while nothing was measured in it.
+    fn open_mean(&self) -> Option<u64> {
+        self.sum.saturating_add(self.weight / 2).checked_div(self.weight)
+    }
+
+    fn mean(&self) -> u64 {
+        let (whole, shares) = (FAST_SHARE + SLOW_SHARE, [FAST_SHARE, SLOW_SHARE]);
+        let blend = (self.fast * shares[0] + self.slow * shares[1]) / whole;
+        (blend + PARTS / 2) / PARTS
+    }
+
+    /// Returns the mean and the deviation that the next window is foreseen with; nothing without
+    /// samples. Until a window ended, the open one has to do.
+    pub(crate) fn foresee(&self, most: Millicores) -> Option<(Millicores, Millicores)> {
+        let (mean, variance) = if self.count > 0 {
+            (self.mean(), self.variance / SQUARE_PARTS)
+        } else {
+            let mean = self.open_mean()?;
+            (mean, unknown(mean, most))
+        };
+        let root = variance.isqrt();
+        // To the nearest: many small deviations add up.
+        let deviation = if variance - root * root > root { root + 1 } else { root };
+        Some((Millicores::new(mean), Millicores::new(deviation)))
+    }
+
+    /// Returns the mean of the open window once a quarter of it was measured.
+    pub(crate) fn lately(&self, window: Millis) -> Millicores {
+        let enough = self.weight.saturating_mul(4) >= window.get();
+        Millicores::new(self.open_mean().filter(|_| enough).unwrap_or(0))
+    }
+
+    /// Returns for how long it has been measured.
+    pub(crate) fn history(&self) -> Millis {
+        self.last.since(self.first)
+    }
+
+    /// Returns when it was measured last.
+    pub(crate) fn last(&self) -> At {
+        self.last
+    }
+}
+
+/// Returns the number of the window that a moment ends or lies in.
+pub(crate) fn window_of(at: At, window: u64) -> u64 {
+    at.millis().saturating_sub(1) / window.max(1)
+}
+
+/// Moves an average by a share of what is missing; the first value is the average.
+fn blend(average: &mut u64, value: u64, memory: u64) {
+    let sum = u128::from(*average) * u128::from(memory - 1) + u128::from(value);
+    *average = u64::try_from(sum / u128::from(memory)).unwrap_or(u64::MAX);
+}
+
+fn square(value: u64) -> u64 {
+    value.saturating_mul(value)
+}
+
+/// What the variance may be of something seen once: an eighth of that of a use which is either nothing
+/// or the most, with this mean, and never less than if it moved by a sixteenth of the most.
+fn unknown(mean: u64, most: Millicores) -> u64 {
+    let most = most.get().min(RATE_MAX).max(mean);
+    (mean.saturating_mul(most - mean) / 8).max(square(most / 16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Millis = Millis::from_secs(300);
+    const MOST: Millicores = Millicores::new(1000);
+
+    fn sample(cpu: u64, secs: u64) -> Sample {
+        let held = Millis::from_secs(secs);
+        Sample { cpu: Millicores::new(cpu), memory: Mebibytes::ZERO, held }
+    }
+
+    fn track(rates: impl IntoIterator<Item = u64>) -> Track {
+        let mut at = At::from_millis(0);
+        let mut track = Track::start(at);
+        for rate in rates {
+            at = at.after(WINDOW);
+            track.observe(at, sample(rate, 300), (WINDOW, MOST));
+        }
+        track
+    }
+
+    fn foreseen(track: &Track) -> (u64, u64) {
+        let (mean, deviation) = track.foresee(MOST).unwrap();
+        (mean.get(), deviation.get())
+    }
+
+    #[test]
+    fn a_steady_use_is_foreseen_exactly_and_ever_more_surely() {
+        let (mean, young) = foreseen(&track([5]));
+        let (same, old) = foreseen(&track([5; 1000]));
+        assert_eq!((mean, same), (5, 5));
+        assert!(young > 50 && old <= 3, "{young} then {old}");
+    }
+
+    #[test]
+    fn white_noise_is_seen_as_noise_around_its_mean() {
+        let rates = (0..600_u64).map(|i| if i.is_multiple_of(2) { 100 } else { 300 });
+        let (mean, deviation) = foreseen(&track(rates));
+        assert!(mean.abs_diff(200) < 15, "{mean}");
+        assert!(deviation.abs_diff(105) < 10, "{deviation}");
+    }
+
+    #[test]
+    fn samples_of_a_window_are_averaged_by_how_long_they_held() {
+        let mut at = At::from_millis(0);
+        let mut track = Track::start(at);
+        let mut closed = Vec::new();
+        for (rate, secs) in [(100, 100), (400, 200), (7, 5)] {
+            at = at.after(Millis::from_secs(secs));
+            closed.extend(track.observe(at, sample(rate, secs), (WINDOW, MOST)));
+        }
+        assert_eq!(closed, [Closed { actual: 300, foreseen: None, mature: false }]);
+    }
+
+    #[test]
+    fn a_window_that_was_hardly_seen_says_nothing() {
+        let mut track = Track::start(At::from_millis(0));
+        let late = At::from_millis(299_000);
+        assert_eq!(track.observe(late, sample(900, 5), (WINDOW, MOST)), None);
+        let later = At::from_millis(304_000);
+        assert_eq!(track.observe(later, sample(10, 5), (WINDOW, MOST)), None);
+        assert_eq!(foreseen(&track).0, 10);
+    }
+
+    #[test]
+    fn what_was_not_seen_for_long_is_forgotten() {
+        let mut track = track([1000; 100]);
+        let late = track.last().after(Millis::from_secs(7 * 24 * 3600));
+        let at = At::from_millis(late.millis().next_multiple_of(300_000));
+        track.observe(at, sample(4, 300), (WINDOW, MOST));
+        assert_eq!(foreseen(&track).0, 4);
+    }
+
+    #[test]
+    fn the_largest_numbers_overflow_nothing() {
+        let huge = Sample {
+            cpu: Millicores::new(u64::MAX),
+            memory: Mebibytes::ZERO,
+            held: Millis::new(u64::MAX),
+        };
+        let mut track = Track::start(At::from_millis(0));
+        for at in [1, 2, u64::MAX / 2, u64::MAX] {
+            track.observe(At::from_millis(at), huge, (Millis::new(1), Millicores::new(u64::MAX)));
+        }
+        assert!(foreseen(&track).0 <= RATE_MAX);
+    }
+}
