@@ -106,7 +106,8 @@ async fn a_recorded_while_is_planned_anew_by_another_policy() {
     assert!(compared["volatile_entries"].as_u64() > Some(10));
     let page = recording.path().join("page.html");
     let args = ["lab", "journal", text(&directory), "--remove-node", "n1", "--add-node", "2/4"];
-    let more = ["--report", text(&page)];
+    // Both nodes have joined by then.
+    let more = ["--at", "+3s", "--report", text(&page)];
     let (output, json) = tengyun(&[&args[..], &volatile, &more].concat());
     assert!(output.status.success(), "{output:?}");
     assert_eq!(json["sides"].as_array().map(Vec::len), Some(2));
