@@ -37,6 +37,10 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

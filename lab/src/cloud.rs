@@ -387,6 +387,10 @@ fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
         move_policy: if guest.immovable { MovePolicy::Never } else { MovePolicy::Any },
         startup: Millis::from_secs(1),
         on_lost: OnLost::Wait,
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! other package speaks in its words, and nothing here knows how a word is stored or sent.
 
 pub mod assignment;
+pub mod calendar;
 pub mod id;
 pub mod identity;
 pub mod name;
@@ -14,6 +15,7 @@ pub mod usage;
 pub mod workload;
 
 pub use assignment::{AssignedInstance, Assignment, Exit, InstanceStatus, Phase};
+pub use calendar::{Concurrency, CronTable, Days, Schedule, Window};
 pub use id::{
     Admission, BootId, Epoch, Generation, Incarnation, InstanceId, MachineId, NodeId, OperationId,
     Revision, Sequence, WorkloadId,
@@ -28,5 +30,5 @@ pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, P
 pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report};
 pub use workload::{
     Class, Constraints, FileSpec, Kind, MovePolicy, OnLost, PortSpec, Resources, Restart,
-    RestartMode, Stop, WorkloadSpec,
+    RestartMode, Rollout, Stop, WorkloadSpec,
 };

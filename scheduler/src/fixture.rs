@@ -59,6 +59,10 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::ZERO,
         on_lost: OnLost::Wait,
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }
 

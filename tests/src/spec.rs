@@ -45,5 +45,9 @@ pub fn command(name: &str, words: &[&str]) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::new(100),
         on_lost: OnLost::Wait,
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }

@@ -272,6 +272,10 @@ pub(crate) fn shell(instance: u64, script: &str) -> AssignedInstance {
         move_policy: MovePolicy::Any,
         startup: Millis::new(50),
         on_lost: OnLost::Wait,
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

@@ -91,6 +91,10 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         move_policy: MovePolicy::Any,
         startup: Millis::new(500),
         on_lost: OnLost::Wait,
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }
 

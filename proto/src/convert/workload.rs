@@ -6,6 +6,7 @@ use tengyun_model::{
     Stop, WorkloadKey, WorkloadSpec,
 };
 
+use super::calendar::{rollout, rollout_to_wire};
 use super::field::{count, keyed, list, message, parsed, text, texts, without_zero, word};
 use super::{ConvertError, ITEMS_MAX};
 use crate::v1;
@@ -191,6 +192,10 @@ impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
             move_policy: word::<v1::MovePolicy, _>("move_policy", wire.move_policy)?,
             startup: Millis::new(wire.startup_millis),
             on_lost: on_lost(wire.on_lost)?,
+            rollout: rollout(wire.rollout)?,
+            schedule: wire.schedule.map(|s| message("schedule", Some(s))).transpose()?,
+            window: wire.window.map(|w| message("window", Some(w))).transpose()?,
+            depends_on: list("depends_on", wire.depends_on, ITEMS_MAX)?,
         })
     }
 }
@@ -220,6 +225,10 @@ impl From<&WorkloadSpec> for v1::WorkloadSpec {
                 OnLost::Restart => v1::OnLost::Restart,
             }
             .into(),
+            rollout: rollout_to_wire(spec.rollout),
+            schedule: spec.schedule.as_ref().map(Into::into),
+            window: spec.window.as_ref().map(Into::into),
+            depends_on: spec.depends_on.iter().map(Into::into).collect(),
         }
     }
 }

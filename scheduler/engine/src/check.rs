@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use tengyun_model::{Capacity, Class, InstanceId, NodeId, OnLost, WorkloadSpec};
+use tengyun_model::{Capacity, Class, InstanceId, Kind, NodeId, OnLost, WorkloadSpec};
 
 use crate::image::{InstanceImage, InstanceWish, NodeWish, Proof};
 use crate::plan::{Move, Plan, ShiftReason, StopReason};
@@ -39,6 +39,8 @@ pub enum Violation {
     Drifted(&'static str),
     /// A move brings something to a node that takes nothing new.
     Closed(InstanceId, NodeId),
+    /// A copy that belongs to a node is, or is brought, elsewhere.
+    Astray(InstanceId),
     /// A copy is given up for lost though its node is not lost or its workload waits.
     NotLost(InstanceId),
 }
@@ -60,6 +62,7 @@ impl fmt::Display for Violation {
             Self::Closed(id, node) => {
                 write!(f, "instance {id} is brought to node {node}, which takes nothing new")
             }
+            Self::Astray(id) => write!(f, "instance {id} is not on the node that it belongs to"),
             Self::NotLost(id) => write!(f, "instance {id} is given up though it is not lost"),
         }
     }
@@ -95,6 +98,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                     found.push(Violation::Stale(id));
                 }
                 found.extend(closed(state, id, node));
+                found.extend(astray(state, instance, node));
                 placed.push((node, spec(state, instance, false)));
             }
             Move::Shift { from, to, reason, .. } => {
@@ -105,6 +109,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                     found.push(Violation::Pointless(id));
                 }
                 found.extend(closed(state, id, to));
+                found.extend(astray(state, instance, to));
                 placed.push((to, spec(state, instance, true)));
             }
             // What stops keeps its room until it is gone.
@@ -124,6 +129,13 @@ fn closed(state: &State, id: InstanceId, node: NodeId) -> Option<Violation> {
     (!open).then_some(Violation::Closed(id, node))
 }
 
+/// One copy of a per-node workload belongs to each node, by its ordinal.
+fn astray(state: &State, instance: &InstanceImage, node: NodeId) -> Option<Violation> {
+    let per_node = spec(state, instance, false).kind == Kind::PerNode;
+    let strays = per_node && instance.ordinal != node.get();
+    strays.then_some(Violation::Astray(instance.status.instance))
+}
+
 /// Only what may run twice, or surely does not run any more, is given up for lost.
 fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
     let loss = instance.node.and_then(|n| state.node(n)).and_then(|n| n.loss);
@@ -136,6 +148,8 @@ fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
 pub fn check_state(state: &State) -> Vec<Violation> {
     let mut found = capacity(state, &placed(state, |_| true));
     found.extend(state.drift().map(Violation::Drifted));
+    let placed = state.instances().filter_map(|i| Some((i, i.node?)));
+    found.extend(placed.filter_map(|(i, node)| astray(state, i, node)));
     let mut copies = BTreeMap::new();
     for instance in state.instances().filter(|i| i.wish == InstanceWish::Run) {
         let copy = (instance.workload, instance.ordinal, instance.replaces.is_some());

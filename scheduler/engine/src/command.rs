@@ -11,6 +11,7 @@ use tengyun_model::{
 
 use crate::image::{NodeWish, Proof};
 use crate::plan::Plan;
+use crate::rollout::{Steer, Verdict};
 
 /// One accepted command and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +142,37 @@ pub enum Command {
         /// Who.
         member: Member,
     },
+    /// Decision: a rollout is complete or has failed.
+    JudgeRollout {
+        /// Of which workload.
+        workload: WorkloadId,
+        /// Of which revision.
+        revision: Revision,
+        /// What is decided.
+        verdict: Verdict,
+        /// Why, in words.
+        why: String,
+    },
+    /// Wish: pause, resume or undo a rollout.
+    SteerRollout {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Of which workload.
+        key: WorkloadKey,
+        /// What is wished.
+        steer: Steer,
+    },
+    /// Decision: a run of a cron workload is due, or was noticed too late.
+    FireRun {
+        /// Of which workload.
+        workload: WorkloadId,
+        /// For when it was scheduled.
+        scheduled: At,
+        /// Whether it was noticed too late to start.
+        missed: bool,
+    },
+    /// Volatile fact: the present or next window of each workload that has any.
+    NoteWindows(BTreeMap<WorkloadId, (At, At)>),
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -175,11 +207,15 @@ impl Command {
             | Self::DeclareReturned(_)
             | Self::CreateToken { .. }
             | Self::RedeemToken { .. }
-            | Self::RevokeMember { .. } => true,
+            | Self::RevokeMember { .. }
+            | Self::JudgeRollout { .. }
+            | Self::SteerRollout { .. }
+            | Self::FireRun { .. } => true,
             Self::ReportUsage { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
-            | Self::Watch => false,
+            | Self::Watch
+            | Self::NoteWindows(_) => false,
         }
     }
 }
@@ -196,7 +232,8 @@ impl Command {
             | Self::MoveInstance { operation, .. }
             | Self::AcknowledgeLoss { operation, .. }
             | Self::ReleaseWorkload { operation, .. }
-            | Self::RevokeMember { operation, .. } => Some(*operation),
+            | Self::RevokeMember { operation, .. }
+            | Self::SteerRollout { operation, .. } => Some(*operation),
             Self::BeginEpoch
             | Self::RegisterNode(_)
             | Self::ObserveInstances { .. }
@@ -209,7 +246,10 @@ impl Command {
             | Self::DeclareReturned(_)
             | Self::CreateToken { .. }
             | Self::RedeemToken { .. }
-            | Self::Watch => None,
+            | Self::Watch
+            | Self::JudgeRollout { .. }
+            | Self::FireRun { .. }
+            | Self::NoteWindows(_) => None,
         }
     }
 }
@@ -379,6 +419,21 @@ pub enum Refusal {
     NotThisNode(NodeName),
     /// A move refers to what is no longer so.
     Stale(&'static str),
+    /// The copy belongs to a node and starts nowhere else.
+    OnlyThere(NodeId),
+    /// A workload that this one depends on is not there or not ready.
+    DependsOn {
+        /// Which.
+        key: WorkloadKey,
+        /// What it lacks, in words.
+        lacks: &'static str,
+    },
+    /// Workloads would depend on each other in a circle.
+    Circle(WorkloadKey),
+    /// Nothing of the workload is being rolled out.
+    NoRollout(WorkloadKey),
+    /// The revision is not kept, or there is none to go back to.
+    NoRevision(WorkloadKey),
 }
 
 impl Refusal {
@@ -421,6 +476,11 @@ impl Refusal {
             Self::UnknownMember(_) => "unknown-member",
             Self::NotThisNode(_) => "not-this-node",
             Self::Stale(_) => "stale",
+            Self::OnlyThere(_) => "only-there",
+            Self::DependsOn { .. } => "depends-on",
+            Self::Circle(_) => "circle",
+            Self::NoRollout(_) => "no-rollout",
+            Self::NoRevision(_) => "no-revision",
         }
     }
 }
@@ -472,6 +532,13 @@ impl fmt::Display for Refusal {
                 write!(f, "the certificate is not, or no longer, that of node {name}")
             }
             Self::Stale(what) => write!(f, "{what} is no longer so"),
+            Self::OnlyThere(node) => write!(f, "it belongs to node {node} and starts only there"),
+            Self::DependsOn { key, lacks } => write!(f, "it depends on {key}, which {lacks}"),
+            Self::Circle(key) => write!(f, "it would depend on itself, by way of {key}"),
+            Self::NoRollout(key) => write!(f, "nothing of {key} is being rolled out"),
+            Self::NoRevision(key) => {
+                write!(f, "no such revision of {key} is kept, or none to go back to")
+            }
         }
     }
 }

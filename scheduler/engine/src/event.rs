@@ -11,8 +11,10 @@ use tengyun_model::{
 
 use crate::command::{Command, Effect, Entry, Outcome};
 use crate::image::{InstanceImage, InstanceWish, Proof, WorkloadImage, WorkloadWish};
-use crate::plan::{Move, ShiftReason, StopReason};
+use crate::plan::{Move, ShiftReason, StopReason, about};
 use crate::state::State;
+
+mod rollout;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,10 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         | Command::CreateToken { .. }
         | Command::RedeemToken { .. }
         | Command::RevokeMember { .. }
+        | Command::JudgeRollout { .. }
+        | Command::SteerRollout { .. }
+        | Command::FireRun { .. }
+        | Command::NoteWindows(_)
         | Command::ReportUsage { .. } => {}
     }
     glance
@@ -114,14 +120,6 @@ impl Glance {
         let workloads = here.filter_map(|id| state.instance(id)).map(|i| i.workload);
         let held = |id: &WorkloadId| state.workload(*id).is_some_and(WorkloadImage::is_held);
         self.held = workloads.filter(held).collect();
-    }
-}
-
-const fn about(step: &Move) -> InstanceId {
-    match *step {
-        Move::Start { instance, .. }
-        | Move::Shift { instance, .. }
-        | Move::Stop { instance, .. } => instance,
     }
 }
 
@@ -206,7 +204,11 @@ impl Made<'_> {
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
             | Command::AcknowledgeMeters { .. }
+            | Command::NoteWindows(_)
             | Command::ReportUsage { .. } => {}
+            Command::JudgeRollout { .. }
+            | Command::SteerRollout { .. }
+            | Command::FireRun { .. } => self.of_life(glance, command),
         }
     }
 
@@ -320,6 +322,7 @@ impl Made<'_> {
                         StopReason::Evicted | StopReason::Drained => "evicted",
                         StopReason::GivenUp => "move-given-up",
                         StopReason::Lost => "instance-lost",
+                        StopReason::Renewed => "renewing",
                     };
                     self.of_was(kind, id, was, stop_words(reason).to_owned());
                 }
@@ -431,5 +434,6 @@ pub const fn stop_words(reason: StopReason) -> &'static str {
         StopReason::GivenUp => "it did not become healthy in time, the old copy stays",
         StopReason::Drained => "its node is drained, it is queued again",
         StopReason::Lost => "its node is lost, it is queued again",
+        StopReason::Renewed => "its workload has a newer revision, which starts in its place",
     }
 }

@@ -12,6 +12,8 @@ use tengyun_model::{
 
 use crate::command::Effect;
 use crate::plan::StopReason;
+use crate::rollout::{RevisionNote, RolloutImage};
+use crate::runs::CronImage;
 
 /// All durable state. Every list is in ascending order of ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,7 +146,7 @@ pub enum WorkloadWish {
 pub struct WorkloadImage {
     /// Its id.
     pub id: WorkloadId,
-    /// The revisions still in use, the present one among them.
+    /// The revisions in use and the newest ones, the present one among them.
     pub revisions: BTreeMap<Revision, WorkloadSpec>,
     /// The present revision.
     pub revision: Revision,
@@ -154,6 +156,14 @@ pub struct WorkloadImage {
     pub applied: At,
     /// Nodes that were lost soon after an instance started there, and when.
     pub harms: BTreeMap<NodeId, At>,
+    /// The newest revision whose copies all proved healthy.
+    pub good: Option<Revision>,
+    /// The rollout under way.
+    pub rollout: Option<RolloutImage>,
+    /// What became of the revisions that are kept.
+    pub notes: BTreeMap<Revision, RevisionNote>,
+    /// The runs of a cron workload.
+    pub cron: CronImage,
 }
 
 impl WorkloadImage {
@@ -199,6 +209,10 @@ pub struct InstanceImage {
     pub placed: At,
     /// When its copy of the workload was last shifted, through whatever instances.
     pub moved: Option<At>,
+    /// The node that it must start on, if it waits for one.
+    pub home: Option<NodeId>,
+    /// Since when it is healthy, by the scheduler's clock.
+    pub healthy: Option<At>,
 }
 
 /// One remembered operation.

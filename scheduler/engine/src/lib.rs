@@ -14,6 +14,8 @@ pub mod place;
 pub mod plan;
 pub mod policy;
 pub mod predict;
+pub mod rollout;
+pub mod runs;
 pub mod state;
 
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
@@ -23,4 +25,6 @@ pub use image::{
 };
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};
+pub use rollout::{Copies, Fate, RevisionNote, RolloutImage, Stage, Steer, Verdict};
+pub use runs::{CronImage, RunImage, RunOutcome};
 pub use state::State;

@@ -8,6 +8,7 @@ pub(crate) mod feasible;
 mod improve;
 pub(crate) mod pack;
 pub(crate) mod problem;
+mod renew;
 mod rescue;
 mod retire;
 
@@ -25,8 +26,10 @@ pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     retire::retire(&problem, &mut moves);
     rescue::rescue(&problem, &mut moves);
     drain::drain(&mut problem, &mut moves);
-    pack::renew(&mut problem, &mut moves);
+    renew::renew(&mut problem, &mut moves);
+    renew::come_home(&mut problem, &mut moves);
     pack::fill(&mut problem, &mut moves);
+    renew::clear_homes(&problem, &mut moves);
     if moves.is_empty() && improve::may_rebalance(&problem) {
         improve::relieve(&mut problem, &mut moves);
         if moves.is_empty() {

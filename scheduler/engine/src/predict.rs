@@ -8,7 +8,7 @@
 mod histogram;
 
 use tengyun_model::{
-    At, Class, InstanceId, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Permille, Sequence,
+    At, Class, InstanceId, Kind, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Permille, Sequence,
     WorkloadSpec,
 };
 
@@ -170,6 +170,8 @@ impl Terms {
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     class: Class,
+    /// Whether every node has a copy, so that it says nothing of whether a node is in use.
+    everywhere: bool,
     request: Millicores,
     /// What was measured of it.
     pub(crate) track: Option<Track>,
@@ -178,7 +180,8 @@ pub(crate) struct Profile {
 impl Profile {
     /// Makes the profile of an instance that was never measured.
     pub(crate) fn of(spec: &WorkloadSpec) -> Self {
-        Self { class: spec.class, request: spec.resources.cpu, track: None }
+        let everywhere = spec.kind == Kind::PerNode;
+        Self { class: spec.class, everywhere, request: spec.resources.cpu, track: None }
     }
 }
 
@@ -222,7 +225,7 @@ pub struct NodeForecast {
 pub(crate) struct Crew {
     /// The critical and standard ones.
     pub(crate) load: Load,
-    /// How many they are.
+    /// How many they are, less those that are on every node.
     pub(crate) others: usize,
     /// What harvest asks for.
     pub(crate) harvest: Millicores,
@@ -238,6 +241,11 @@ impl Crew {
                 self.others += 1;
             }
         }
+    }
+
+    /// Does not count the one added last as a use of the node, if it is of those on every node.
+    pub(crate) fn pass_over(&mut self, everywhere: bool) {
+        self.others -= usize::from(everywhere);
     }
 }
 
@@ -287,7 +295,9 @@ pub fn forecast(state: &State, now: At) -> Forecast {
         forecast.instances.push((instance.status.instance, expected));
         let place = instance.node.filter(|_| !instance.status.phase.is_final());
         if let Some(at) = place.and_then(|node| forecast.place(node)) {
-            forecast.nodes[at].2.add(profile.class, profile.request, expected);
+            let crew = &mut forecast.nodes[at].2;
+            crew.add(profile.class, profile.request, expected);
+            crew.pass_over(profile.everywhere);
         }
     }
     for (id, node, crew) in &mut forecast.nodes {

@@ -8,11 +8,15 @@ mod check;
 mod derived;
 mod image;
 mod instances;
+mod kinds;
 mod live;
 mod members;
 mod moves;
 mod nodes;
 mod operations;
+mod ready;
+mod rollouts;
+mod runs;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +73,8 @@ pub struct State {
     watch: Watch,
     /// Copies that stop on drained nodes before they may start elsewhere.
     turns: BTreeMap<(WorkloadId, u32), InstanceId>,
+    /// The present or next window of each workload that has any; volatile.
+    windows: BTreeMap<WorkloadId, (At, At)>,
 }
 
 impl State {
@@ -116,15 +122,9 @@ impl State {
                 self.look_around(at);
                 Ok(Effect::Done)
             }
-            Command::ApplyWorkload { operation, spec } => {
-                self.once(*operation, at, |state| Ok(state.apply_workload(spec, at)))
-            }
-            Command::StopWorkload { operation, key } => {
-                self.once(*operation, at, |state| state.stop_workload(key))
-            }
-            Command::DeleteWorkload { operation, key } => {
-                self.once(*operation, at, |state| state.delete_workload(key))
-            }
+            Command::ApplyWorkload { .. }
+            | Command::StopWorkload { .. }
+            | Command::DeleteWorkload { .. } => self.live_on(command, at),
             Command::SetPolicy { operation, values } => {
                 self.once(*operation, at, |state| state.set_policy(values))
             }
@@ -146,6 +146,13 @@ impl State {
             Command::RevokeMember { operation, member } => {
                 self.once(*operation, at, |state| state.members.revoke(member, at))
             }
+            Command::JudgeRollout { .. }
+            | Command::SteerRollout { .. }
+            | Command::FireRun { .. } => self.live_on(command, at),
+            Command::NoteWindows(windows) => {
+                self.windows.clone_from(windows);
+                Ok(Effect::Done)
+            }
             Command::ReportUsage { node, usage } => {
                 self.report_usage(*node, usage, at);
                 Ok(Effect::Done)
@@ -158,6 +165,33 @@ impl State {
                 self.live.entry(*node).or_default().disconnect();
                 Ok(Effect::Done)
             }
+        }
+    }
+
+    /// Carries out what is decided and wished of workloads, their rollouts and runs.
+    fn live_on(&mut self, command: &Command, at: At) -> Result<Effect, Refusal> {
+        match command {
+            Command::ApplyWorkload { operation, spec } => {
+                self.once(*operation, at, |state| Ok(state.apply_workload(spec, at)))
+            }
+            Command::StopWorkload { operation, key } => {
+                self.once(*operation, at, |state| state.stop_workload(key, at))
+            }
+            Command::DeleteWorkload { operation, key } => {
+                self.once(*operation, at, |state| state.delete_workload(key))
+            }
+            Command::JudgeRollout { workload, revision, verdict, why } => {
+                let judged = self.judge_rollout((*workload, *revision), *verdict, why, at);
+                self.derive_revisions(*workload);
+                judged
+            }
+            Command::SteerRollout { operation, key, steer } => {
+                self.once(*operation, at, |state| state.steer_rollout(key, *steer, at))
+            }
+            Command::FireRun { workload, scheduled, missed } => {
+                self.fire_run(*workload, *scheduled, *missed, at)
+            }
+            other => unreachable!("{other:?} is carried out with the others"),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Both move only what is healthy, measured, movable and rested, and only while no other move is
 //! under way: what is measured during a move says little of the time after it.
 
-use tengyun_model::{Class, MovePolicy, Phase};
+use tengyun_model::{Class, Kind, Phase};
 
 use super::pack::choose;
 use super::problem::{Guest, Problem, Seat, lives};
@@ -169,7 +169,8 @@ fn gather_harvest(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         }
         for id in state.on_node(problem.seats[at].node.id) {
             let instance = state.instance(id).expect("the index names instances that exist");
-            if !lives(instance) || moves.len() >= state.policy().moves_per_pass() {
+            let harvest = state.spec(instance).class == Class::Harvest;
+            if !lives(instance) || !harvest || moves.len() >= state.policy().moves_per_pass() {
                 continue;
             }
             let guest = problem.guest(instance, false);
@@ -192,6 +193,8 @@ fn others<'a>(
         .on_node(problem.seats[at].node.id)
         .map(|id| state.instance(id).expect("the index names instances that exist"))
         .filter(|i| lives(i) && state.spec(i).class != Class::Harvest)
+        // What is on every node makes none worth emptying.
+        .filter(|i| state.spec(i).kind != Kind::PerNode)
 }
 
 /// Says whether an instance may be moved now. One of an older revision is not: it is renewed first.
@@ -201,8 +204,8 @@ fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let workload = state.workload(instance.workload).expect("its workload outlives it");
     let rested =
         instance.moved.is_none_or(|moved| problem.now.since(moved) >= policy.move_cooldown());
-    state.spec(instance).move_policy == MovePolicy::Any
-        && instance.revision == workload.revision
+    instance.revision == workload.revision
+        && state.may_move_now(workload.id, problem.now)
         && instance.status.phase == Phase::Healthy
         && !workload.is_held()
         && !state.is_on_lost(instance)

@@ -1,6 +1,6 @@
 //! The problem: nodes as the planner sees them, kept up to date while it decides.
 
-use tengyun_model::{At, Class, Millicores, NodeId, Permille, WorkloadSpec};
+use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec};
 
 use super::feasible::{self, Room};
 use crate::command::Refusal;
@@ -50,6 +50,7 @@ impl<'a> Seat<'a> {
                 if !instance.status.phase.is_final() {
                     let spec = state.spec(instance);
                     seat.crew.add(spec.class, spec.resources.cpu, forecast.instance(id));
+                    seat.crew.pass_over(spec.kind == Kind::PerNode);
                 }
             }
         }
@@ -60,6 +61,7 @@ impl<'a> Seat<'a> {
     pub(crate) fn put(&mut self, guest: &Guest<'a>) {
         self.room.take(guest.spec);
         self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
+        self.crew.pass_over(guest.spec.kind == Kind::PerNode);
         self.guests.push(guest.spec);
     }
 

@@ -1,9 +1,11 @@
 //! Validation: whether a command can be accepted, asked before it is journaled.
 
+mod calendar;
+
 use std::collections::BTreeSet;
 
 use tengyun_model::workload::{COMMAND_WORDS_MAX, INSTANCES_MAX, SPEC_BYTES_MAX};
-use tengyun_model::{FileSpec, Kind, MovePolicy, NodeFacts, NodeId, OperationId, WorkloadSpec};
+use tengyun_model::{FileSpec, NodeFacts, NodeId, OperationId, WorkloadSpec};
 
 use super::{NODES_MAX, State, TOTAL_INSTANCES_MAX, WORKLOADS_MAX};
 use crate::command::{Command, Refusal};
@@ -20,7 +22,12 @@ impl State {
     pub fn validate(&self, command: &Command) -> Result<(), Refusal> {
         self.check_operation(command)?;
         match command {
-            Command::BeginEpoch | Command::CommitPlan(_) | Command::Watch => Ok(()),
+            Command::BeginEpoch
+            | Command::CommitPlan(_)
+            | Command::Watch
+            | Command::JudgeRollout { .. }
+            | Command::FireRun { .. }
+            | Command::NoteWindows(_) => Ok(()),
             Command::RegisterNode(facts) => self.check_facts(facts),
             Command::ApplyWorkload { spec, .. } => self.check_apply(spec),
             Command::MoveInstance { operation, instance, to } => {
@@ -43,6 +50,9 @@ impl State {
             Command::CreateToken { token, .. } => self.members.check_create(*token),
             Command::RedeemToken { token, member, key } => {
                 self.check_redeem(*token, member, *key).map(drop)
+            }
+            Command::SteerRollout { operation, key, steer } => {
+                self.check_wish(*operation, || self.check_steer(key, *steer).map(drop))
             }
             Command::RevokeMember { member, .. } => self.members.check_revoke(member),
             Command::ObserveInstances { node, .. }
@@ -81,6 +91,7 @@ impl State {
 
     fn check_apply(&self, spec: &WorkloadSpec) -> Result<(), Refusal> {
         check_spec(spec)?;
+        self.check_circle(spec)?;
         let Some(held) = self.workload_keyed(&spec.key) else {
             at_most("workloads", WORKLOADS_MAX, self.workloads.len())?;
             return at_most("instances", TOTAL_INSTANCES_MAX, self.instances.len());
@@ -104,20 +115,13 @@ fn at_most(what: &'static str, limit: u64, present: usize) -> Result<(), Refusal
     if present < limit { Ok(()) } else { Err(Refusal::TooMany { what, limit }) }
 }
 
-fn bad(field: &'static str, expected: &str) -> Refusal {
+pub(super) fn bad(field: &'static str, expected: &str) -> Refusal {
     Refusal::BadField { field, expected: expected.to_owned() }
 }
 
 /// Checks everything about a specification that needs no state.
 fn check_spec(spec: &WorkloadSpec) -> Result<(), Refusal> {
-    match spec.kind {
-        Kind::Service | Kind::Job => {}
-        Kind::Cron => return Err(Refusal::NotSupportedYet("kind cron")),
-        Kind::PerNode => return Err(Refusal::NotSupportedYet("kind per-node")),
-    }
-    if spec.move_policy == MovePolicy::Window {
-        return Err(Refusal::NotSupportedYet("move: window"));
-    }
+    calendar::check(spec)?;
     if spec.instances > INSTANCES_MAX {
         return Err(bad("instances", &format!("at most {INSTANCES_MAX}")));
     }

@@ -55,9 +55,7 @@ impl State {
             let spec = workload.revisions.get(&workload.revision);
             let key = spec.ok_or(Refusal::Stale("a workload's revision"))?.key.clone();
             state.keys.insert(key, workload.id);
-            let id = workload.id;
-            state.workloads.insert(id, workload);
-            state.derive_revisions(id);
+            state.workloads.insert(workload.id, workload);
         }
         for instance in image.instances {
             let workload = state.workloads.get(&instance.workload);
@@ -70,6 +68,10 @@ impl State {
             let id = instance.status.instance;
             state.index(id, &instance);
             state.instances.insert(id, instance);
+        }
+        let all: Vec<_> = state.workloads.keys().copied().collect();
+        for id in all {
+            state.derive_revisions(id);
         }
         if state.replacements.keys().any(|old| !state.instances.contains_key(old)) {
             return Err(Refusal::Stale("a replaced instance"));

@@ -5,6 +5,7 @@
 use tengyun_model::{At, InstanceId, InstanceStatus, NodeId, Phase};
 
 use super::State;
+use super::rollouts::stumbled;
 use crate::image::InstanceWish;
 use crate::plan::StopReason;
 
@@ -17,21 +18,28 @@ impl State {
         at: At,
     ) {
         for status in statuses {
-            self.observe_one(node, status);
+            self.observe_one(node, status, at);
         }
         for id in gone {
             self.observe_gone(node, *id, at);
         }
     }
 
-    fn observe_one(&mut self, node: NodeId, status: &InstanceStatus) {
+    fn observe_one(&mut self, node: NodeId, status: &InstanceStatus, at: At) {
         let Some(instance) = self.instances.get_mut(&status.instance) else { return };
         if instance.node != Some(node) || !is_news(&instance.status, status) {
             return;
         }
         let ended = instance.status.phase.is_final();
+        let stumbled = stumbled(&instance.status, status);
+        let goes_on = instance.status.incarnation == status.incarnation;
+        let since = instance.healthy.filter(|_| goes_on);
+        instance.healthy = (status.phase == Phase::Healthy).then(|| since.unwrap_or(at));
         instance.status = status.clone();
         let wish = instance.wish;
+        if let Some(why) = stumbled {
+            self.count_failure(status.instance, why);
+        }
         if ended != status.phase.is_final() {
             self.sum_up_room(node);
         }
@@ -41,7 +49,10 @@ impl State {
         match wish {
             InstanceWish::Stop(_) => self.remove_instance(status.instance),
             // It ended by itself: its record stays, its room is free.
-            InstanceWish::Run => self.touch(node),
+            InstanceWish::Run => {
+                self.touch(node);
+                self.end_run(status.instance, at);
+            }
         }
     }
 

@@ -17,9 +17,13 @@ impl State {
         if let Some(id) = self.names.get(&facts.name).copied() {
             let node = self.nodes.get_mut(&id).expect("a named node exists");
             let rebooted = node.facts.inventory.boot_id != facts.inventory.boot_id;
+            let labelled = node.facts.labels != facts.labels;
             node.facts = facts.clone();
             if rebooted {
                 self.blame(id, at);
+            }
+            if labelled {
+                self.meet_node(id, false, at);
             }
             return Effect::Node(id);
         }
@@ -34,6 +38,7 @@ impl State {
             loss: None,
         };
         self.nodes.insert(id, node);
+        self.meet_node(id, true, at);
         Effect::Node(id)
     }
 
@@ -130,6 +135,9 @@ impl State {
     pub(crate) fn may_leave_lost(&self, instance: &InstanceImage) -> bool {
         let loss = instance.node.and_then(|n| self.nodes.get(&n)).and_then(|n| n.loss);
         let Some(loss) = loss else { return false };
+        if self.spec(instance).kind == tengyun_model::Kind::PerNode {
+            return false;
+        }
         let restarts = self.spec(instance).on_lost == tengyun_model::OnLost::Restart;
         restarts || loss.proof == Proof::Death
     }

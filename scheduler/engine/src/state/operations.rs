@@ -53,7 +53,8 @@ impl State {
             | Command::MoveInstance { operation, .. }
             | Command::AcknowledgeLoss { operation, .. }
             | Command::ReleaseWorkload { operation, .. }
-            | Command::RevokeMember { operation, .. } => (
+            | Command::RevokeMember { operation, .. }
+            | Command::SteerRollout { operation, .. } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -69,7 +70,10 @@ impl State {
             | Command::DisconnectNode(_)
             | Command::DeclareLost(_)
             | Command::DeclareReturned(_)
-            | Command::Watch => return Ok(()),
+            | Command::Watch
+            | Command::JudgeRollout { .. }
+            | Command::FireRun { .. }
+            | Command::NoteWindows(_) => return Ok(()),
         };
         if same { Ok(()) } else { Err(Refusal::OperationReused(id)) }
     }

@@ -1,8 +1,11 @@
 //! Tests of the engine as a whole: scenarios over time, and properties of any history.
 
+mod calendar;
 mod cloud;
+mod kinds;
 mod loss;
 mod members;
 mod operate;
 mod property;
+mod rollout;
 mod scenario;
