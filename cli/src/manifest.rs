@@ -27,6 +27,7 @@ mod extra;
 mod fault;
 mod files;
 mod leaf;
+mod life;
 mod port;
 mod spec;
 mod suggest;

@@ -76,6 +76,12 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
         "TIME" => "时间",
         "EVENT" => "事件",
         "DETAILS" => "详情",
+        "REVISION" => "版本",
+        "APPLIED" => "提交时间",
+        "FATE" => "结果",
+        "RUN" => "运行序号",
+        "SCHEDULED" => "计划时间",
+        "OUTCOME" => "结局",
         other => other,
     }
 }

@@ -138,7 +138,7 @@ impl Cloud {
     pub fn apply(&mut self, guest: &Guest) -> Result<(), DriveError> {
         let spec = spec(self.seats.len(), guest);
         let operation = self.operation();
-        self.must("a workload", Command::ApplyWorkload { operation, spec })?;
+        self.must("a workload", Command::ApplyWorkload { operation, spec: Box::new(spec) })?;
         self.seats.push(NOWHERE);
         Ok(())
     }

@@ -68,7 +68,7 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
 
 /// The wish to run a workload.
 pub(crate) fn apply(operation: u128, spec: WorkloadSpec) -> Command {
-    Command::ApplyWorkload { operation: OperationId::new(operation), spec }
+    Command::ApplyWorkload { operation: OperationId::new(operation), spec: Box::new(spec) }
 }
 
 /// What an agent says of an instance.

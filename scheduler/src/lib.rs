@@ -23,6 +23,7 @@ mod tasks;
 mod desk;
 mod writer;
 
+mod calendar;
 mod clock;
 mod commit;
 mod dispatch;

@@ -1,7 +1,7 @@
 //! The operators' service: wishes go to the writer, looks are taken there.
 
-use tengyun_engine::{Command, Outcome, Proof};
-use tengyun_model::{InstanceId, NodeId, WorkloadKey, WorkloadSpec};
+use tengyun_engine::{Command, Outcome, Proof, Steer};
+use tengyun_model::{InstanceId, NodeId, Revision, WorkloadKey, WorkloadSpec};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::v1;
 use tengyun_proto::v1::operator_service_server::OperatorService;
@@ -60,7 +60,7 @@ impl Operators {
             Ok(spec) => spec,
             Err(error) => return Ok(Item::Refused(bad_field(&error))),
         };
-        let command = Command::ApplyWorkload { operation, spec };
+        let command = Command::ApplyWorkload { operation, spec: Box::new(spec) };
         self.submit(command, dry_run).await.map(Item::Asked)
     }
 
@@ -381,6 +381,47 @@ impl OperatorService for Operators {
         let filter = Box::new(request.into_inner());
         let list = self.desk.ask(|answer| desk::Request::Events { filter, answer }).await?;
         Ok(Response::new(list))
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<v1::GetRolloutRequest>,
+    ) -> Result<Response<v1::GetRolloutResponse>, Status> {
+        let scope = Scope::of(&request);
+        let key = workload_key(request.into_inner().key)?;
+        if !scope.covers(key.department.as_str()) {
+            return Err(Status::not_found(NOT_THERE));
+        }
+        self.desk.read(move |view| view.rollout(&key)).await.map(Response::new)
+    }
+
+    async fn steer_rollout(
+        &self,
+        request: Request<v1::SteerRolloutRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let scope = Scope::of(&request);
+        let request = request.into_inner();
+        let steer = match request.steer() {
+            v1::Steer::Pause => Steer::Pause,
+            v1::Steer::Resume => Steer::Resume,
+            v1::Steer::Undo => Steer::Undo(request.revision.map(Revision::new)),
+            v1::Steer::Unspecified => {
+                return Err(Status::invalid_argument("steer: is missing or not known here"));
+            }
+        };
+        let make = |operation, key| Command::SteerRollout { operation, key, steer };
+        self.operate(&request.operation_id, request.key, &scope, make).await
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
+        let scope = Scope::of(&request);
+        let key = request.into_inner().key.map(|key| workload_key(Some(key))).transpose()?;
+        let mut runs = self.desk.read(move |view| view.runs(key.as_ref())).await?;
+        runs.retain(|view| covers(&scope, view.key.as_ref()));
+        Ok(Response::new(v1::ListRunsResponse { runs }))
     }
 
     async fn list_meters(

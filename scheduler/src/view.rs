@@ -3,6 +3,7 @@
 mod instance;
 mod node;
 mod refusal;
+mod rollout;
 mod workload;
 
 use tengyun_engine::{Effect, MemberImage, Refusal, State, predict};
@@ -93,7 +94,7 @@ pub(crate) fn foreseen(state: &State, spec: &WorkloadSpec) -> Effect {
         Some(known) if known.revisions.get(&known.revision) == Some(spec) => {
             Effect::Unchanged(known.id, known.revision)
         }
-        Some(known) => Effect::Updated(known.id, known.revision.next()),
+        Some(known) => Effect::Updated(known.id, state.revision_after(known, spec)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tengyun_engine::{
     Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict,
+    rollout,
 };
 use tengyun_model::{InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report};
 use tengyun_proto::v1;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tracing::{debug, error, info, warn};
 
+use crate::calendar::{self, Calendar};
 use crate::commit::Log;
 use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request, Speaker};
 use crate::dispatch::{Link, LinkId, Links, LogSink};
@@ -51,6 +53,7 @@ pub(crate) struct Writer {
     links: Links,
     ingest: Ingest,
     planning: Planning,
+    calendar: Calendar,
     roster: Publisher,
     read_only: Option<Arc<str>>,
     pending: Pending,
@@ -84,6 +87,7 @@ impl Writer {
             links: Links::new(report_interval),
             ingest: Ingest::default(),
             planning: Planning::default(),
+            calendar: Calendar::default(),
             roster,
             read_only,
             pending: Pending::default(),
@@ -178,7 +182,11 @@ impl Writer {
     }
 
     fn wish(&mut self, command: Command, dry_run: bool, answer: oneshot::Sender<Outcome>) {
-        match self.log.state().validate(&command) {
+        let known = match &command {
+            Command::ApplyWorkload { spec, .. } => calendar::check(spec),
+            _ => Ok(()),
+        };
+        match known.and_then(|()| self.log.state().validate(&command)) {
             Err(refusal) => deliver(answer, Outcome::Refused(refusal)),
             Ok(()) if dry_run => {
                 deliver(answer, Outcome::Applied(foreseen(self.log.state(), &command)));
@@ -330,17 +338,26 @@ impl Writer {
         })
     }
 
-    /// Looks who is silent, and journals who counts as lost or has returned.
+    /// Looks who is silent, which rollouts are over and which runs are due, and journals what follows.
     fn watch(&mut self) -> Result<(), JournalError> {
         self.log.note(Command::Watch);
         if self.read_only.is_some() {
             return Ok(());
         }
         let now = self.log.now();
-        let decided = liveness::judge(self.log.state(), now);
+        if let Some(windows) = self.calendar.windows(self.log.state(), now) {
+            self.log.note(windows);
+        }
+        let mut decided = liveness::judge(self.log.state(), now);
         for command in &decided {
             warn!(?command, "liveness of a node changed");
         }
+        let rollouts = rollout::judge(self.log.state(), now);
+        for command in &rollouts {
+            info!(?command, "rollout judged");
+        }
+        decided.extend(rollouts);
+        decided.extend(self.calendar.due(self.log.state(), now));
         self.log.commit(decided)?;
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::document::{ConstraintFields, Document, ResourceFields, RestartFields}
 use super::fault::Faults;
 use super::files;
 use super::leaf::Reference;
+use super::life;
 
 /// How the names of variables end that hold secrets.
 const SECRET_WORDS: [&str; 9] = [
@@ -63,6 +64,10 @@ pub(super) fn spec(
         move_policy: document.r#move.map_or_else(|| default_move(kind), |word| word.0),
         startup: document.startup_s.0,
         on_lost: document.on_lost.0,
+        rollout: life::rollout(&document.rollout),
+        schedule: document.schedule.map(life::schedule),
+        window: document.window.map(life::window),
+        depends_on: document.depends_on.iter().map(|other| resolve(other, &key)).collect(),
         key,
     };
     check(&spec, place, faults);
@@ -87,19 +92,20 @@ fn restart(fields: &RestartFields, kind: Kind) -> Restart {
     }
 }
 
-/// A job that ended well has done its work.
+/// A job that ended well has done its work; a run has one try.
 const fn default_restart(kind: Kind) -> RestartMode {
     match kind {
         Kind::Service | Kind::PerNode => RestartMode::Always,
-        Kind::Job | Kind::Cron => RestartMode::OnFailure,
+        Kind::Job => RestartMode::OnFailure,
+        Kind::Cron => RestartMode::Never,
     }
 }
 
-/// Moving a job begins its work again.
+/// Moving a job begins its work again; what is on every node is moved nowhere.
 const fn default_move(kind: Kind) -> MovePolicy {
     match kind {
-        Kind::Service | Kind::PerNode => MovePolicy::Any,
-        Kind::Job | Kind::Cron => MovePolicy::Never,
+        Kind::Service => MovePolicy::Any,
+        Kind::Job | Kind::Cron | Kind::PerNode => MovePolicy::Never,
     }
 }
 
@@ -148,6 +154,7 @@ fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
         place.fault_at(&["restart", "backoff_max_s"], message, faults);
     }
     check_size(spec, place, faults);
+    life::check(spec, place, faults);
 }
 
 fn check_command(words: &[String], place: &Place<'_>, faults: &mut Faults) {

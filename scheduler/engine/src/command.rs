@@ -34,7 +34,7 @@ pub enum Command {
         /// The client's id of the wish; a repeated one changes nothing.
         operation: OperationId,
         /// What to run.
-        spec: WorkloadSpec,
+        spec: Box<WorkloadSpec>,
     },
     /// Wish: stop every instance and keep the workload.
     StopWorkload {
@@ -425,8 +425,8 @@ pub enum Refusal {
     DependsOn {
         /// Which.
         key: WorkloadKey,
-        /// What it lacks, in words.
-        lacks: &'static str,
+        /// What it lacks.
+        lacks: Lack,
     },
     /// Workloads would depend on each other in a circle.
     Circle(WorkloadKey),
@@ -434,6 +434,34 @@ pub enum Refusal {
     NoRollout(WorkloadKey),
     /// The revision is not kept, or there is none to go back to.
     NoRevision(WorkloadKey),
+}
+
+/// What a workload lacks that others depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Nobody applied it.
+    Existence,
+    /// It is stopped.
+    Wish,
+    /// None of its copies is healthy.
+    HealthyCopy,
+    /// It is a job that has not ended well.
+    GoodEnd,
+    /// None of its runs ended well.
+    GoodRun,
+}
+
+impl Lack {
+    /// Says it after the name of the workload.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Existence => "is not there",
+            Self::Wish => "is stopped",
+            Self::HealthyCopy => "has no healthy copy",
+            Self::GoodEnd => "has not ended well",
+            Self::GoodRun => "has had no run that ended well",
+        }
+    }
 }
 
 impl Refusal {
@@ -533,7 +561,9 @@ impl fmt::Display for Refusal {
             }
             Self::Stale(what) => write!(f, "{what} is no longer so"),
             Self::OnlyThere(node) => write!(f, "it belongs to node {node} and starts only there"),
-            Self::DependsOn { key, lacks } => write!(f, "it depends on {key}, which {lacks}"),
+            Self::DependsOn { key, lacks } => {
+                write!(f, "it depends on {key}, which {}", lacks.as_str())
+            }
             Self::Circle(key) => write!(f, "it would depend on itself, by way of {key}"),
             Self::NoRollout(key) => write!(f, "nothing of {key} is being rolled out"),
             Self::NoRevision(key) => {

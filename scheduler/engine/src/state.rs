@@ -122,9 +122,6 @@ impl State {
                 self.look_around(at);
                 Ok(Effect::Done)
             }
-            Command::ApplyWorkload { .. }
-            | Command::StopWorkload { .. }
-            | Command::DeleteWorkload { .. } => self.live_on(command, at),
             Command::SetPolicy { operation, values } => {
                 self.once(*operation, at, |state| state.set_policy(values))
             }
@@ -146,7 +143,10 @@ impl State {
             Command::RevokeMember { operation, member } => {
                 self.once(*operation, at, |state| state.members.revoke(member, at))
             }
-            Command::JudgeRollout { .. }
+            Command::ApplyWorkload { .. }
+            | Command::StopWorkload { .. }
+            | Command::DeleteWorkload { .. }
+            | Command::JudgeRollout { .. }
             | Command::SteerRollout { .. }
             | Command::FireRun { .. } => self.live_on(command, at),
             Command::NoteWindows(windows) => {

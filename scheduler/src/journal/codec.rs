@@ -8,7 +8,7 @@ use tengyun_model::{At, Generation, InstanceId, NodeId, OperationId, Sequence};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
-use super::member;
+use super::{life, member};
 
 /// Tells why bytes are not entries.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ fn command_to_wire(command: &Command) -> wire::Command {
         Command::ApplyWorkload { operation, spec } => {
             wire::Command::ApplyWorkload(v1::ApplyWorkload {
                 operation_id: operation.to_string(),
-                spec: Some(spec.into()),
+                spec: Some(spec.as_ref().into()),
             })
         }
         Command::StopWorkload { operation, key } => wire::Command::StopWorkload(v1::StopWorkload {
@@ -113,7 +113,11 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::ReleaseWorkload { .. }
         | Command::DeclareLost(_)
         | Command::DeclareReturned(_)
-        | Command::Watch => operation_to_wire(command),
+        | Command::Watch
+        | Command::JudgeRollout { .. }
+        | Command::SteerRollout { .. }
+        | Command::FireRun { .. }
+        | Command::NoteWindows(_) => operation_to_wire(command),
     }
 }
 
@@ -160,7 +164,7 @@ fn operation_to_wire(command: &Command) -> wire::Command {
             wire::Command::DeclareReturned(v1::DeclareReturned { node: node.get() })
         }
         Command::Watch => wire::Command::Watch(v1::Watch {}),
-        other => unreachable!("{other:?} is encoded with the others"),
+        other => life::to_wire(other),
     }
 }
 
@@ -177,7 +181,7 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         }
         wire::Command::ApplyWorkload(m) => Command::ApplyWorkload {
             operation: operation(&m.operation_id)?,
-            spec: m.spec.ok_or(CodecError::Missing("spec"))?.try_into()?,
+            spec: Box::new(m.spec.ok_or(CodecError::Missing("spec"))?.try_into()?),
         },
         wire::Command::StopWorkload(m) => Command::StopWorkload {
             operation: operation(&m.operation_id)?,
@@ -236,6 +240,7 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::DeclareLost(m) => Command::DeclareLost(NodeId::new(m.node)),
         wire::Command::DeclareReturned(m) => Command::DeclareReturned(NodeId::new(m.node)),
         wire::Command::Watch(_) => Command::Watch,
+        other => life::from_wire(other)?,
     })
 }
 
@@ -321,6 +326,7 @@ pub(crate) const fn stop_reason_to_wire(reason: StopReason) -> v1::StopReason {
         StopReason::GivenUp => v1::StopReason::GivenUp,
         StopReason::Drained => v1::StopReason::Drained,
         StopReason::Lost => v1::StopReason::Lost,
+        StopReason::Renewed => v1::StopReason::Renewed,
     }
 }
 
@@ -335,6 +341,7 @@ pub(crate) const fn stop_reason_from_wire(
         v1::StopReason::GivenUp => Ok(StopReason::GivenUp),
         v1::StopReason::Drained => Ok(StopReason::Drained),
         v1::StopReason::Lost => Ok(StopReason::Lost),
+        v1::StopReason::Renewed => Ok(StopReason::Renewed),
         v1::StopReason::Unspecified => Err(CodecError::Unknown("the reason of a stop")),
     }
 }

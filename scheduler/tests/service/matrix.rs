@@ -29,12 +29,14 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.OperatorService/Delete", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/Explain", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/GetPolicy", "L O . V . . ."),
+    ("/tengyun.v1.OperatorService/GetRollout", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListDepartments", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListEvents", "L O . V . . ."),
     ("/tengyun.v1.OperatorService/ListInstances", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListLeaving", "L O . V . . ."),
     ("/tengyun.v1.OperatorService/ListMeters", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListNodes", "L O . V . . ."),
+    ("/tengyun.v1.OperatorService/ListRuns", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListWorkloads", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/Logs", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/Move", "L O . . . . ."),
@@ -42,6 +44,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.OperatorService/SetNodeWish", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/SetPolicy", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/Status", "L O D V . . ."),
+    ("/tengyun.v1.OperatorService/SteerRollout", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/Stop", "L O D . . . ."),
 ];
 

@@ -5,7 +5,7 @@
 use tengyun_model::{At, Concurrency, Kind, MovePolicy, Phase, WorkloadId, WorkloadKey, WorkloadSpec};
 
 use super::State;
-use crate::command::Refusal;
+use crate::command::{Lack, Refusal};
 use crate::image::{InstanceImage, WorkloadImage, WorkloadWish};
 use crate::runs::RunOutcome;
 
@@ -60,26 +60,26 @@ impl State {
     /// Says whether a workload that others depend on is ready: a service has a healthy copy, a job has
     /// ended well, a cron workload has had a run that did.
     fn check_dependency(&self, key: &WorkloadKey) -> Result<(), Refusal> {
-        let lacks = |lacks: &'static str| Refusal::DependsOn { key: key.clone(), lacks };
-        let workload = self.workload_keyed(key).ok_or_else(|| lacks("is not there"))?;
+        let lacks = |lacks: Lack| Refusal::DependsOn { key: key.clone(), lacks };
+        let workload = self.workload_keyed(key).ok_or_else(|| lacks(Lack::Existence))?;
         if workload.wish != WorkloadWish::Run {
-            return Err(lacks("is stopped"));
+            return Err(lacks(Lack::Wish));
         }
         let spec = &workload.revisions[&workload.revision];
         let phases = || self.of_workload(workload.id).map(|id| self.instances[&id].status.phase);
         match spec.kind {
             Kind::Service | Kind::PerNode => {
                 let healthy = phases().any(|phase| phase == Phase::Healthy);
-                if healthy { Ok(()) } else { Err(lacks("has no healthy copy")) }
+                if healthy { Ok(()) } else { Err(lacks(Lack::HealthyCopy)) }
             }
             Kind::Job => {
                 let ended = spec.instances > 0 && phases().all(|phase| phase == Phase::Succeeded);
-                if ended { Ok(()) } else { Err(lacks("has not ended well")) }
+                if ended { Ok(()) } else { Err(lacks(Lack::GoodEnd)) }
             }
             Kind::Cron => {
                 let mut runs = workload.cron.runs.iter();
                 let ended = runs.any(|run| run.outcome == RunOutcome::Succeeded);
-                if ended { Ok(()) } else { Err(lacks("has had no run that ended well")) }
+                if ended { Ok(()) } else { Err(lacks(Lack::GoodRun)) }
             }
         }
     }

@@ -7,6 +7,7 @@ use tengyun_model::{
 };
 
 use super::State;
+use super::workloads::is_of_same_copies;
 use crate::command::{Effect, Refusal};
 use crate::image::{InstanceWish, WorkloadImage};
 use crate::rollout::{
@@ -17,9 +18,8 @@ use crate::rollout::{
 impl State {
     /// Makes a new revision the present one and begins to roll it out.
     pub(super) fn begin_revision(&mut self, id: WorkloadId, spec: &WorkloadSpec, at: At) {
+        let revision = self.revision_after(&self.workloads[&id], spec);
         let workload = self.workloads.get_mut(&id).expect("only known workloads are revised");
-        let newest = workload.notes.keys().last().copied().unwrap_or(workload.revision);
-        let revision = newest.max(workload.revision).next();
         workload.revisions.insert(revision, spec.clone());
         supersede(workload);
         workload.revision = revision;
@@ -30,6 +30,15 @@ impl State {
         } else {
             workload.good = Some(revision);
         }
+    }
+
+    /// Returns the revision that a workload would have if a specification of it were applied.
+    pub fn revision_after(&self, workload: &WorkloadImage, spec: &WorkloadSpec) -> Revision {
+        if is_of_same_copies(&workload.revisions[&workload.revision], spec) {
+            return workload.revision;
+        }
+        let newest = workload.notes.keys().last().copied().unwrap_or(workload.revision);
+        newest.max(workload.revision).next()
     }
 
     /// Returns the workloads that are rolled out, by ascending id.

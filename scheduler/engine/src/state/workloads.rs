@@ -269,7 +269,7 @@ impl State {
 }
 
 /// Says whether two specifications differ in nothing that a running copy would notice.
-fn is_of_same_copies(held: &WorkloadSpec, spec: &WorkloadSpec) -> bool {
+pub(super) fn is_of_same_copies(held: &WorkloadSpec, spec: &WorkloadSpec) -> bool {
     let as_held = WorkloadSpec {
         instances: held.instances,
         rollout: held.rollout,

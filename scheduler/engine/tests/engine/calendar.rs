@@ -27,7 +27,7 @@ fn cron(concurrency: Concurrency, word: &str) -> WorkloadSpec {
 }
 
 fn workload(cloud: &Cloud) -> &WorkloadImage {
-    cloud.state.workload_keyed(&spec("cron").key).unwrap()
+    cloud.state.workload_keyed(&spec("cron").key).expect("it was applied")
 }
 
 fn fire(cloud: &mut Cloud, missed: bool) -> Outcome {
@@ -158,7 +158,7 @@ fn window() -> Window {
 }
 
 fn open(cloud: &mut Cloud, name: &str, from: At, until: At) {
-    let id = cloud.state.workload_keyed(&spec(name).key).unwrap().id;
+    let id = cloud.state.workload_keyed(&spec(name).key).expect("it was applied").id;
     cloud.must(Command::NoteWindows(BTreeMap::from([(id, (from, until))])));
 }
 
@@ -170,7 +170,7 @@ fn windowed() -> (Cloud, u32) {
     app.window = Some(window());
     cloud.apply(app);
     cloud.pass(Millis::from_secs(60));
-    let at = *cloud.layout().keys().next().unwrap();
+    let at = *cloud.layout().keys().next().expect("it runs");
     (cloud, at)
 }
 

@@ -77,12 +77,12 @@ impl Cloud {
 
     pub(crate) fn apply(&mut self, spec: WorkloadSpec) -> Effect {
         let operation = self.operation();
-        self.must(Command::ApplyWorkload { operation, spec })
+        self.must(Command::ApplyWorkload { operation, spec: Box::new(spec) })
     }
 
     pub(crate) fn refused(&mut self, spec: WorkloadSpec) -> Refusal {
         let operation = self.operation();
-        match self.try_to(Command::ApplyWorkload { operation, spec }) {
+        match self.try_to(Command::ApplyWorkload { operation, spec: Box::new(spec) }) {
             Outcome::Refused(refusal) => refusal,
             Outcome::Applied(effect) => panic!("applied: {effect:?}"),
         }

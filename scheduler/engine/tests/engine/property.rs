@@ -136,7 +136,7 @@ fn happen(cloud: &mut Cloud, happening: Happening) {
     };
     match happening {
         Happening::Apply(spec) => {
-            cloud.try_to(Command::ApplyWorkload { operation, spec: *spec });
+            cloud.try_to(Command::ApplyWorkload { operation, spec });
         }
         Happening::Stop(at) => {
             cloud.try_to(Command::StopWorkload { operation, key: key(at) });
@@ -386,7 +386,7 @@ proptest! {
         let mut cloud = Cloud::of(3);
         for spec in specs {
             let operation = cloud.operation();
-            cloud.try_to(Command::ApplyWorkload { operation, spec: *spec });
+            cloud.try_to(Command::ApplyWorkload { operation, spec });
         }
         for command in commands {
             if let Some(command) = command {
