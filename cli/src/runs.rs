@@ -24,7 +24,13 @@ pub(crate) async fn list(session: &Session, department: Option<&str>) -> Result<
 /// Makes the table of runs.
 fn run_table(session: &Session, runs: &[v1::RunView]) -> String {
     let headings = session.headings(&[
-        "WORKLOAD", "RUN", "SCHEDULED", "OUTCOME", "ENDED", "INSTANCE", "DETAILS",
+        "WORKLOAD",
+        "RUN",
+        "SCHEDULED",
+        "OUTCOME",
+        "ENDED",
+        "INSTANCE",
+        "DETAILS",
     ]);
     let dash = || "-".to_owned();
     let row = |run: &v1::RunView| {

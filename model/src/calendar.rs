@@ -148,11 +148,8 @@ impl CronTable {
     /// Says whether a day is one of its days; months and days count from 1, Sunday is 0.
     pub fn has_day(&self, month: u8, day: u8, weekday: u8) -> bool {
         let (by_date, by_week) = (has(self.days, day), has(self.weekdays, weekday));
-        let right = if self.any_day || self.any_weekday {
-            by_date && by_week
-        } else {
-            by_date || by_week
-        };
+        let right =
+            if self.any_day || self.any_weekday { by_date && by_week } else { by_date || by_week };
         has(self.months, month) && right
     }
 
@@ -164,7 +161,8 @@ impl CronTable {
     /// Returns its times of day as hour and minute, in order.
     pub fn times(&self) -> impl Iterator<Item = (u8, u8)> + '_ {
         let hours = (0..24).filter(|hour| has(self.hours, *hour));
-        hours.flat_map(|hour| (0..60).map(move |minute| (hour, minute)))
+        hours
+            .flat_map(|hour| (0..60).map(move |minute| (hour, minute)))
             .filter(|(_, minute)| has(self.minutes, *minute))
     }
 }
@@ -252,9 +250,23 @@ mod tests {
     #[test]
     fn what_never_comes_or_means_nothing_is_refused() {
         for wrong in [
-            "0 0 30 feb *", "0 0 31 4,6 *", "60 0 * * *", "0 24 * * *", "0 0 0 * *", "0 0 * 13 *",
-            "0 0 * * 8", "5-1 0 * * *", "*/0 0 * * *", "+1 0 * * *", "1, 0 * * *", "", "* * * *",
-            "- 0 * * *", "a 0 * * *", "0 0 * * mon-", "1/ * * * *",
+            "0 0 30 feb *",
+            "0 0 31 4,6 *",
+            "60 0 * * *",
+            "0 24 * * *",
+            "0 0 0 * *",
+            "0 0 * 13 *",
+            "0 0 * * 8",
+            "5-1 0 * * *",
+            "*/0 0 * * *",
+            "+1 0 * * *",
+            "1, 0 * * *",
+            "",
+            "* * * *",
+            "- 0 * * *",
+            "a 0 * * *",
+            "0 0 * * mon-",
+            "1/ * * * *",
         ] {
             assert!(CronTable::parse(wrong).is_err(), "{wrong:?} passed");
         }

@@ -113,7 +113,7 @@ fn schedule(millis: [u64; 4]) -> Schedule {
     let all = [Concurrency::Forbid, Concurrency::Replace, Concurrency::Allow];
     Schedule {
         cron: "30 2 * * mon-fri".to_owned(),
-        time_zone: (millis[0] % 2 == 0).then(|| "Asia/Shanghai".to_owned()),
+        time_zone: millis[0].is_multiple_of(2).then(|| "Asia/Shanghai".to_owned()),
         concurrency: all[usize::try_from(millis[0] % 3).unwrap()],
         starting_deadline: Millis::new(millis[3]),
         runs_kept: u32::try_from(millis[3] % 100).unwrap() + 1,
@@ -126,7 +126,7 @@ fn window(millis: [u64; 4]) -> Window {
         days: Days::from_bits(u8::try_from(millis[0] % 127).unwrap() + 1).unwrap(),
         from: minute(millis[1]),
         to: minute(millis[3]),
-        time_zone: (millis[1] % 2 == 0).then(|| "Europe/Berlin".to_owned()),
+        time_zone: millis[1].is_multiple_of(2).then(|| "Europe/Berlin".to_owned()),
     }
 }
 

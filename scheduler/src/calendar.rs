@@ -147,7 +147,11 @@ fn last_firing(schedule: &Schedule, now: At) -> Option<At> {
 }
 
 fn next(table: &CronTable, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
-    if table.is_every_hour() { next_elapsed(table, zone, after) } else { next_civil(table, zone, after) }
+    if table.is_every_hour() {
+        next_elapsed(table, zone, after)
+    } else {
+        next_civil(table, zone, after)
+    }
 }
 
 /// The first firing after a moment of a table that names single hours.

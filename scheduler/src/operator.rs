@@ -321,7 +321,8 @@ impl OperatorService for Operators {
         let asked = self.desk.ask(|answer| desk::Request::Move { command, instance, to, answer });
         let response = match asked.await? {
             Ok(answer) => operated(&answer.wait().await?),
-            Err((refused, remedy)) => {
+            Err(refused) => {
+                let (refused, remedy) = *refused;
                 let refused = refusal(&refused);
                 let remedy = if remedy.is_empty() { refused.remedy } else { remedy };
                 denied(v1::Refusal { remedy, ..refused })

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tengyun_engine::{
-    Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict,
-    rollout,
+    Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict, rollout,
 };
 use tengyun_model::{InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report};
 use tengyun_proto::v1;
@@ -295,7 +294,8 @@ impl Writer {
         let forecast = predict::forecast(state, now);
         let known = command.operation().is_some_and(|known| state.operation(known).is_some());
         if !known && let Err(refusal) = explain::wished(state, &forecast, (id, to), now) {
-            return Err((refusal, explain::elsewhere(state, &forecast, id, now)));
+            let remedy = explain::elsewhere(state, &forecast, id, now);
+            return Err(Box::new((refusal, remedy)));
         }
         let (answer, outcome) = Answer::pair();
         self.wish(command, false, answer);

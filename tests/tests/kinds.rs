@@ -45,12 +45,21 @@ fn service(script: &str) -> WorkloadSpec {
     app
 }
 
+/// Says what the rollout of the service does.
+async fn stage(cluster: &Cluster) -> String {
+    let key = Some((&service("").key).into());
+    let mut operator = cluster.operator().await;
+    let view = operator.get_rollout(v1::GetRolloutRequest { key }).await.unwrap().into_inner();
+    assert_eq!(view.refusal, None);
+    view.stage
+}
+
 /// Looks until a rollout rests, and asserts at every look that three copies are healthy.
 async fn rests(cluster: &Cluster) {
     until("the rollout rests", async || {
         let views = cluster.instances().await;
         assert!(healthy(&views) >= 3, "a healthy copy was lost: {views:#?}");
-        said(cluster, ["rollout", "status", "app"]).await.contains("none").then_some(())
+        (stage(cluster).await == "none").then_some(())
     })
     .await;
 }
@@ -60,15 +69,14 @@ async fn a_bad_version_returns_by_itself_and_no_healthy_copy_is_lost() {
     let mut cluster = Cluster::start();
     node(&mut cluster, "n1");
     cluster.apply(&[service("exec sleep 1000")]).await;
-    until("the first revision is good", async || {
-        let status = said(&cluster, ["rollout", "status", "app"]).await;
-        (status.contains("none") && healthy(&cluster.instances().await) == 3).then_some(())
-    })
-    .await;
+    until("the first revision is good", async || (stage(&cluster).await == "none").then_some(()))
+        .await;
     cluster.apply(&[service("exit 3")]).await;
     rests(&cluster).await;
     let views = cluster.instances().await;
     assert!(views.iter().filter(|v| is_running(v)).all(|v| v.revision == 1), "{views:#?}");
+    let status = said(&cluster, ["rollout", "status", "app"]).await;
+    assert!(status.contains("3 proved healthy"), "{status}");
     let history = said(&cluster, ["rollout", "history", "app"]).await;
     assert!(history.contains("failed") && history.contains("exit code 3"), "{history}");
     let events = said(&cluster, ["history", "app"]).await;

@@ -53,7 +53,7 @@ section! {
         batch: Count = 1;
         /// How long a new copy must stay healthy before its old one stops, in seconds.
         healthy_s: Seconds = 10;
-        /// How long, beyond startup_s, a new copy may take to become healthy, in seconds.
+        /// How long, beyond its start-up time, a new copy may take to become healthy, in seconds.
         deadline_s: Seconds = 120;
         /// After how many failures of new copies the rollout has failed.
         failure_limit: Count = 1;

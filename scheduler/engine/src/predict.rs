@@ -8,8 +8,8 @@
 mod histogram;
 
 use tengyun_model::{
-    At, Class, InstanceId, Kind, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Permille, Sequence,
-    WorkloadSpec,
+    At, Class, InstanceId, Kind, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Permille,
+    Sequence, WorkloadSpec,
 };
 
 use crate::policy::Policy;

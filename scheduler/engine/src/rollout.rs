@@ -328,7 +328,9 @@ pub fn summary(state: &State, workload: &WorkloadImage, now: At) -> String {
                 }
                 MovePolicy::Never | MovePolicy::Window | MovePolicy::Any => "",
             };
-            format!("revision {revision} is rolled out: {done} copies proved healthy{failures}{waits}")
+            format!(
+                "revision {revision} is rolled out: {done} copies proved healthy{failures}{waits}"
+            )
         }
         Stage::Paused => {
             format!("revision {revision} is paused: {done} copies proved healthy{failures}")

@@ -56,14 +56,8 @@ pub enum RunOutcome {
 
 impl RunOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 6] = [
-        Self::UnderWay,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Skipped,
-        Self::Missed,
-        Self::Stopped,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::UnderWay, Self::Succeeded, Self::Failed, Self::Skipped, Self::Missed, Self::Stopped];
 
     /// Returns the word used in tables.
     pub const fn as_str(self) -> &'static str {

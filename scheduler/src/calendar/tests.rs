@@ -124,10 +124,8 @@ impl World {
         let mut nightly = spec("nightly", 1);
         nightly.kind = Kind::Cron;
         nightly.move_policy = MovePolicy::Never;
-        nightly.schedule = Some(Schedule {
-            concurrency: Concurrency::Replace,
-            ..schedule(cron, zone)
-        });
+        nightly.schedule =
+            Some(Schedule { concurrency: Concurrency::Replace, ..schedule(cron, zone) });
         check(&nightly).unwrap();
         let (state, calendar, durable) = (State::new(), Calendar::default(), Vec::new());
         let mut world = Self { state, calendar, durable, now: moment_of(now) };
@@ -165,8 +163,16 @@ impl World {
 #[test]
 fn a_nightly_run_fires_once_a_night_through_both_clock_changes() {
     for (from, until, expected) in [
-        ("2027-03-26T12:00Z", "2027-03-30T12:00Z", ["27T01:30", "28T01:00", "29T00:30", "30T00:30"]),
-        ("2027-10-29T12:00Z", "2027-11-02T12:00Z", ["30T00:30", "31T00:30", "01T01:30", "02T01:30"]),
+        (
+            "2027-03-26T12:00Z",
+            "2027-03-30T12:00Z",
+            ["27T01:30", "28T01:00", "29T00:30", "30T00:30"],
+        ),
+        (
+            "2027-10-29T12:00Z",
+            "2027-11-02T12:00Z",
+            ["30T00:30", "31T00:30", "01T01:30", "02T01:30"],
+        ),
     ] {
         let mut world = World::with("30 2 * * *", "Europe/Berlin", from);
         world.pass(until, Millis::from_secs(7));
@@ -226,7 +232,10 @@ fn windows_are_told_when_they_change_and_then_only() {
     }
     // Each is told as soon as the one before has ended at 02:00 in Shanghai.
     assert_eq!(told, ["01T00:00", "01T18:00", "02T18:00"]);
-    assert_eq!(world.state.window(WorkloadId::new(2)).map(|w| w.0), Some(moment_of("2027-01-03T17:00Z")));
+    assert_eq!(
+        world.state.window(WorkloadId::new(2)).map(|w| w.0),
+        Some(moment_of("2027-01-03T17:00Z"))
+    );
 }
 
 #[test]

@@ -58,16 +58,6 @@ fn command_to_wire(command: &Command) -> wire::Command {
                 spec: Some(spec.as_ref().into()),
             })
         }
-        Command::StopWorkload { operation, key } => wire::Command::StopWorkload(v1::StopWorkload {
-            operation_id: operation.to_string(),
-            key: Some(key.into()),
-        }),
-        Command::DeleteWorkload { operation, key } => {
-            wire::Command::DeleteWorkload(v1::DeleteWorkload {
-                operation_id: operation.to_string(),
-                key: Some(key.into()),
-            })
-        }
         Command::SetPolicy { operation, values } => {
             wire::Command::SetPolicy(v1::SetPolicyCommand {
                 operation_id: operation.to_string(),
@@ -114,6 +104,8 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::DeclareLost(_)
         | Command::DeclareReturned(_)
         | Command::Watch
+        | Command::StopWorkload { .. }
+        | Command::DeleteWorkload { .. }
         | Command::JudgeRollout { .. }
         | Command::SteerRollout { .. }
         | Command::FireRun { .. }
@@ -164,6 +156,16 @@ fn operation_to_wire(command: &Command) -> wire::Command {
             wire::Command::DeclareReturned(v1::DeclareReturned { node: node.get() })
         }
         Command::Watch => wire::Command::Watch(v1::Watch {}),
+        Command::StopWorkload { operation, key } => wire::Command::StopWorkload(v1::StopWorkload {
+            operation_id: operation.to_string(),
+            key: Some(key.into()),
+        }),
+        Command::DeleteWorkload { operation, key } => {
+            wire::Command::DeleteWorkload(v1::DeleteWorkload {
+                operation_id: operation.to_string(),
+                key: Some(key.into()),
+            })
+        }
         other => life::to_wire(other),
     }
 }

@@ -13,11 +13,11 @@ use tengyun_model::{
 };
 use tengyun_proto::v1;
 
-use super::life;
 use super::codec::{
     CodecError, node_wish_from_wire, node_wish_to_wire, operation, policy_from_wire,
     policy_to_wire, proof_from_wire, proof_to_wire, stop_reason_from_wire, stop_reason_to_wire,
 };
+use super::life;
 use super::member::{member_from_wire, member_to_wire, token_from_wire, token_to_wire};
 
 const RUN: u32 = 0;

@@ -38,16 +38,15 @@ impl View<'_> {
             let all = self.state.of_workload(workload.id).filter_map(|id| self.state.instance(id));
             all.filter(|i| i.revision == revision && !i.status.phase.is_final()).count()
         };
-        let view = |(revision, note): (&Revision, &tengyun_engine::RevisionNote)| {
-            v1::RevisionView {
+        let view =
+            |(revision, note): (&Revision, &tengyun_engine::RevisionNote)| v1::RevisionView {
                 revision: revision.get(),
                 applied_millis: note.applied.millis(),
                 fate: note.fate.as_str().to_owned(),
                 why: note.why.clone(),
                 present: *revision == workload.revision,
                 instances: small(of(*revision)),
-            }
-        };
+            };
         workload.notes.iter().map(view).collect()
     }
 

@@ -26,12 +26,7 @@ impl Made<'_> {
         }
     }
 
-    fn judged(
-        &mut self,
-        (id, revision): (WorkloadId, Revision),
-        verdict: Verdict,
-        why: &str,
-    ) {
+    fn judged(&mut self, (id, revision): (WorkloadId, Revision), verdict: Verdict, why: &str) {
         let Some(workload) = self.state.workload(id) else { return };
         let key = workload.revisions[&workload.revision].key.clone();
         let (kind, message) = match verdict {

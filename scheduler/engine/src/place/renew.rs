@@ -12,7 +12,7 @@ use super::drain::{Leave, leave};
 use super::feasible::{self, Room};
 use super::pack::best_seat;
 use super::problem::{Problem, lives};
-use crate::image::{InstanceImage, WorkloadImage, WorkloadWish};
+use crate::image::{InstanceImage, NodeImage, WorkloadImage, WorkloadWish};
 use crate::plan::{Move, ShiftReason, StopReason};
 use crate::rollout::{self, Stage};
 
@@ -30,9 +30,8 @@ pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
             continue;
         }
         let mut left = rollout::budget(state, workload, problem.now);
-        let old = |i: &&InstanceImage| {
-            i.revision != workload.revision && i.node.is_some() && lives(i)
-        };
+        let old =
+            |i: &&InstanceImage| i.revision != workload.revision && i.node.is_some() && lives(i);
         let all = state.of_workload(workload.id).filter_map(|id| state.instance(id));
         let mut old: Vec<&InstanceImage> = all.filter(old).collect();
         // What does not run well loses least.
@@ -67,7 +66,8 @@ fn step(
     if rollout::tried_lately(state, instance, problem.now) || (moved && !returns) {
         return None;
     }
-    if rollout::in_place(&workload.revisions[&workload.revision]) {
+    let open = instance.node.and_then(|n| state.node(n)).is_some_and(NodeImage::is_open);
+    if open && rollout::in_place(&workload.revisions[&workload.revision]) {
         let reason = StopReason::Renewed;
         let stops = Move::Stop { instance: instance.status.instance, reason };
         return fits_instead(problem, instance).then_some(stops);
@@ -81,7 +81,8 @@ fn stays(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let closed = instance.node.and_then(|n| state.node(n)).is_some_and(|n| !n.is_open());
     let workload = state.workload(instance.workload).expect("its workload outlives it");
-    let pinned = rollout::in_place(&workload.revisions[&workload.revision]);
+    let present = &workload.revisions[&workload.revision];
+    let pinned = rollout::in_place(present) && rollout::in_place(state.spec(instance));
     let drained = state.node_wish(instance).is_drain();
     (closed && pinned) || (drained && leave(problem, instance) != Leave::Otherwise)
 }

@@ -66,9 +66,8 @@ impl State {
             return Some(home);
         }
         let loss = self.nodes.get(&home).and_then(|node| node.loss);
-        let given_up = loss.is_some_and(|loss| {
-            loss.proof == Proof::Death || spec.on_lost == OnLost::Restart
-        });
+        let given_up =
+            loss.is_some_and(|loss| loss.proof == Proof::Death || spec.on_lost == OnLost::Restart);
         (!given_up).then_some(home)
     }
 
@@ -85,7 +84,8 @@ impl State {
     /// Refuses to bring a copy anywhere but where it belongs.
     pub(super) fn check_home(&self, instance: &InstanceImage, to: NodeId) -> Result<(), Refusal> {
         let per_node = self.spec(instance).kind == Kind::PerNode;
-        let bound = if per_node { Some(NodeId::new(instance.ordinal)) } else { self.home(instance) };
+        let bound =
+            if per_node { Some(NodeId::new(instance.ordinal)) } else { self.home(instance) };
         match bound {
             Some(home) if home != to => Err(Refusal::OnlyThere(home)),
             Some(_) | None => Ok(()),

@@ -167,7 +167,8 @@ impl State {
     pub(crate) fn is_taken_back(&self, instance: &InstanceImage) -> bool {
         let present = self.workloads[&instance.workload].revision;
         let old = instance.replaces.and_then(|old| self.instances.get(&old));
-        instance.revision != present && old.is_some_and(|old| old.revision == present)
+        let right = |old: &InstanceImage| old.revision == present && old.wish == InstanceWish::Run;
+        instance.revision != present && old.is_some_and(right)
     }
 
     /// Says whether an instance may stop so that its workload's newer revision starts in its place.
@@ -238,6 +239,8 @@ impl State {
                     self.derive_moved(id, before, at);
                 }
                 self.detach(id);
+                // An old copy that stops, too, leaves its place to a new one.
+                self.fill(workload, at);
             }
             StopReason::NotWanted | StopReason::Replaced => {}
         }

@@ -2,7 +2,9 @@
 //!
 //! Durable state alone decides, so that a start that is checked again in a replay has the same answer.
 
-use tengyun_model::{At, Concurrency, Kind, MovePolicy, Phase, WorkloadId, WorkloadKey, WorkloadSpec};
+use tengyun_model::{
+    At, Concurrency, Kind, MovePolicy, Phase, WorkloadId, WorkloadKey, WorkloadSpec,
+};
 
 use super::State;
 use crate::command::{Lack, Refusal};
@@ -50,8 +52,8 @@ impl State {
             return Ok(());
         }
         let runs = |other: &InstanceImage| {
-            let there = other.node.is_some() && !other.status.phase.is_final();
-            there && other.ordinal != instance.ordinal && !self.is_surely_off(other)
+            let earlier = other.ordinal < instance.ordinal;
+            earlier && !other.status.phase.is_final() && !self.is_surely_off(other)
         };
         let mut others = self.of_workload(instance.workload).map(|id| &self.instances[&id]);
         if others.any(runs) { Err(Refusal::Stale("the earlier run's end")) } else { Ok(()) }

@@ -55,7 +55,8 @@ impl State {
     ) -> Result<Effect, Refusal> {
         let workload = self.workloads.get_mut(&id).ok_or(Refusal::Stale("the workload"))?;
         let under_way = workload.rollout.is_some() && workload.revision == revision;
-        if !under_way {
+        let returns = workload.rollout.as_ref().is_some_and(|r| r.stage == Stage::Returning);
+        if !under_way || (returns && verdict != Verdict::Complete) {
             return Err(Refusal::Stale("the rollout"));
         }
         match verdict {

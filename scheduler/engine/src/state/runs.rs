@@ -135,8 +135,8 @@ impl State {
         let workload = self.workloads.get_mut(&id).expect("an instance's workload exists");
         let spec = &workload.revisions[&workload.revision];
         let kept = kept(spec);
-        let mut ended: Vec<u32> = workload.cron.runs.iter().filter(|r| r.ended.is_some())
-            .map(|run| run.number).collect();
+        let mut ended: Vec<u32> =
+            workload.cron.runs.iter().filter(|r| r.ended.is_some()).map(|run| run.number).collect();
         ended.truncate(ended.len().saturating_sub(kept));
         workload.cron.runs.retain(|run| !ended.contains(&run.number));
         let of_ended = |i: &InstanceId| {

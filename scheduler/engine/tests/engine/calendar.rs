@@ -127,7 +127,12 @@ fn a_run_whose_instance_is_gone_is_begun_again() {
     cloud.pass(Millis::from_secs(30));
     let gone: Vec<_> = cloud.state.on_node(NodeId::new(1)).collect();
     let (node, generation) = (NodeId::new(1), cloud.state.nodes().next().unwrap().generation);
-    cloud.must(Command::ObserveInstances { node, generation, instances: vec![], gone: gone.clone() });
+    cloud.must(Command::ObserveInstances {
+        node,
+        generation,
+        instances: vec![],
+        gone: gone.clone(),
+    });
     cloud.pass(Millis::from_secs(30));
     let now: Vec<_> = cloud.state.on_node(node).collect();
     assert_eq!(now.len(), 1);

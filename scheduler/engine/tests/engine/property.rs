@@ -5,12 +5,14 @@
 
 use proptest::prelude::*;
 use tengyun_engine::{
-    Command, Effect, Entry, NodeWish, Outcome, Proof, State, check, explain, place, predict,
+    Command, Effect, Entry, NodeWish, Outcome, Proof, State, Steer, Verdict, check, explain, place,
+    predict,
 };
 use tengyun_model::{
-    At, Class, Digest, Exit, Grant, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
-    Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage, OnLost, OperationId,
-    Phase, PortSpec, Role, WorkloadKey, WorkloadSpec,
+    At, Class, Concurrency, Days, Digest, Exit, Grant, Incarnation, InstanceId, InstanceStatus,
+    InstanceUsage, Kind, Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage,
+    OnLost, OperationId, Phase, PortSpec, Revision, Role, Schedule, Window, WorkloadId,
+    WorkloadKey, WorkloadSpec,
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
@@ -42,6 +44,9 @@ enum Happening {
     Dead(u32),
     Release(usize),
     Reboot(u32),
+    Steer(usize, Steer),
+    Fire(usize, bool),
+    Windows(u64),
 }
 
 fn a_name() -> impl Strategy<Value = usize> {
@@ -72,9 +77,51 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
             spec.constraints.anti_affinity = vec![key(name + 1, class)];
         }
         spec.move_policy = if stays { MovePolicy::Never } else { MovePolicy::Any };
+        spec.rollout.batch = 1 + instances / 2;
+        spec.rollout.failure_limit = 1 + instances % 2;
+        spec.rollout.auto_return = cpu % 5 > 0;
+        // Revisions that crash, hang or end, beside good ones.
+        let words = ["good", "crash", "hang", "end", "other"];
+        spec.command.push(words[usize::try_from(cpu % 5).unwrap()].to_owned());
+        if memory % 3 == 0 {
+            spec.depends_on = vec![key(name + 2, class)];
+        }
+        if memory % 7 == 0 && !stays {
+            let window = Window { days: Days::ALL, from: 0, to: 60, time_zone: None };
+            (spec.move_policy, spec.window) = (MovePolicy::Window, Some(window));
+        }
+        be_of_kind(&mut spec, name);
         spec.on_lost = if memory % 2 == 0 { OnLost::Restart } else { OnLost::Wait };
         Box::new(spec)
     })
+}
+
+/// A workload keeps its kind for life, too: the last names are of the others.
+fn be_of_kind(spec: &mut WorkloadSpec, name: usize) {
+    spec.kind = match (NAMES[name], spec.class) {
+        ("c", _) => Kind::Job,
+        ("d", _) => Kind::Cron,
+        ("e", Class::Critical | Class::Standard) => Kind::PerNode,
+        _ => return,
+    };
+    spec.window = None;
+    if spec.kind == Kind::Job {
+        spec.move_policy = MovePolicy::Never;
+        return;
+    }
+    spec.instances = 1;
+    spec.constraints.spread = None;
+    spec.move_policy = MovePolicy::Never;
+    if spec.kind == Kind::Cron {
+        let all = [Concurrency::Forbid, Concurrency::Replace, Concurrency::Allow];
+        spec.schedule = Some(Schedule {
+            cron: "* * * * *".to_owned(),
+            time_zone: None,
+            concurrency: all[usize::try_from(spec.resources.cpu.get() % 3).unwrap()],
+            starting_deadline: Millis::from_secs(60),
+            runs_kept: 2,
+        });
+    }
 }
 
 fn key(name: usize, class: Class) -> WorkloadKey {
@@ -106,6 +153,18 @@ fn a_happening() -> impl Strategy<Value = Happening> {
         1 => node().prop_map(Happening::Dead),
         1 => (0..15_usize).prop_map(Happening::Release),
         1 => node().prop_map(Happening::Reboot),
+        2 => (0..15_usize, a_steer()).prop_map(|(n, steer)| Happening::Steer(n, steer)),
+        3 => (0..15_usize, any::<bool>()).prop_map(|(n, missed)| Happening::Fire(n, missed)),
+        1 => (0..300_u64).prop_map(Happening::Windows),
+    ]
+}
+
+fn a_steer() -> impl Strategy<Value = Steer> {
+    prop_oneof![
+        Just(Steer::Pause),
+        Just(Steer::Resume),
+        Just(Steer::Undo(None)),
+        (0..6_u32).prop_map(|to| Steer::Undo(Some(Revision::new(to)))),
     ]
 }
 
@@ -191,6 +250,31 @@ fn happen(cloud: &mut Cloud, happening: Happening) {
             facts.inventory.boot_id = tengyun_model::BootId::new(boot);
             cloud.must(Command::RegisterNode(facts));
         }
+        other => live_on(cloud, other),
+    }
+}
+
+/// What happens to rollouts, runs and windows.
+fn live_on(cloud: &mut Cloud, happening: Happening) {
+    let names = names();
+    let key =
+        |at: usize| -> WorkloadKey { format!("city/test/app/{}", names[at]).parse().unwrap() };
+    match happening {
+        Happening::Steer(at, steer) => {
+            let operation = cloud.operation();
+            cloud.try_to(Command::SteerRollout { operation, key: key(at), steer });
+        }
+        Happening::Fire(at, missed) => {
+            let known = cloud.state.workload_keyed(&key(at)).map(|w| w.id);
+            let workload = known.unwrap_or_default();
+            cloud.try_to(Command::FireRun { workload, scheduled: cloud.now, missed });
+        }
+        Happening::Windows(secs) => {
+            let until = cloud.now.after(Millis::from_secs(secs));
+            let all = cloud.state.workloads().map(|w| (w.id, (cloud.now, until))).collect();
+            cloud.must(Command::NoteWindows(all));
+        }
+        other => panic!("{other:?} happens with the others"),
     }
 }
 
@@ -278,7 +362,38 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::AcknowledgeLoss { operation, nodes, proof: Proof::Silence }
         }),
         a_member_s_command(),
+        a_life_s_command(),
         Just(Command::BeginEpoch),
+    ]
+}
+
+/// Any command about rollouts, runs and windows.
+fn a_life_s_command() -> impl Strategy<Value = Command> {
+    let workload = || (0..5_u32).prop_map(WorkloadId::new);
+    let revision = (0..4_u32).prop_map(Revision::new);
+    let verdict = prop_oneof![Just(Verdict::Complete), Just(Verdict::Return), Just(Verdict::Halt)];
+    let at = || any::<u64>().prop_map(At::from_millis);
+    let steered = (any::<u128>(), 0..15_usize, a_steer());
+    prop_oneof![
+        (workload(), revision, verdict, ".{0,300}").prop_map(
+            |(workload, revision, verdict, why)| Command::JudgeRollout {
+                workload,
+                revision,
+                verdict,
+                why
+            }
+        ),
+        steered.prop_map(|(id, name, steer)| Command::SteerRollout {
+            operation: OperationId::new(id),
+            key: key(name, Class::Standard),
+            steer
+        }),
+        (workload(), at(), any::<bool>()).prop_map(|(workload, scheduled, missed)| {
+            Command::FireRun { workload, scheduled, missed }
+        }),
+        (workload(), at(), at()).prop_map(|(workload, from, until)| {
+            Command::NoteWindows([(workload, (from, until))].into())
+        }),
     ]
 }
 
