@@ -280,27 +280,29 @@ async fn the_secret_of_a_token_and_the_authority_s_key_are_not_in_the_journal() 
 }
 
 #[tokio::test]
-async fn a_journal_of_format_1_is_replayed_and_goes_on_in_format_2() {
-    let dir = crate::world::dir();
-    std::fs::write(dir.path().join("journal.db"), crate::members::FORMAT_1).unwrap();
-    let mut config = tengyun_scheduler::Config::new(dir.path());
-    config.listen = Some(crate::members::loopback());
-    let mut scheduler = crate::world::Scheduler::start_with(config.clone()).await;
-    assert_eq!(scheduler.instances().await.len(), 1);
-    assert_eq!(scheduler.status().await.nodes, 1);
-    let house = House { dir, scheduler };
-    house.node("n2").await;
-    let House { dir, scheduler } = house;
-    scheduler.stop().await;
-    // Without its snapshot: every row is read again.
-    let journal = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
-    journal.execute("DELETE FROM snapshots", []).unwrap();
-    let schemas = "SELECT COUNT(DISTINCT schema) FROM batches";
-    let schemas: u32 = journal.query_row(schemas, [], |row| row.get(0)).unwrap();
-    assert_eq!(schemas, 2);
-    drop(journal);
-    let scheduler = crate::world::Scheduler::start_with(config).await;
-    let house = House { dir, scheduler };
-    assert_eq!(house.member(&node("n2")).await.node, 2);
-    house.scheduler.stop().await;
+async fn journals_of_earlier_formats_are_replayed_and_go_on_in_this_one() {
+    for (format, bytes) in crate::members::EARLIER_FORMATS {
+        let dir = crate::world::dir();
+        std::fs::write(dir.path().join("journal.db"), bytes).unwrap();
+        let mut config = tengyun_scheduler::Config::new(dir.path());
+        config.listen = Some(crate::members::loopback());
+        let mut scheduler = crate::world::Scheduler::start_with(config.clone()).await;
+        assert_eq!(scheduler.instances().await.len(), 1, "format {format}");
+        assert_eq!(scheduler.status().await.nodes, 1, "format {format}");
+        let house = House { dir, scheduler };
+        house.node("n2").await;
+        let House { dir, scheduler } = house;
+        scheduler.stop().await;
+        // Without its snapshot: every row is read again.
+        let journal = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+        journal.execute("DELETE FROM snapshots", []).unwrap();
+        let schemas = "SELECT MIN(schema) < MAX(schema) FROM batches WHERE schema >= ?1";
+        let both: bool = journal.query_row(schemas, [format], |row| row.get(0)).unwrap();
+        assert!(both, "rows of format {format} and of this one");
+        drop(journal);
+        let scheduler = crate::world::Scheduler::start_with(config).await;
+        let house = House { dir, scheduler };
+        assert_eq!(house.member(&node("n2")).await.node, 2, "format {format}");
+        house.scheduler.stop().await;
+    }
 }

@@ -104,5 +104,8 @@ pub(crate) fn request(secret: &[u8], name: &str, key: &Key) -> v1::JoinRequest {
 /// A time that ends during a test.
 pub(crate) const SHORT: Millis = Millis::from_secs(4);
 
-/// A journal as the first version wrote it, of one node with one instance.
-pub(crate) const FORMAT_1: &[u8] = include_bytes!("../journals/format-1.db");
+/// Journals as earlier versions wrote them, with their formats: each of one node with one instance.
+pub(crate) const EARLIER_FORMATS: [(u32, &[u8]); 2] = [
+    (1, include_bytes!("../journals/format-1.db")),
+    (2, include_bytes!("../journals/format-2.db")),
+];
