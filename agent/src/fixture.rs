@@ -40,6 +40,10 @@ pub(crate) fn assigned(instance: u64) -> AssignedInstance {
         provision: Provision::default(),
         health: None,
         volumes: Vec::new(),
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

@@ -145,6 +145,8 @@ async fn workload(session: &Session, name: &str) -> Result<(), Failure> {
 fn workload_text(view: &v1::WorkloadView) -> String {
     let spec = view.spec.clone().unwrap_or_default();
     let resources = spec.resources.unwrap_or_default();
+    let next = view.next_run_millis;
+    let next = if next == 0 { String::new() } else { time(next) };
     let limit = resources.cpu_limit_millicores.map_or_else(|| "none".to_owned(), cores);
     lines(&[
         ("workload", path(key_of(view.spec.as_ref()))),
@@ -153,6 +155,8 @@ fn workload_text(view: &v1::WorkloadView) -> String {
         ("wish", view.wish.clone()),
         ("revision", view.revision.to_string()),
         ("applied", time(view.applied_millis)),
+        ("rollout", view.rollout.clone()),
+        ("next run", next),
         (
             "instances",
             format!(

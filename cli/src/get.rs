@@ -1,4 +1,4 @@
-//! `tengyun get`: lists of nodes, departments, workloads and instances.
+//! `tengyun get`: lists of nodes, departments, workloads, instances and runs.
 
 use serde_json::{Value, json};
 use tengyun_proto::v1;
@@ -16,7 +16,7 @@ pub(crate) struct GetArgs {
     /// What to list
     #[arg(value_enum)]
     what: What,
-    /// Only the workloads or instances of this department and those below it
+    /// Only the workloads, instances or runs of this department and those below it
     #[arg(long, value_name = "PATH")]
     department: Option<String>,
     /// Ended instances too
@@ -36,6 +36,8 @@ enum What {
     Instances,
     #[value(alias = "volume")]
     Volumes,
+    #[value(alias = "run")]
+    Runs,
 }
 
 /// Lists what was asked for.
@@ -46,6 +48,7 @@ pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<(), Failure>
         What::Workloads => workloads(session, args.department.as_deref()).await,
         What::Instances => instances(session, args.department.as_deref(), args.all).await,
         What::Volumes => crate::volume::list(session, args.department.as_deref()).await,
+        What::Runs => crate::runs::list(session, args.department.as_deref()).await,
     }
 }
 
@@ -102,7 +105,9 @@ pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> Str
 pub(crate) fn node_state(node: &v1::NodeView) -> String {
     match node.wish.as_str() {
         "cordon" => format!("{}, cordoned", node.state),
-        "drain" | "drain-by-force" if node.instances == 0 => format!("{}, drained", node.state),
+        "drain" | "drain-by-force" if node.instances <= node.staying => {
+            format!("{}, drained", node.state)
+        }
         "drain" | "drain-by-force" => format!("{}, draining", node.state),
         _ => node.state.clone(),
     }
@@ -254,6 +259,8 @@ pub(crate) fn workload_json(w: &v1::WorkloadView) -> Value {
         "used_cpu_millicores": w.cpu_used_millicores,
         "used_memory_mib": w.memory_used_mib,
         "applied_millis": w.applied_millis,
+        "rollout": w.rollout,
+        "next_run_millis": w.next_run_millis,
     })
 }
 

@@ -30,6 +30,8 @@ mod node;
 mod options;
 mod plan;
 mod policy;
+mod rollout;
+mod runs;
 mod secret;
 mod status;
 mod stop;
@@ -90,6 +92,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::Move(args) => wait(moves::run(&session, args)).map(done),
         Verb::AcknowledgeLoss(args) => wait(loss::acknowledge(&session, args)).map(done),
         Verb::Release { name } => wait(loss::release(&session, &name)).map(done),
+        Verb::Rollout(args) => wait(rollout::run(&session, args)).map(done),
         Verb::Events(args) => wait(events::run(&session, args)).map(done),
         Verb::History { name } => wait(events::history(&session, &name)).map(done),
         Verb::Policy(args) => wait(policy::run(&session, args)).map(done),

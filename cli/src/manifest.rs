@@ -22,12 +22,11 @@ mod declare;
 mod amount;
 mod decode;
 mod document;
-#[expect(dead_code, reason = "its shapes are checked, its values are used when the features come")]
-mod extra;
 mod fault;
 mod files;
 mod health;
 mod leaf;
+mod life;
 mod port;
 mod provision;
 mod spec;

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::text::Language;
 use crate::{
     apply, backup, completion, demo, describe, doctor, events, get, join, lab, logs, loss, member,
-    moves, node, plan, policy, secret, token, top, up, volume,
+    moves, node, plan, policy, rollout, secret, token, top, up, volume,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
@@ -57,7 +57,7 @@ pub(crate) enum Verb {
     Up(up::UpArgs),
     /// Apply the workloads of a manifest
     Apply(apply::ApplyArgs),
-    /// List nodes, departments, workloads, instances or volumes
+    /// List nodes, departments, workloads, instances, volumes or runs
     Get(get::GetArgs),
     /// Show everything about one node, workload or instance
     Describe(describe::DescribeArgs),
@@ -101,6 +101,8 @@ pub(crate) enum Verb {
         /// The workload
         name: String,
     },
+    /// Show where a new revision stands and what became of those before; pause, resume or undo it
+    Rollout(rollout::RolloutArgs),
     /// Show what happened
     Events(events::EventsArgs),
     /// Show all that is kept of a workload, a deleted one too

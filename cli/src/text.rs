@@ -82,7 +82,7 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
         "EVENT" => "事件",
         "DETAILS" => "详情",
         "CHECK" => "检查项",
-        "RESULT" => "结果",
+        "RESULT" | "FATE" => "结果",
         "FOUND" => "发现",
         "WHAT TO DO" => "处理办法",
         "PID" => "进程号",
@@ -96,6 +96,11 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
         "FROM" => "起",
         "TO" => "止",
         "CLOSED" => "已结清",
+        "REVISION" => "版本",
+        "APPLIED" => "提交时间",
+        "RUN" => "运行序号",
+        "SCHEDULED" => "计划时间",
+        "OUTCOME" => "结局",
         other => other,
     }
 }

@@ -367,7 +367,7 @@ fn every_field_is_in_the_reference() {
     let schema = manifest::schema();
     let mut rows = String::new();
     rows_of(&schema, &schema, "", &mut rows);
-    let head = "| field | type | default | since | meaning |\n|---|---|---|---|---|\n";
+    let head = "| field | type | default | meaning |\n|---|---|---|---|\n";
     let actual = format!("{before}{FIELDS}\n{head}{rows}\n{FIELDS}{after}");
     expect_file!["../../docs/manifest.md"].assert_eq(&actual);
 }
@@ -385,29 +385,21 @@ fn rows_of(section: &Value, root: &Value, path: &str, rows: &mut String) {
             default if default.as_array().is_some_and(Vec::is_empty) => String::new(),
             default => format!("`{}`", default.to_string().trim_matches('"')),
         };
-        let later = field["x-not-supported-yet"] == true;
-        let since = if later { "not yet" } else { "0.1" };
         let meaning = field["description"].as_str().unwrap_or_default();
         let sort = sort_of(field, root);
-        writeln!(rows, "| `{path}` | {sort} | {default} | {since} | {meaning} |")
+        writeln!(rows, "| `{path}` | {sort} | {default} | {meaning} |")
             .expect("a string takes everything");
         let inner = resolve(field, root);
         let items = resolve(&inner["items"], root);
-        if !later {
-            rows_of(inner, root, &path, rows);
-            rows_of(items, root, &format!("{path}[]"), rows);
-        }
+        rows_of(inner, root, &path, rows);
+        rows_of(items, root, &format!("{path}[]"), rows);
     }
 }
 
 fn sort_of(schema: &Value, root: &Value) -> String {
     let schema = resolve(schema, root);
     if let Some(words) = schema["enum"].as_array() {
-        let later = schema["x-not-supported-yet"].as_array().cloned().unwrap_or_default();
-        let shown = |word: &Value| {
-            let not_yet = if later.contains(word) { " (not yet)" } else { "" };
-            format!("`{}`{not_yet}", word.as_str().unwrap_or_default())
-        };
+        let shown = |word: &Value| format!("`{}`", word.as_str().unwrap_or_default());
         return words.iter().map(shown).collect::<Vec<_>>().join(", ");
     }
     if let Some(title) = schema["title"].as_str() {

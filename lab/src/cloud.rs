@@ -138,7 +138,7 @@ impl Cloud {
     pub fn apply(&mut self, guest: &Guest) -> Result<(), DriveError> {
         let spec = spec(self.seats.len(), guest);
         let operation = self.operation();
-        self.must("a workload", Command::ApplyWorkload { operation, spec })?;
+        self.must("a workload", Command::ApplyWorkload { operation, spec: Box::new(spec) })?;
         self.seats.push(NOWHERE);
         Ok(())
     }
@@ -391,6 +391,10 @@ fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
         provision: Provision::default(),
         health: None,
         volumes: Vec::new(),
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }
 

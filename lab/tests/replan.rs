@@ -11,8 +11,8 @@ use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, h
 use tengyun_model::{
     At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
     InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId,
-    NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Sequence,
-    Stop, WorkloadSpec,
+    NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Rollout,
+    Sequence, Stop, WorkloadSpec,
 };
 
 const NODES: u32 = 4;
@@ -44,7 +44,7 @@ impl Recorded {
         }
         for name in ["a", "b", "c", "d"] {
             let operation = recorded.operation();
-            recorded.enter(Command::ApplyWorkload { operation, spec: spec(name) });
+            recorded.enter(Command::ApplyWorkload { operation, spec: Box::new(spec(name)) });
         }
         for _ in 0..count * 3_600_000 / EVERY.get() {
             recorded.tick();
@@ -168,6 +168,10 @@ fn spec(name: &str) -> WorkloadSpec {
         provision: Provision::default(),
         health: None,
         volumes: Vec::new(),
+        rollout: Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! other package speaks in its words, and nothing here knows how a word is stored or sent.
 
 pub mod assignment;
+pub mod calendar;
 pub mod id;
 pub mod identity;
 pub mod name;
@@ -16,6 +17,7 @@ pub mod usage;
 pub mod workload;
 
 pub use assignment::{AssignedInstance, Assignment, Exit, InstanceStatus, Phase};
+pub use calendar::{Concurrency, CronTable, Days, Schedule, Window};
 pub use id::{
     Admission, BootId, Epoch, Generation, Incarnation, InstanceId, MachineId, NodeId, OperationId,
     Revision, Sequence, WorkloadId,
@@ -31,5 +33,6 @@ pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, P
 pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report, VolumeUsage};
 pub use workload::{
     Class, Constraints, CopyKey, FileSpec, HealthCheck, HealthProbe, Kind, MovePolicy, OnLost,
-    OnUnhealthy, PortSpec, Resources, Restart, RestartMode, Stop, VolumeSpec, WorkloadSpec,
+    OnUnhealthy, PortSpec, Resources, Restart, RestartMode, Rollout, Stop, VolumeSpec,
+    WorkloadSpec,
 };

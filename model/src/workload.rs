@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::calendar::{Schedule, Window};
 use crate::name::{Name, WorkloadKey};
 use crate::provision::Provision;
 use crate::unit::{Mebibytes, Millicores, Millis};
@@ -288,6 +289,33 @@ pub struct Stop {
     pub grace: Millis,
 }
 
+/// How a new revision replaces the copies that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// How many copies are replaced at a time.
+    pub batch: u32,
+    /// How long a new copy must stay healthy before its old one stops and the next follows.
+    pub healthy: Millis,
+    /// How long, beyond its start-up time, a new copy may take to become healthy.
+    pub deadline: Millis,
+    /// After how many failures of new copies the rollout has failed.
+    pub failure_limit: u32,
+    /// Whether a failed rollout returns to the last good revision; otherwise it halts.
+    pub auto_return: bool,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            batch: 1,
+            healthy: Millis::from_secs(10),
+            deadline: Millis::from_secs(120),
+            failure_limit: 1,
+            auto_return: true,
+        }
+    }
+}
+
 /// One revision of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadSpec {
@@ -331,6 +359,14 @@ pub struct WorkloadSpec {
     pub health: Option<HealthCheck>,
     /// Directories that stay on the node; a workload that has any never moves.
     pub volumes: Vec<VolumeSpec>,
+    /// How a new revision replaces the copies that run.
+    pub rollout: Rollout,
+    /// When it starts; of a cron workload only.
+    pub schedule: Option<Schedule>,
+    /// When its instances may be moved; with the policy to move in a window only.
+    pub window: Option<Window>,
+    /// Workloads that must be healthy, or have ended well, before an instance of this one starts.
+    pub depends_on: Vec<WorkloadKey>,
 }
 
 /// Names one copy of a workload, whichever instance it is at the time.

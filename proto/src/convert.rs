@@ -5,6 +5,7 @@
 //! Invariant: model to wire to bytes and back is the identity (`tests/convert.rs`).
 
 mod assignment;
+mod calendar;
 mod field;
 mod health;
 mod identity;

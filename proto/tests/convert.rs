@@ -137,6 +137,7 @@ prop_compose! {
         (constraints, provision) in (constraints(), provision()),
         (instances, signal) in (0u32..=10_000, 1i32..=64),
         millis in any::<[u64; 4]>(),
+        depends_on in vec(key(), 0..3),
     ) -> WorkloadSpec {
         WorkloadSpec {
             key, kind, class, command, files, env, user, ports, resources, counted, constraints,
@@ -153,7 +154,41 @@ prop_compose! {
             provision,
             health,
             volumes,
+            rollout: rollout(millis, instances),
+            schedule: (millis[1] % 2 == 0).then(|| schedule(millis)),
+            window: (millis[2] % 2 == 0).then(|| window(millis)),
+            depends_on,
         }
+    }
+}
+
+fn rollout(millis: [u64; 4], number: u32) -> Rollout {
+    if number.is_multiple_of(3) {
+        return Rollout::default();
+    }
+    let auto_return = number.is_multiple_of(2);
+    let (healthy, deadline) = (Millis::new(millis[0]), Millis::new(millis[1]));
+    Rollout { batch: number, healthy, deadline, failure_limit: number, auto_return }
+}
+
+fn schedule(millis: [u64; 4]) -> Schedule {
+    let all = [Concurrency::Forbid, Concurrency::Replace, Concurrency::Allow];
+    Schedule {
+        cron: "30 2 * * mon-fri".to_owned(),
+        time_zone: millis[0].is_multiple_of(2).then(|| "Asia/Shanghai".to_owned()),
+        concurrency: all[usize::try_from(millis[0] % 3).unwrap()],
+        starting_deadline: Millis::new(millis[3]),
+        runs_kept: u32::try_from(millis[3] % 100).unwrap() + 1,
+    }
+}
+
+fn window(millis: [u64; 4]) -> Window {
+    let minute = |raw: u64| u16::try_from(raw % 1440).unwrap();
+    Window {
+        days: Days::from_bits(u8::try_from(millis[0] % 127).unwrap() + 1).unwrap(),
+        from: minute(millis[1]),
+        to: minute(millis[3]),
+        time_zone: millis[1].is_multiple_of(2).then(|| "Europe/Berlin".to_owned()),
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) struct Attached {
 }
 
 /// An instance may not be moved so, and what would help; or the answer comes with the commit.
-pub(crate) type Moved = Result<Answer<Outcome>, (Refusal, String)>;
+pub(crate) type Moved = Result<Answer<Outcome>, Box<(Refusal, String)>>;
 
 /// A stream did not become the one of its node.
 #[derive(Debug)]

@@ -62,12 +62,16 @@ pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
         provision: Provision::default(),
         health: None,
         volumes: Vec::new(),
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }
 
 /// The wish to run a workload.
 pub(crate) fn apply(operation: u128, spec: WorkloadSpec) -> Command {
-    Command::ApplyWorkload { operation: OperationId::new(operation), spec }
+    Command::ApplyWorkload { operation: OperationId::new(operation), spec: Box::new(spec) }
 }
 
 /// What an agent says of an instance.

@@ -102,13 +102,12 @@ impl Ingest {
                     sorted.kept.push(mark);
                     continue;
                 }
-                Some(_) => {}
                 None if !is_here(state, node, record.key.instance) => {
                     debug!(%node, instance = %record.key.instance, "meter of a stranger");
                     continue;
                 }
                 None if self.news.take(node, 1, now) == 0 => continue,
-                None => {}
+                Some(_) | None => {}
             }
             // One that had ended and grows all the same does not hurry.
             sorted.ends |= record.last && mark.is_none_or(|mark| !mark.last);

@@ -4,6 +4,7 @@
 //! etcd. Whoever keeps it passes the tests in [`conformance`].
 
 pub(crate) mod codec;
+mod life;
 mod member;
 pub(crate) mod reader;
 pub(crate) mod snapshot;

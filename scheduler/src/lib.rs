@@ -26,6 +26,7 @@ mod tasks;
 mod desk;
 mod writer;
 
+mod calendar;
 mod clock;
 mod commit;
 mod directory;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tengyun_engine::{Command, Outcome, Proof};
-use tengyun_model::{CopyKey, InstanceId, NodeId, WorkloadKey, WorkloadSpec};
+use tengyun_engine::{Command, Outcome, Proof, Steer};
+use tengyun_model::{CopyKey, InstanceId, NodeId, Revision, WorkloadKey, WorkloadSpec};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::v1;
 use tengyun_proto::v1::operator_service_server::OperatorService;
@@ -67,7 +67,7 @@ impl Operators {
         if let Err(refused) = secrets::check(&spec, &self.secrets) {
             return Ok(Item::Refused(refused));
         }
-        let command = Command::ApplyWorkload { operation, spec };
+        let command = Command::ApplyWorkload { operation, spec: Box::new(spec) };
         self.submit(command, dry_run).await.map(Item::Asked)
     }
 
@@ -328,7 +328,8 @@ impl OperatorService for Operators {
         let asked = self.desk.ask(|answer| desk::Request::Move { command, instance, to, answer });
         let response = match asked.await? {
             Ok(answer) => operated(&answer.wait().await?),
-            Err((refused, remedy)) => {
+            Err(refused) => {
+                let (refused, remedy) = *refused;
                 let refused = refusal(&refused);
                 let remedy = if remedy.is_empty() { refused.remedy } else { remedy };
                 denied(v1::Refusal { remedy, ..refused })
@@ -396,6 +397,47 @@ impl OperatorService for Operators {
     ) -> Result<Response<v1::OperationResponse>, Status> {
         let make = |operation| Command::ConfirmRestore { operation };
         self.wish(&request.into_inner().operation_id, make).await
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<v1::GetRolloutRequest>,
+    ) -> Result<Response<v1::GetRolloutResponse>, Status> {
+        let scope = Scope::of(&request);
+        let key = workload_key(request.into_inner().key)?;
+        if !scope.covers(key.department.as_str()) {
+            return Err(Status::not_found(NOT_THERE));
+        }
+        self.desk.read(move |view| view.rollout(&key)).await.map(Response::new)
+    }
+
+    async fn steer_rollout(
+        &self,
+        request: Request<v1::SteerRolloutRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let scope = Scope::of(&request);
+        let request = request.into_inner();
+        let steer = match request.steer() {
+            v1::Steer::Pause => Steer::Pause,
+            v1::Steer::Resume => Steer::Resume,
+            v1::Steer::Undo => Steer::Undo(request.revision.map(Revision::new)),
+            v1::Steer::Unspecified => {
+                return Err(Status::invalid_argument("steer: is missing or not known here"));
+            }
+        };
+        let make = |operation, key| Command::SteerRollout { operation, key, steer };
+        self.operate(&request.operation_id, request.key, &scope, make).await
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
+        let scope = Scope::of(&request);
+        let key = request.into_inner().key.map(|key| workload_key(Some(key))).transpose()?;
+        let mut runs = self.desk.read(move |view| view.runs(key.as_ref())).await?;
+        runs.retain(|view| covers(&scope, view.key.as_ref()));
+        Ok(Response::new(v1::ListRunsResponse { runs }))
     }
 
     async fn list_meters(

@@ -5,6 +5,7 @@ mod instance;
 mod node;
 mod refusal;
 mod restore;
+mod rollout;
 mod workload;
 
 use std::collections::BTreeSet;
@@ -129,7 +130,7 @@ pub(crate) fn foreseen(state: &State, spec: &WorkloadSpec) -> Effect {
         Some(known) if known.revisions.get(&known.revision) == Some(spec) => {
             Effect::Unchanged(known.id, known.revision)
         }
-        Some(known) => Effect::Updated(known.id, known.revision.next()),
+        Some(known) => Effect::Updated(known.id, state.revision_after(known, spec)),
     }
 }
 

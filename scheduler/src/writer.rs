@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tengyun_engine::{
-    Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict,
+    Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict, rollout,
 };
 use tengyun_model::{InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report};
 use tengyun_proto::v1;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tracing::{debug, error, info, warn};
 
+use crate::calendar::{self, Calendar};
 use crate::commit::Log;
 use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request, Speaker};
 use crate::directory::Directory;
@@ -52,6 +53,7 @@ pub(crate) struct Writer {
     links: Links,
     ingest: Ingest,
     planning: Planning,
+    calendar: Calendar,
     roster: Publisher,
     directory: Directory,
     read_only: Option<Arc<str>>,
@@ -86,6 +88,7 @@ impl Writer {
             links: Links::new(report_interval),
             ingest: Ingest::default(),
             planning: Planning::default(),
+            calendar: Calendar::default(),
             roster,
             directory: Directory::default(),
             read_only,
@@ -185,7 +188,11 @@ impl Writer {
     }
 
     fn wish(&mut self, command: Command, dry_run: bool, answer: oneshot::Sender<Outcome>) {
-        match self.log.state().validate(&command) {
+        let known = match &command {
+            Command::ApplyWorkload { spec, .. } => calendar::check(spec),
+            _ => Ok(()),
+        };
+        match known.and_then(|()| self.log.state().validate(&command)) {
             Err(refusal) => deliver(answer, Outcome::Refused(refusal)),
             Ok(()) if dry_run => {
                 deliver(answer, Outcome::Applied(foreseen(self.log.state(), &command)));
@@ -308,7 +315,8 @@ impl Writer {
         let forecast = predict::forecast(state, now);
         let known = command.operation().is_some_and(|known| state.operation(known).is_some());
         if !known && let Err(refusal) = explain::wished(state, &forecast, (id, to), now) {
-            return Err((refusal, explain::elsewhere(state, &forecast, id, now)));
+            let remedy = explain::elsewhere(state, &forecast, id, now);
+            return Err(Box::new((refusal, remedy)));
         }
         let (answer, outcome) = Answer::pair();
         self.wish(command, false, answer);
@@ -351,17 +359,26 @@ impl Writer {
         })
     }
 
-    /// Looks who is silent, and journals who counts as lost or has returned.
+    /// Looks who is silent, which rollouts are over and which runs are due, and journals what follows.
     fn watch(&mut self) -> Result<(), JournalError> {
         self.log.note(Command::Watch);
         if self.read_only.is_some() {
             return Ok(());
         }
         let now = self.log.now();
-        let decided = liveness::judge(self.log.state(), now);
+        if let Some(windows) = self.calendar.windows(self.log.state(), now) {
+            self.log.note(windows);
+        }
+        let mut decided = liveness::judge(self.log.state(), now);
         for command in &decided {
             warn!(?command, "liveness of a node changed");
         }
+        let rollouts = rollout::judge(self.log.state(), now);
+        for command in &rollouts {
+            info!(?command, "rollout judged");
+        }
+        decided.extend(rollouts);
+        decided.extend(self.calendar.due(self.log.state(), now));
         self.log.commit(decided)?;
         let concluded = self.links.reported().conclude(self.log.state());
         if let Some(command) = concluded {

@@ -295,6 +295,10 @@ pub(crate) fn shell(instance: u64, script: &str) -> AssignedInstance {
         provision: Provision::default(),
         health: None,
         volumes: Vec::new(),
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

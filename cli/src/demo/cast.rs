@@ -90,6 +90,10 @@ fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
         provision: Provision::default(),
         health: None,
         volumes: Vec::new(),
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }
 

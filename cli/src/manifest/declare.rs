@@ -9,12 +9,6 @@ macro_rules! given {
     (default $value:tt) => {
         Some(serde_json::json!($value))
     };
-    (later) => {
-        false
-    };
-    (later later) => {
-        true
-    };
 }
 
 /// Names a field as the manifest does.
@@ -35,14 +29,11 @@ macro_rules! facts {
     };
 }
 
-/// Writes a map of fields: `name: Type;` or `name: Type = default;`, and after `later` those whose
-/// features come later: their shapes are checked, then they are refused.
+/// Writes a map of fields: `name: Type;` or `name: Type = default;`.
 macro_rules! section {
     ($(#[doc = $about:literal])+ $name:ident {
         $($(#[doc = $doc:literal])+ $field:ident: $type:ty $(= $default:tt)?;)+
-    } $(later {
-        $($(#[doc = $later_doc:literal])+ $later:ident: $later_type:ty;)+
-    })?) => {
+    }) => {
         $(#[doc = $about])+
         #[derive(Debug)]
         pub(super) struct $name {
@@ -54,12 +45,11 @@ macro_rules! section {
                 place: &$crate::manifest::decode::Place<'_>,
                 faults: &mut $crate::manifest::fault::Faults,
             ) -> Option<Self> {
-                place.open(&[$(name!($field),)+ $($(name!($later),)+)?], faults)?;
+                place.open(&[$(name!($field),)+], faults)?;
                 $(let $field = place.field::<$type>(
                     &facts!($field, [$($doc)+], [$($default)?]),
                     faults,
                 );)+
-                $($(place.refuse_later::<$later_type>(name!($later), faults);)+)?
                 Some(Self { $($field: $field?),+ })
             }
         }
@@ -82,29 +72,23 @@ macro_rules! section {
                     &mut schema,
                     generator,
                 );)+
-                $($($crate::manifest::decode::describe_later::<$later_type>(
-                    &facts!($later, [$($later_doc)+], []),
-                    &mut schema,
-                    generator,
-                );)+)?
                 schema
             }
         }
     };
 }
 
-/// Writes a choice of words: `"word" = value;`, or with `, later` for one that comes later.
+/// Writes a choice of words: `"word" = value;`.
 macro_rules! words {
     ($(#[doc = $about:literal])+ $name:ident($type:ty) {
-        $($word:literal = $value:expr $(, $later:ident)?;)+
+        $($word:literal = $value:expr;)+
     }) => {
         $(#[doc = $about])+
         #[derive(Clone, Copy, Debug)]
         pub(super) struct $name(pub(super) $type);
 
         impl $name {
-            const WORDS: &[(&str, $type, bool)] =
-                &[$(($word, $value, given!(later $($later)?))),+];
+            const WORDS: &[(&str, $type)] = &[$(($word, $value)),+];
         }
 
         impl $crate::manifest::decode::Decode for $name {
@@ -126,14 +110,7 @@ macro_rules! words {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let later = Self::WORDS.iter().filter(|(.., later)| *later);
-                let later: Vec<&str> = later.map(|(word, ..)| *word).collect();
-                let mut schema = schemars::json_schema!({ "enum": [$($word),+] });
-                if !later.is_empty() {
-                    let key = $crate::manifest::decode::NOT_YET_KEY;
-                    schema.insert(key.to_owned(), later.into());
-                }
-                schema
+                schemars::json_schema!({ "enum": [$($word),+] })
             }
         }
     };

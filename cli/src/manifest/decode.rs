@@ -13,11 +13,6 @@ use super::fault::{Faults, shown, shown_name};
 use super::suggest::{choice, nearest};
 use super::yaml::{Entry, Node, Scalar, Sort, Tree, Value};
 
-/// What a field says whose feature comes later.
-pub(super) const NOT_YET: &str = "is not supported yet: leave it out";
-/// The mark of such a field in the schema.
-pub(super) const NOT_YET_KEY: &str = "x-not-supported-yet";
-
 /// A value that a manifest can hold.
 pub(super) trait Decode: JsonSchema + Sized {
     /// Decodes a value; whoever returns nothing has added a fault.
@@ -166,15 +161,6 @@ impl<'a> Place<'a> {
             self.absent(facts.key, self.node).fault(message, faults);
         }
         T::absent()
-    }
-
-    /// Checks the shape of a field whose feature comes later, and refuses it.
-    pub(super) fn refuse_later<T: Decode>(&self, key: &str, faults: &mut Faults) {
-        let Some(entry) = self.entry(key) else { return };
-        let place = self.below(entry);
-        if T::decode(&place, faults).is_some() {
-            place.fault(NOT_YET, faults);
-        }
     }
 
     /// Says whether this is a map with such a field.
@@ -354,18 +340,6 @@ pub(super) fn describe<T: Field>(
     insert(facts.key, schema, required, object);
 }
 
-/// Adds one field whose feature comes later to the schema of a section.
-pub(super) fn describe_later<T: Decode>(
-    facts: &FieldFacts,
-    object: &mut Schema,
-    generator: &mut SchemaGenerator,
-) {
-    let mut schema = generator.subschema_for::<T>();
-    schema.insert("description".to_owned(), facts.doc.into());
-    schema.insert(NOT_YET_KEY.to_owned(), true.into());
-    insert(facts.key, schema, false, object);
-}
-
 fn insert(key: &str, schema: Schema, required: bool, object: &mut Schema) {
     let object = object.ensure_object();
     if required && let Some(Json::Array(required)) = object.get_mut("required") {
@@ -376,30 +350,20 @@ fn insert(key: &str, schema: Schema, required: bool, object: &mut Schema) {
     }
 }
 
-/// Decodes one of several words and refuses those whose feature comes later.
+/// Decodes one of several words.
 pub(super) fn word<T: Copy>(
-    words: &[(&'static str, T, bool)],
+    words: &[(&'static str, T)],
     place: &Place<'_>,
     faults: &mut Faults,
 ) -> Option<T> {
-    let now: Vec<&str> = words.iter().filter(|(_, _, later)| !later).map(|w| w.0).collect();
-    let all: Vec<&str> = words.iter().map(|w| w.0).collect();
     let text = place.scalar().filter(|s| s.sort == Sort::Text).map(|s| s.text.as_str());
-    match words.iter().find(|(word, ..)| Some(*word) == text) {
-        Some((_, value, false)) => return Some(*value),
-        Some((word, ..)) => {
-            let message = match choice(&now) {
-                now if now.is_empty() => format!("{word} {NOT_YET}"),
-                now => format!("{word} is not supported yet: write {now}"),
-            };
-            place.fault(message, faults);
-        }
-        None => {
-            let near = text.and_then(|text| nearest(text, &all));
-            place.refuse_near(&choice(&all), near, faults);
-        }
+    let found = words.iter().find(|(word, _)| Some(*word) == text);
+    if found.is_none() {
+        let all: Vec<&str> = words.iter().map(|w| w.0).collect();
+        let near = text.and_then(|text| nearest(text, &all));
+        place.refuse_near(&choice(&all), near, faults);
     }
-    None
+    found.map(|(_, value)| *value)
 }
 
 /// Takes `r#` off a name that is a word of Rust.

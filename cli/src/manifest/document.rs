@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use tengyun_model::{Class, Kind, MovePolicy, OnLost, RestartMode, WorkloadKey};
 
 use super::amount::{Count, Cpu, InstanceCount, Seconds, Size};
-use super::extra::{Schedule, Window};
 use super::health::{Health, Volume};
 use super::leaf::{
     Department, Label, LabelValue, Mode, NameKey, NameText, Reference, RelativePath, SignalNumber,
     Text, User, Variable, Word,
 };
+use super::life::{RolloutFields, Schedule, Window};
 use super::port::Port;
 use super::provision::{Artifact, Secrets};
 
@@ -25,7 +25,8 @@ section! {
         department: Department;
         /// The workload's name, unique in its application.
         name: NameText;
-        /// Its kind of life: a service runs until it is stopped, a job to its end.
+        /// Its kind of life: a service runs until it is stopped, a job to its end, cron is a job at
+        /// set times, per-node is a service with one copy on every node.
         kind: KindWord;
         /// What is promised to it: critical keeps its reservation, harvest fills what others leave.
         class: ClassWord = "standard";
@@ -52,7 +53,7 @@ section! {
         restart: RestartFields = {};
         /// How an instance is stopped.
         stop: StopFields = {};
-        /// When an instance may be moved; left out: any for a service, never for a job.
+        /// When an instance may be moved; left out: any for a service, never for the other kinds.
         r#move: Option<MoveWord>;
         /// How long after its start an instance counts as healthy, in seconds; with a health check:
         /// how long its failures do not count until it first passes.
@@ -64,19 +65,20 @@ section! {
         volumes: Vec<Volume> = [];
         /// How one learns that an instance is healthy; without it: when its start-up time is over.
         health: Option<Health>;
+        /// How a new revision replaces the copies that run.
+        rollout: RolloutFields = {};
+        /// When a cron workload starts.
+        schedule: Option<Schedule>;
+        /// When instances may be moved, with move: window.
+        window: Option<Window>;
+        /// Workloads that must be healthy, or have ended well, before an instance starts.
+        depends_on: Vec<Reference> = [];
         /// Files fetched to the node before the start.
         artifacts: Vec<Artifact> = [];
         /// Files filled in with ports and secrets at the start.
         templates: Vec<File> = [];
         /// Secrets of the department, by reference.
         secrets: Option<Secrets>;
-    } later {
-        /// The window in which instances may be moved.
-        window: Window;
-        /// Workloads that must be healthy before this one starts.
-        depends_on: Vec<Reference>;
-        /// When a cron workload starts.
-        schedule: Schedule;
     }
 }
 
@@ -111,7 +113,7 @@ section! {
 section! {
     /// How an ended instance starts again.
     RestartFields {
-        /// Whether; left out: always for a service, on-failure for a job.
+        /// Whether; left out: always for a service, on-failure for a job, never for a cron run.
         mode: Option<RestartWord>;
         /// The pause before the first restart, in seconds; it doubles with each failure.
         backoff_s: Seconds = 1;
@@ -149,8 +151,8 @@ words! {
     KindWord(Kind) {
         "service" = Kind::Service;
         "job" = Kind::Job;
-        "cron" = Kind::Cron, later;
-        "per-node" = Kind::PerNode, later;
+        "cron" = Kind::Cron;
+        "per-node" = Kind::PerNode;
     }
 }
 
@@ -167,7 +169,7 @@ words! {
     /// When an instance may be moved.
     MoveWord(MovePolicy) {
         "never" = MovePolicy::Never;
-        "window" = MovePolicy::Window, later;
+        "window" = MovePolicy::Window;
         "any" = MovePolicy::Any;
     }
 }

@@ -18,6 +18,7 @@ use super::fault::Faults;
 use super::files;
 use super::health::{self, Health, Volume};
 use super::leaf::Reference;
+use super::life;
 use super::provision;
 
 /// How the names of variables end that hold secrets.
@@ -69,6 +70,10 @@ pub(super) fn spec(
         provision: provision::provision(document.artifacts, templates, document.secrets),
         health: document.health.map(Health::check),
         volumes: document.volumes.into_iter().map(Volume::spec).collect(),
+        rollout: life::rollout(&document.rollout),
+        schedule: document.schedule.map(life::schedule),
+        window: document.window.map(life::window),
+        depends_on: document.depends_on.iter().map(|other| resolve(other, &key)).collect(),
         key,
     };
     check(&spec, place, faults);
@@ -94,19 +99,20 @@ fn restart(fields: &RestartFields, kind: Kind) -> Restart {
     }
 }
 
-/// A job that ended well has done its work.
+/// A job that ended well has done its work; a run has one try.
 const fn default_restart(kind: Kind) -> RestartMode {
     match kind {
         Kind::Service | Kind::PerNode => RestartMode::Always,
-        Kind::Job | Kind::Cron => RestartMode::OnFailure,
+        Kind::Job => RestartMode::OnFailure,
+        Kind::Cron => RestartMode::Never,
     }
 }
 
-/// Moving a job begins its work again.
+/// Moving a job begins its work again; what is on every node is moved nowhere.
 const fn default_move(kind: Kind) -> MovePolicy {
     match kind {
-        Kind::Service | Kind::PerNode => MovePolicy::Any,
-        Kind::Job | Kind::Cron => MovePolicy::Never,
+        Kind::Service => MovePolicy::Any,
+        Kind::Job | Kind::Cron | Kind::PerNode => MovePolicy::Never,
     }
 }
 
@@ -156,6 +162,7 @@ fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     }
     provision::check(spec, place, faults);
     check_size(spec, place, faults);
+    life::check(spec, place, faults);
 }
 
 fn check_command(words: &[String], place: &Place<'_>, faults: &mut Faults) {

@@ -6,6 +6,7 @@ use tengyun_model::{
     Stop, WorkloadKey, WorkloadSpec,
 };
 
+use super::calendar::{rollout, rollout_to_wire};
 use super::field::{count, keyed, list, message, parsed, text, texts, without_zero, word};
 use super::provision::provision;
 use super::{ConvertError, ITEMS_MAX};
@@ -199,6 +200,10 @@ impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
             provision,
             health: wire.health.map(|health| message("health", Some(health))).transpose()?,
             volumes: list("volumes", wire.volumes, ITEMS_MAX)?,
+            rollout: rollout(wire.rollout)?,
+            schedule: wire.schedule.map(|s| message("schedule", Some(s))).transpose()?,
+            window: wire.window.map(|w| message("window", Some(w))).transpose()?,
+            depends_on: list("depends_on", wire.depends_on, ITEMS_MAX)?,
         })
     }
 }
@@ -233,6 +238,10 @@ impl From<&WorkloadSpec> for v1::WorkloadSpec {
             secrets: spec.provision.secrets.iter().map(Into::into).collect(),
             health: spec.health.as_ref().map(Into::into),
             volumes: spec.volumes.iter().map(Into::into).collect(),
+            rollout: rollout_to_wire(spec.rollout),
+            schedule: spec.schedule.as_ref().map(Into::into),
+            window: spec.window.as_ref().map(Into::into),
+            depends_on: spec.depends_on.iter().map(Into::into).collect(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tengyun_model::{
-    Capacity, Class, CopyKey, InstanceId, Mebibytes, NodeId, OnLost, WorkloadSpec,
+    Capacity, Class, CopyKey, InstanceId, Kind, Mebibytes, NodeId, OnLost, WorkloadSpec,
 };
 
 use crate::image::{HomeFate, InstanceImage, InstanceWish, NodeWish, Proof};
@@ -41,6 +41,8 @@ pub enum Violation {
     Drifted(&'static str),
     /// A move brings something to a node that takes nothing new.
     Closed(InstanceId, NodeId),
+    /// A copy that belongs to a node is, or is brought, elsewhere.
+    Astray(InstanceId),
     /// A copy is given up for lost though its node is not lost or its workload waits.
     NotLost(InstanceId),
     /// A copy is brought away from its volumes.
@@ -66,6 +68,7 @@ impl fmt::Display for Violation {
             Self::Closed(id, node) => {
                 write!(f, "instance {id} is brought to node {node}, which takes nothing new")
             }
+            Self::Astray(id) => write!(f, "instance {id} is not on the node that it belongs to"),
             Self::NotLost(id) => write!(f, "instance {id} is given up though it is not lost"),
             Self::Homeless(id, node) => {
                 write!(f, "instance {id} is brought to node {node}, and its volumes are elsewhere")
@@ -108,6 +111,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                 }
                 found.extend(closed(state, id, node));
                 found.extend(homeless(state, instance, node));
+                found.extend(astray(state, instance, node));
                 placed.push((node, spec(state, instance, false), Vec::new()));
             }
             Move::Shift { from, to, reason, .. } => {
@@ -118,6 +122,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                     found.push(Violation::Pointless(id));
                 }
                 found.extend(closed(state, id, to));
+                found.extend(astray(state, instance, to));
                 let newest = spec(state, instance, true);
                 if !newest.volumes.is_empty() {
                     found.push(Violation::Homeless(id, to));
@@ -150,6 +155,13 @@ fn homeless(state: &State, instance: &InstanceImage, node: NodeId) -> Option<Vio
     away.then_some(Violation::Homeless(instance.status.instance, node))
 }
 
+/// One copy of a per-node workload belongs to each node, by its ordinal.
+fn astray(state: &State, instance: &InstanceImage, node: NodeId) -> Option<Violation> {
+    let per_node = spec(state, instance, false).kind == Kind::PerNode;
+    let strays = per_node && instance.ordinal != node.get();
+    strays.then_some(Violation::Astray(instance.status.instance))
+}
+
 /// Only what may run twice, or surely does not run any more, is given up for lost.
 fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
     let loss = instance.node.and_then(|n| state.node(n)).and_then(|n| n.loss);
@@ -173,6 +185,8 @@ pub fn check_state(state: &State) -> Vec<Violation> {
             found.push(Violation::VolumesTwice(other, instance.status.instance));
         }
     }
+    let placed = state.instances().filter_map(|i| Some((i, i.node?)));
+    found.extend(placed.filter_map(|(i, node)| astray(state, i, node)));
     let mut copies = BTreeMap::new();
     for instance in state.instances().filter(|i| i.wish == InstanceWish::Run) {
         let copy = (instance.workload, instance.ordinal, instance.replaces.is_some());

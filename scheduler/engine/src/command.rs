@@ -11,6 +11,7 @@ use tengyun_model::{
 
 use crate::image::{NodeWish, Proof};
 use crate::plan::Plan;
+use crate::rollout::{Steer, Verdict};
 
 /// One accepted command and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,6 @@ pub struct Entry {
 }
 
 /// A fact, a wish or a decision.
-#[expect(clippy::large_enum_variant, reason = "a command is moved a few times and never kept")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Fact: a scheduler began to write.
@@ -34,7 +34,7 @@ pub enum Command {
         /// The client's id of the wish; a repeated one changes nothing.
         operation: OperationId,
         /// What to run.
-        spec: WorkloadSpec,
+        spec: Box<WorkloadSpec>,
     },
     /// Wish: stop every instance and keep the workload.
     StopWorkload {
@@ -154,6 +154,37 @@ pub enum Command {
         /// The client's id of the wish.
         operation: OperationId,
     },
+    /// Decision: a rollout is complete or has failed.
+    JudgeRollout {
+        /// Of which workload.
+        workload: WorkloadId,
+        /// Of which revision.
+        revision: Revision,
+        /// What is decided.
+        verdict: Verdict,
+        /// Why, in words.
+        why: String,
+    },
+    /// Wish: pause, resume or undo a rollout.
+    SteerRollout {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Of which workload.
+        key: WorkloadKey,
+        /// What is wished.
+        steer: Steer,
+    },
+    /// Decision: a run of a cron workload is due, or was noticed too late.
+    FireRun {
+        /// Of which workload.
+        workload: WorkloadId,
+        /// For when it was scheduled.
+        scheduled: At,
+        /// Whether it was noticed too late to start.
+        missed: bool,
+    },
+    /// Volatile fact: the present or next window of each workload that has any.
+    NoteWindows(BTreeMap<WorkloadId, (At, At)>),
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -209,11 +240,15 @@ impl Command {
             | Self::ForgetVolumes { .. }
             | Self::Restore { .. }
             | Self::SettleRestore(_)
-            | Self::ConfirmRestore { .. } => true,
+            | Self::ConfirmRestore { .. }
+            | Self::JudgeRollout { .. }
+            | Self::SteerRollout { .. }
+            | Self::FireRun { .. } => true,
             Self::ReportUsage { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
-            | Self::Watch => false,
+            | Self::Watch
+            | Self::NoteWindows(_) => false,
         }
     }
 }
@@ -232,7 +267,8 @@ impl Command {
             | Self::ReleaseWorkload { operation, .. }
             | Self::RevokeMember { operation, .. }
             | Self::DeleteVolumes { operation, .. }
-            | Self::ConfirmRestore { operation } => Some(*operation),
+            | Self::ConfirmRestore { operation }
+            | Self::SteerRollout { operation, .. } => Some(*operation),
             Self::BeginEpoch
             | Self::RegisterNode(_)
             | Self::ObserveInstances { .. }
@@ -248,7 +284,10 @@ impl Command {
             | Self::ForgetVolumes { .. }
             | Self::Restore { .. }
             | Self::SettleRestore(_)
-            | Self::Watch => None,
+            | Self::Watch
+            | Self::JudgeRollout { .. }
+            | Self::FireRun { .. }
+            | Self::NoteWindows(_) => None,
         }
     }
 }
@@ -435,6 +474,49 @@ pub enum Refusal {
     VolumesInUse(InstanceId),
     /// No restore waits for an operator's word.
     NotRestored,
+    /// The copy belongs to a node and starts nowhere else.
+    OnlyThere(NodeId),
+    /// A workload that this one depends on is not there or not ready.
+    DependsOn {
+        /// Which.
+        key: WorkloadKey,
+        /// What it lacks.
+        lacks: Lack,
+    },
+    /// Workloads would depend on each other in a circle.
+    Circle(WorkloadKey),
+    /// Nothing of the workload is being rolled out.
+    NoRollout(WorkloadKey),
+    /// The revision is not kept, or there is none to go back to.
+    NoRevision(WorkloadKey),
+}
+
+/// What a workload lacks that others depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Nobody applied it.
+    Existence,
+    /// It is stopped.
+    Wish,
+    /// None of its copies is healthy.
+    HealthyCopy,
+    /// It is a job that has not ended well.
+    GoodEnd,
+    /// None of its runs ended well.
+    GoodRun,
+}
+
+impl Lack {
+    /// Says it after the name of the workload.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Existence => "is not there",
+            Self::Wish => "is stopped",
+            Self::HealthyCopy => "has no healthy copy",
+            Self::GoodEnd => "has not ended well",
+            Self::GoodRun => "has had no run that ended well",
+        }
+    }
 }
 
 impl Refusal {
@@ -483,6 +565,11 @@ impl Refusal {
             Self::UnknownVolumes(_) => "unknown-volumes",
             Self::VolumesInUse(_) => "volumes-in-use",
             Self::NotRestored => "not-restored",
+            Self::OnlyThere(_) => "only-there",
+            Self::DependsOn { .. } => "depends-on",
+            Self::Circle(_) => "circle",
+            Self::NoRollout(_) => "no-rollout",
+            Self::NoRevision(_) => "no-revision",
         }
     }
 }
@@ -542,6 +629,15 @@ impl fmt::Display for Refusal {
             Self::UnknownVolumes(copy) => write!(f, "{copy} has no volumes there"),
             Self::VolumesInUse(instance) => write!(f, "instance {instance} uses the volumes"),
             Self::NotRestored => write!(f, "no restore waits for a word"),
+            Self::OnlyThere(node) => write!(f, "it belongs to node {node} and starts only there"),
+            Self::DependsOn { key, lacks } => {
+                write!(f, "it depends on {key}, which {}", lacks.as_str())
+            }
+            Self::Circle(key) => write!(f, "it would depend on itself, by way of {key}"),
+            Self::NoRollout(key) => write!(f, "nothing of {key} is being rolled out"),
+            Self::NoRevision(key) => {
+                write!(f, "no such revision of {key} is kept, or none to go back to")
+            }
         }
     }
 }

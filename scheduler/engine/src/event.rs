@@ -12,8 +12,10 @@ use tengyun_model::{
 
 use crate::command::{Command, Effect, Entry, Outcome};
 use crate::image::{InstanceImage, InstanceWish, Proof, WorkloadImage, WorkloadWish};
-use crate::plan::{Move, ShiftReason, StopReason};
+use crate::plan::{Move, ShiftReason, StopReason, about};
 use crate::state::State;
+
+mod rollout;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +99,10 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         | Command::Restore { .. }
         | Command::SettleRestore(_)
         | Command::ConfirmRestore { .. }
+        | Command::JudgeRollout { .. }
+        | Command::SteerRollout { .. }
+        | Command::FireRun { .. }
+        | Command::NoteWindows(_)
         | Command::ReportUsage { .. } => {}
     }
     glance
@@ -120,14 +126,6 @@ impl Glance {
         let workloads = here.filter_map(|id| state.instance(id)).map(|i| i.workload);
         let held = |id: &WorkloadId| state.workload(*id).is_some_and(WorkloadImage::is_held);
         self.held = workloads.filter(held).collect();
-    }
-}
-
-const fn about(step: &Move) -> InstanceId {
-    match *step {
-        Move::Start { instance, .. }
-        | Move::Shift { instance, .. }
-        | Move::Stop { instance, .. } => instance,
     }
 }
 
@@ -170,14 +168,7 @@ impl Made<'_> {
                 plan.moves.iter().for_each(|step| self.moved(glance, step));
                 self.queued(glance);
             }
-            Command::MoveInstance { instance, to, .. } => {
-                let from = glance.instances.get(instance).and_then(|was| was.node);
-                let step = from.map_or(Move::Start { instance: *instance, node: *to }, |from| {
-                    let reason = ShiftReason::Operator;
-                    Move::Shift { instance: *instance, from, to: *to, reason }
-                });
-                self.moved(glance, &step);
-            }
+            Command::MoveInstance { instance, to, .. } => self.sent(glance, *instance, *to),
             Command::SetNodeWish { node, wish, .. } => {
                 self.of_node("node-wish", *node, wish.as_str().to_owned());
             }
@@ -217,8 +208,24 @@ impl Made<'_> {
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
             | Command::AcknowledgeMeters { .. }
+            | Command::NoteWindows(_)
             | Command::ReportUsage { .. } => {}
+            Command::JudgeRollout { .. }
+            | Command::SteerRollout { .. }
+            | Command::FireRun { .. } => self.of_life(glance, command),
         }
+    }
+
+    /// An operator sent an instance to a node.
+    fn sent(&mut self, glance: &Glance, instance: InstanceId, to: NodeId) {
+        let from = glance.instances.get(&instance).and_then(|was| was.node);
+        let step = from.map_or(Move::Start { instance, node: to }, |from| Move::Shift {
+            instance,
+            from,
+            to,
+            reason: ShiftReason::Operator,
+        });
+        self.moved(glance, &step);
     }
 
     fn registered(&mut self, glance: &Glance, effect: &Effect) {
@@ -340,11 +347,12 @@ impl Made<'_> {
                 let stops = is.is_none_or(|i| i.wish == InstanceWish::Stop(reason));
                 if was.wish == InstanceWish::Run && stops {
                     let kind = match reason {
-                        StopReason::NotWanted | StopReason::Renewed => "stopping",
+                        StopReason::NotWanted => "stopping",
                         StopReason::Replaced => "moved",
                         StopReason::Evicted | StopReason::Drained => "evicted",
                         StopReason::GivenUp => "move-given-up",
                         StopReason::Lost => "instance-lost",
+                        StopReason::Renewed => "renewing",
                     };
                     self.of_was(kind, id, was, stop_words(reason).to_owned());
                 }
@@ -473,6 +481,6 @@ pub const fn stop_words(reason: StopReason) -> &'static str {
         StopReason::GivenUp => "it did not become healthy in time, the old copy stays",
         StopReason::Drained => "its node is drained, it is queued again",
         StopReason::Lost => "its node is lost, it is queued again",
-        StopReason::Renewed => "its workload has a newer revision, which takes over its volumes",
+        StopReason::Renewed => "its workload has a newer revision, which starts in its place",
     }
 }

@@ -3,6 +3,7 @@
 //! They ask the same questions as placement and show the numbers of the answers.
 
 mod leaving;
+mod waiting;
 
 use tengyun_model::{
     At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, WorkloadKey,
@@ -99,8 +100,8 @@ fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict
     let expected = problem.forecast.instance(instance.status.instance);
     let basis = if expected.measured { "measured" } else { "requested" };
     let Some(node) = instance.node.and_then(|id| state.node(id)) else {
-        if let Err(refusal) = state.check_held(instance) {
-            return format!("waits: {refusal}");
+        if let Some(words) = waiting::waiting(problem, instance) {
+            return words;
         }
         if nodes.is_empty() {
             return "waits: no node has joined".to_owned();
@@ -159,6 +160,7 @@ fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses
     let leaves = match leave(problem, instance) {
         Leave::Stay if node.wish.is_drain() => "; the node is drained, but it must not move",
         Leave::Keep if node.wish.is_drain() => "; the node is drained, but its volumes are here",
+        Leave::Window if node.wish.is_drain() => "; the node is drained, it waits for its window",
         _ if node.wish.is_drain() => "; it leaves, the node is drained",
         _ => "",
     };
@@ -174,7 +176,8 @@ fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses
     }
     let why =
         if status.message.is_empty() { String::new() } else { format!(" ({})", status.message) };
-    format!("is {}{why} on {name}, {uses}{leaves}", status.phase)
+    let old = waiting::renewal(problem, instance);
+    format!("is {}{why} on {name}, {uses}{leaves}{old}", status.phase)
 }
 
 /// Says what an operator can do for an instance that neither a node nor a change of it would help.
@@ -198,7 +201,8 @@ fn condition_remedy(state: &State, instance: &InstanceImage) -> Option<String> {
         let key = &state.spec(instance).key;
         return Some(format!("`tengyun stop {key}`: it starts again where its volumes are"));
     }
-    let stays = state.spec(instance).move_policy != MovePolicy::Any;
+    let stays = state.spec(instance).move_policy == MovePolicy::Never
+        && state.spec(instance).kind != tengyun_model::Kind::PerNode;
     let insists = node.wish == NodeWish::Drain && stays;
     insists.then(|| format!("`tengyun drain {name} --force` stops it before it starts elsewhere"))
 }

@@ -12,6 +12,8 @@ use tengyun_model::{
 
 use crate::command::Effect;
 use crate::plan::StopReason;
+use crate::rollout::{RevisionNote, RolloutImage};
+use crate::runs::CronImage;
 
 /// All durable state. Every list is in ascending order of ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,7 +165,7 @@ pub enum WorkloadWish {
 pub struct WorkloadImage {
     /// Its id.
     pub id: WorkloadId,
-    /// The revisions still in use, the present one among them.
+    /// The revisions in use and the newest ones, the present one among them.
     pub revisions: BTreeMap<Revision, WorkloadSpec>,
     /// The present revision.
     pub revision: Revision,
@@ -173,6 +175,14 @@ pub struct WorkloadImage {
     pub applied: At,
     /// Nodes that were lost soon after an instance started there, and when.
     pub harms: BTreeMap<NodeId, At>,
+    /// The newest revision whose copies all proved healthy.
+    pub good: Option<Revision>,
+    /// The rollout under way.
+    pub rollout: Option<RolloutImage>,
+    /// What became of the revisions that are kept.
+    pub notes: BTreeMap<Revision, RevisionNote>,
+    /// The runs of a cron workload.
+    pub cron: CronImage,
 }
 
 impl WorkloadImage {
@@ -220,6 +230,10 @@ pub struct InstanceImage {
     pub moved: Option<At>,
     /// The numbers that were chosen for ports which its specification leaves open.
     pub ports: BTreeMap<Name, u16>,
+    /// The node that it must start on, if it waits for one.
+    pub home: Option<NodeId>,
+    /// Since when it is healthy, by the scheduler's clock.
+    pub healthy: Option<At>,
 }
 
 /// The volumes of one copy on one node.

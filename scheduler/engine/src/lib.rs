@@ -15,6 +15,8 @@ pub mod place;
 pub mod plan;
 pub mod policy;
 pub mod predict;
+pub mod rollout;
+pub mod runs;
 pub mod state;
 
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
@@ -24,4 +26,6 @@ pub use image::{
 };
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};
+pub use rollout::{Copies, Fate, RevisionNote, RolloutImage, Stage, Steer, Verdict};
+pub use runs::{CronImage, RunImage, RunOutcome};
 pub use state::State;

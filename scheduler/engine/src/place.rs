@@ -10,10 +10,10 @@ mod improve;
 mod level;
 pub(crate) mod pack;
 pub(crate) mod problem;
+mod renew;
 mod rescue;
 mod retire;
 mod score;
-mod volume;
 
 use tengyun_model::At;
 
@@ -29,9 +29,10 @@ pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     retire::retire(&problem, &mut moves);
     rescue::rescue(&problem, &mut moves);
     drain::drain(&mut problem, &mut moves);
-    volume::renew(&problem, &mut moves);
-    pack::renew(&mut problem, &mut moves);
+    renew::renew(&mut problem, &mut moves);
+    renew::come_home(&mut problem, &mut moves);
     pack::fill(&mut problem, &mut moves);
+    renew::clear_homes(&problem, &mut moves);
     if moves.is_empty() && improve::may_rebalance(&problem) {
         improve::rebalance(&mut problem, &mut moves);
     }

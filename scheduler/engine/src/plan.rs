@@ -41,6 +41,15 @@ pub enum Move {
     },
 }
 
+/// Returns the instance that a move is about.
+pub(crate) const fn about(step: &Move) -> InstanceId {
+    match *step {
+        Move::Start { instance, .. }
+        | Move::Shift { instance, .. }
+        | Move::Stop { instance, .. } => instance,
+    }
+}
+
 /// Why an instance shifts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShiftReason {
@@ -71,6 +80,7 @@ pub enum StopReason {
     Drained,
     /// Its node is lost; it is queued again, and stops here should the node return.
     Lost,
-    /// Its workload has a newer revision that must not run beside it: they share volumes.
+    /// Its workload has a newer revision that must not run beside it, and starts where it was once it
+    /// is gone.
     Renewed,
 }

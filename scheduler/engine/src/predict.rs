@@ -11,7 +11,8 @@ mod load;
 mod track;
 
 use tengyun_model::{
-    At, Class, InstanceId, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Sequence, WorkloadSpec,
+    At, Class, InstanceId, Kind, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Sequence,
+    WorkloadSpec,
 };
 
 use crate::policy::Policy;
@@ -51,6 +52,8 @@ impl Terms {
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) class: Class,
+    /// Whether every node has a copy, so that it says nothing of whether a node is in use.
+    pub(crate) everywhere: bool,
     pub(crate) request: Millicores,
     /// What was measured of it.
     pub(crate) track: Option<Track>,
@@ -59,7 +62,8 @@ pub(crate) struct Profile {
 impl Profile {
     /// Makes the profile of an instance that was never measured.
     pub(crate) fn of(spec: &WorkloadSpec) -> Self {
-        Self { class: spec.class, request: spec.resources.cpu, track: None }
+        let everywhere = spec.kind == Kind::PerNode;
+        Self { class: spec.class, everywhere, request: spec.resources.cpu, track: None }
     }
 }
 
@@ -160,7 +164,9 @@ pub fn forecast(state: &State, now: At) -> Forecast {
         forecast.instances.push((instance.status.instance, expected));
         let place = instance.node.filter(|_| !instance.status.phase.is_final());
         if let Some(at) = place.and_then(|node| forecast.place(node)) {
-            forecast.nodes[at].2.add(profile.class, profile.request, expected);
+            let crew = &mut forecast.nodes[at].2;
+            crew.add(profile.class, profile.request, expected);
+            crew.pass_over(profile.class, profile.everywhere);
         }
     }
     for (id, node, crew) in &mut forecast.nodes {

@@ -9,6 +9,7 @@ mod derived;
 mod homes;
 mod image;
 mod instances;
+mod kinds;
 mod live;
 mod members;
 mod moves;
@@ -16,7 +17,10 @@ mod nodes;
 mod operations;
 mod ports;
 mod provision;
+mod ready;
 mod restore;
+mod rollouts;
+mod runs;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +87,8 @@ pub struct State {
     /// When relief last opened a node that nobody used.
     opened: Option<At>,
     restored: Option<RestoreImage>,
+    /// The present or next window of each workload that has any; volatile.
+    windows: BTreeMap<WorkloadId, (At, At)>,
 }
 
 impl State {
@@ -128,15 +134,6 @@ impl State {
                 self.take_back(*node);
                 Ok(Effect::Done)
             }
-            Command::ApplyWorkload { operation, spec } => {
-                self.once(*operation, at, |state| Ok(state.apply_workload(spec, at)))
-            }
-            Command::StopWorkload { operation, key } => {
-                self.once(*operation, at, |state| state.stop_workload(key))
-            }
-            Command::DeleteWorkload { operation, key } => {
-                self.once(*operation, at, |state| state.delete_workload(key))
-            }
             Command::SetPolicy { operation, values } => {
                 self.once(*operation, at, |state| state.set_policy(values))
             }
@@ -158,6 +155,12 @@ impl State {
             Command::RevokeMember { operation, member } => {
                 self.once(*operation, at, |state| state.members.revoke(member, at))
             }
+            Command::ApplyWorkload { .. }
+            | Command::StopWorkload { .. }
+            | Command::DeleteWorkload { .. }
+            | Command::JudgeRollout { .. }
+            | Command::SteerRollout { .. }
+            | Command::FireRun { .. } => self.live_on(command, at),
             Command::Restore { elapsed } => Ok(self.restore(*elapsed, at)),
             Command::SettleRestore(nodes) => Ok(self.settle_restore(nodes)),
             Command::ConfirmRestore { operation } => {
@@ -166,6 +169,7 @@ impl State {
             Command::ReportUsage { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
+            | Command::NoteWindows(_)
             | Command::Watch => Ok(self.perceive(command, at)),
         }
     }
@@ -176,10 +180,38 @@ impl State {
             Command::ReportUsage { node, usage } => self.report_usage(*node, usage, at),
             Command::ConnectNode(node) => self.live.entry(*node).or_default().connect(at),
             Command::DisconnectNode(node) => self.live.entry(*node).or_default().disconnect(),
+            Command::NoteWindows(windows) => self.windows.clone_from(windows),
             Command::Watch => self.look_around(at),
             other => unreachable!("{other:?} is durable"),
         }
         Effect::Done
+    }
+
+    /// Carries out what is decided and wished of workloads, their rollouts and runs.
+    fn live_on(&mut self, command: &Command, at: At) -> Result<Effect, Refusal> {
+        match command {
+            Command::ApplyWorkload { operation, spec } => {
+                self.once(*operation, at, |state| Ok(state.apply_workload(spec, at)))
+            }
+            Command::StopWorkload { operation, key } => {
+                self.once(*operation, at, |state| state.stop_workload(key, at))
+            }
+            Command::DeleteWorkload { operation, key } => {
+                self.once(*operation, at, |state| state.delete_workload(key))
+            }
+            Command::JudgeRollout { workload, revision, verdict, why } => {
+                let judged = self.judge_rollout((*workload, *revision), *verdict, why, at);
+                self.derive_revisions(*workload);
+                judged
+            }
+            Command::SteerRollout { operation, key, steer } => {
+                self.once(*operation, at, |state| state.steer_rollout(key, *steer, at))
+            }
+            Command::FireRun { workload, scheduled, missed } => {
+                self.fire_run(*workload, *scheduled, *missed, at)
+            }
+            other => unreachable!("{other:?} is carried out with the others"),
+        }
     }
 
     fn set_policy(&mut self, values: &BTreeMap<String, u64>) -> Result<Effect, Refusal> {

@@ -8,7 +8,7 @@ use tengyun_model::{At, Generation, InstanceId, Millis, NodeId, OperationId, Seq
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
-use super::member;
+use super::{life, member};
 
 /// Tells why bytes are not entries.
 #[derive(Debug, thiserror::Error)]
@@ -67,17 +67,7 @@ fn command_to_wire(command: &Command) -> wire::Command {
         Command::ApplyWorkload { operation, spec } => {
             wire::Command::ApplyWorkload(v1::ApplyWorkload {
                 operation_id: operation.to_string(),
-                spec: Some(spec.into()),
-            })
-        }
-        Command::StopWorkload { operation, key } => wire::Command::StopWorkload(v1::StopWorkload {
-            operation_id: operation.to_string(),
-            key: Some(key.into()),
-        }),
-        Command::DeleteWorkload { operation, key } => {
-            wire::Command::DeleteWorkload(v1::DeleteWorkload {
-                operation_id: operation.to_string(),
-                key: Some(key.into()),
+                spec: Some(spec.as_ref().into()),
             })
         }
         Command::SetPolicy { operation, values } => {
@@ -124,10 +114,16 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::DeclareReturned(_)
         | Command::DeleteVolumes { .. }
         | Command::ForgetVolumes { .. }
-        | Command::Watch
         | Command::Restore { .. }
         | Command::SettleRestore(_)
-        | Command::ConfirmRestore { .. } => operation_to_wire(command),
+        | Command::ConfirmRestore { .. }
+        | Command::Watch
+        | Command::StopWorkload { .. }
+        | Command::DeleteWorkload { .. }
+        | Command::JudgeRollout { .. }
+        | Command::SteerRollout { .. }
+        | Command::FireRun { .. }
+        | Command::NoteWindows(_) => operation_to_wire(command),
     }
 }
 
@@ -178,6 +174,13 @@ fn operation_to_wire(command: &Command) -> wire::Command {
             wire::Command::DeclareReturned(v1::DeclareReturned { node: node.get() })
         }
         Command::Watch => wire::Command::Watch(v1::Watch {}),
+        other => kept_to_wire(other),
+    }
+}
+
+/// Encodes what is said of volumes, backups and workloads that end.
+fn kept_to_wire(command: &Command) -> wire::Command {
+    match command {
         Command::DeleteVolumes { operation, copy, node } => {
             wire::Command::DeleteVolumes(v1::DeleteVolumes {
                 operation_id: operation.to_string(),
@@ -202,7 +205,17 @@ fn operation_to_wire(command: &Command) -> wire::Command {
                 operation_id: operation.to_string(),
             })
         }
-        other => unreachable!("{other:?} is encoded with the others"),
+        Command::StopWorkload { operation, key } => wire::Command::StopWorkload(v1::StopWorkload {
+            operation_id: operation.to_string(),
+            key: Some(key.into()),
+        }),
+        Command::DeleteWorkload { operation, key } => {
+            wire::Command::DeleteWorkload(v1::DeleteWorkload {
+                operation_id: operation.to_string(),
+                key: Some(key.into()),
+            })
+        }
+        other => life::to_wire(other),
     }
 }
 
@@ -219,7 +232,7 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         }
         wire::Command::ApplyWorkload(m) => Command::ApplyWorkload {
             operation: operation(&m.operation_id)?,
-            spec: m.spec.ok_or(CodecError::Missing("spec"))?.try_into()?,
+            spec: Box::new(m.spec.ok_or(CodecError::Missing("spec"))?.try_into()?),
         },
         wire::Command::StopWorkload(m) => Command::StopWorkload {
             operation: operation(&m.operation_id)?,
@@ -294,7 +307,7 @@ fn operation_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::ConfirmRestore(m) => {
             Command::ConfirmRestore { operation: operation(&m.operation_id)? }
         }
-        other => unreachable!("{other:?} is decoded with the others"),
+        other => life::from_wire(other)?,
     })
 }
 

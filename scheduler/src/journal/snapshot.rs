@@ -18,6 +18,7 @@ use super::codec::{
     CodecError, node_wish_from_wire, node_wish_to_wire, operation, policy_from_wire,
     policy_to_wire, proof_from_wire, proof_to_wire, stop_reason_from_wire, stop_reason_to_wire,
 };
+use super::life;
 use super::member::{member_from_wire, member_to_wire, token_from_wire, token_to_wire};
 
 const RUN: u32 = 0;
@@ -203,6 +204,7 @@ fn workload_to_wire(workload: &WorkloadImage) -> v1::SnapshotWorkload {
             .iter()
             .map(|(node, at)| v1::SnapshotHarm { node: node.get(), at_millis: at.millis() })
             .collect(),
+        ..life::workload_to_wire(workload)
     }
 }
 
@@ -211,7 +213,12 @@ fn workload_from_wire(wire: v1::SnapshotWorkload) -> Result<WorkloadImage, Codec
         let spec = r.spec.ok_or(CodecError::Missing("spec"))?.try_into()?;
         Ok::<_, CodecError>((Revision::new(r.revision), spec))
     };
+    let good = life::good_from_wire(&wire);
     Ok(WorkloadImage {
+        good,
+        rollout: life::rollout_from_wire(wire.rollout)?,
+        notes: wire.notes.into_iter().map(life::note_from_wire).collect::<Result<_, _>>()?,
+        cron: life::cron_from_wire(wire.fired_millis, wire.runs_total, wire.runs)?,
         id: WorkloadId::new(wire.workload),
         revisions: wire.revisions.into_iter().map(revision).collect::<Result<_, _>>()?,
         revision: Revision::new(wire.revision),
@@ -256,6 +263,8 @@ fn instance_to_wire(instance: &InstanceImage) -> v1::SnapshotInstance {
                 number: u32::from(*number),
             })
             .collect(),
+        home: instance.home.map(NodeId::get),
+        healthy_millis: instance.healthy.map(At::millis),
     }
 }
 
@@ -271,6 +280,8 @@ fn instance_from_wire(wire: v1::SnapshotInstance) -> Result<InstanceImage, Codec
         placed: At::from_millis(wire.placed_millis),
         moved: wire.moved_millis.map(At::from_millis),
         ports: wire.ports.into_iter().map(chosen_port).collect::<Result<_, _>>()?,
+        home: wire.home.map(NodeId::new),
+        healthy: wire.healthy_millis.map(At::from_millis),
         status: wire.status.ok_or(CodecError::Missing("status"))?.try_into()?,
     })
 }

@@ -131,8 +131,8 @@ const fn reason(instance: &InstanceImage) -> &'static str {
         InstanceWish::Stop(StopReason::Evicted) => "evicted: others need the room",
         InstanceWish::Stop(StopReason::GivenUp) => "did not become healthy in time",
         InstanceWish::Stop(StopReason::Drained) => "its node is drained",
-        InstanceWish::Stop(StopReason::Renewed) => "a newer revision takes over its volumes",
         InstanceWish::Stop(StopReason::Lost) => "its node was lost; stops when it returns",
+        InstanceWish::Stop(StopReason::Renewed) => "a newer revision starts in its place",
     }
 }
 

@@ -4,7 +4,7 @@ use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
 use tengyun_engine::predict::Forecast;
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
-use tengyun_model::{Class, Mebibytes, Millicores, NodeId, Permille};
+use tengyun_model::{Class, Kind, Mebibytes, Millicores, NodeId, Permille};
 use tengyun_proto::v1;
 
 use super::{View, refusal, small};
@@ -99,6 +99,10 @@ impl View<'_> {
         let seen = self.links.seen(node.id).unwrap_or_default();
         let (cpu, memory) = self.reserved(node.id);
         let wanted = self.holds(node.id).filter(|i| i.wish == InstanceWish::Run).count();
+        let stays = |i: &&InstanceImage| {
+            i.wish == InstanceWish::Run && self.state.spec(i).kind == Kind::PerNode
+        };
+        let staying = self.holds(node.id).filter(stays).count();
         let expected = forecast.node(node.id).peak;
         v1::NodeView {
             node: node.id.get(),
@@ -116,6 +120,7 @@ impl View<'_> {
             state: liveness::condition(self.state, node, self.now).as_str().to_owned(),
             wish: node.wish.as_str().to_owned(),
             lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
+            staying: small(staying),
         }
     }
 

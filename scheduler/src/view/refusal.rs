@@ -58,6 +58,11 @@ const fn remedy(refusal: &Refusal) -> &'static str {
         }
         Refusal::UnknownVolumes(_) => "list them with `tengyun get volumes`",
         Refusal::VolumesInUse(_) => "stop its workload first",
+        Refusal::OnlyThere(_) => "nothing: it belongs to that node",
+        Refusal::DependsOn { .. } => "apply it, or mend it: `tengyun explain` says what it lacks",
+        Refusal::Circle(_) => "drop one of the dependencies",
+        Refusal::NoRollout(_) => "see where it stands with `tengyun rollout status`",
+        Refusal::NoRevision(_) => "list them with `tengyun rollout history`",
         Refusal::Stale(_) => "nothing: the next plan takes it into account",
         Refusal::NotRestored => "nothing: see `tengyun status`",
     }

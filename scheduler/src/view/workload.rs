@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use tengyun_engine::image::WorkloadWish;
-use tengyun_engine::{HomeImage, InstanceImage, WorkloadImage};
-use tengyun_model::{DepartmentPath, InstanceId, Phase};
+use tengyun_engine::{HomeImage, InstanceImage, WorkloadImage, rollout};
+use tengyun_model::{At, DepartmentPath, InstanceId, Phase};
 use tengyun_proto::v1;
 
 use super::instance::Used;
 use super::{View, small};
+use crate::calendar;
 
 impl View<'_> {
     /// Returns every department that has or had workloads.
@@ -140,6 +141,8 @@ impl View<'_> {
             cpu_used_millicores: cpu.get(),
             memory_used_mib: memory.get(),
             applied_millis: workload.applied.millis(),
+            rollout: rollout::summary(self.state, workload, self.now),
+            next_run_millis: calendar::next_run(workload).map_or(0, At::millis),
         })
     }
 }

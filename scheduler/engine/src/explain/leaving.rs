@@ -1,7 +1,7 @@
 //! What an operator asks about moves: what is still to leave a drained node, whether an instance could
 //! go where the operator wants it, and where else.
 
-use tengyun_model::{At, InstanceId, NodeId, WorkloadKey};
+use tengyun_model::{At, InstanceId, Kind, NodeId, WorkloadKey};
 
 use super::{explain, remedy, verdict};
 use crate::command::Refusal;
@@ -29,7 +29,9 @@ pub struct Leaving {
 pub fn leaving(state: &State, forecast: &Forecast, node: NodeId, now: At) -> Vec<Leaving> {
     let problem = Problem::new(state, forecast, now);
     let here = state.on_node(node).filter_map(|id| state.instance(id));
-    let alive = here.filter(|i| !i.status.phase.is_final());
+    // A drain leaves what belongs to the node.
+    let leaves = |i: &&InstanceImage| state.spec(i).kind != Kind::PerNode;
+    let alive = here.filter(|i| !i.status.phase.is_final()).filter(leaves);
     alive.map(|instance| one(&problem, instance)).collect()
 }
 
@@ -50,6 +52,9 @@ fn one(problem: &Problem<'_>, instance: &InstanceImage) -> Leaving {
             "keeps-volumes",
             "its volumes are on this node: it leaves only when stopped".to_owned(),
         ),
+        (InstanceWish::Run, Leave::Window) => {
+            ("waits", "move: window, and its window is not open; --force moves it now".to_owned())
+        }
         (InstanceWish::Run, Leave::Rest) => {
             ("waits", "it was moved or tried a moment ago and rests".to_owned())
         }

@@ -4,7 +4,7 @@
 //! What must not move stays until an operator insists, and then stops before it starts elsewhere, so
 //! that it never runs twice.
 
-use tengyun_model::{Class, MovePolicy, Phase};
+use tengyun_model::{Class, Kind, MovePolicy, Phase};
 
 use super::pack::best_seat;
 use super::problem::{Problem, Seat, lives};
@@ -28,6 +28,8 @@ pub(crate) enum Leave {
     Stay,
     /// Its volumes are here.
     Keep,
+    /// It may move in its window only, which is not open.
+    Window,
 }
 
 /// Says how an instance leaves its drained node.
@@ -44,11 +46,17 @@ pub(crate) fn leave(problem: &Problem<'_>, instance: &InstanceImage) -> Leave {
     if spec.class == Class::Harvest {
         return Leave::Evict;
     }
-    if spec.move_policy != MovePolicy::Any {
-        return match state.node_wish(instance) {
-            NodeWish::DrainByForce => Leave::StopFirst,
-            NodeWish::Serve | NodeWish::Cordon | NodeWish::Drain => Leave::Stay,
-        };
+    if spec.kind == Kind::PerNode {
+        return Leave::Stay;
+    }
+    let forced = state.node_wish(instance) == NodeWish::DrainByForce;
+    match spec.move_policy {
+        MovePolicy::Never if forced => return Leave::StopFirst,
+        MovePolicy::Never => return Leave::Stay,
+        MovePolicy::Window if !forced && !state.may_move_now(workload.id, problem.now) => {
+            return Leave::Window;
+        }
+        MovePolicy::Window | MovePolicy::Any => {}
     }
     if instance.status.phase == Phase::BackingOff {
         return Leave::StopFirst;
@@ -75,7 +83,9 @@ pub(super) fn drain(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
             let instance = state.instance(id).expect("the index names instances that exist");
             let way = leave(problem, instance);
             let step = match way {
-                Leave::Otherwise | Leave::Rest | Leave::Stay | Leave::Keep => continue,
+                Leave::Otherwise | Leave::Rest | Leave::Stay | Leave::Keep | Leave::Window => {
+                    continue;
+                }
                 Leave::Evict => Move::Stop { instance: id, reason: StopReason::Evicted },
                 Leave::StopFirst | Leave::Replace if left == 0 => continue,
                 Leave::StopFirst | Leave::Replace => {

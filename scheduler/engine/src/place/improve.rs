@@ -3,7 +3,7 @@
 //! What is healthy, measured, movable and rested is moved, and only while no other move is under way:
 //! what is measured during a move says little of the time after it.
 
-use tengyun_model::{Class, MovePolicy, Phase};
+use tengyun_model::{Class, Kind, Phase};
 
 use super::fleet::Fleet;
 use super::level;
@@ -56,7 +56,8 @@ fn gather_harvest(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         }
         for id in state.on_node(problem.seats[at].node.id) {
             let instance = state.instance(id).expect("the index names instances that exist");
-            if !lives(instance) || moves.len() >= state.policy().moves_per_pass() {
+            let harvest = state.spec(instance).class == Class::Harvest;
+            if !lives(instance) || !harvest || moves.len() >= state.policy().moves_per_pass() {
                 continue;
             }
             let guest = problem.guest(instance, false);
@@ -79,15 +80,17 @@ pub(super) fn others<'a>(
         .on_node(problem.seats[at].node.id)
         .map(|id| state.instance(id).expect("the index names instances that exist"))
         .filter(|i| lives(i) && state.spec(i).class != Class::Harvest)
+        // What is on every node makes none worth emptying.
+        .filter(|i| state.spec(i).kind != Kind::PerNode)
 }
 
 /// Says whether an instance may be moved now. One of an older revision is not: it is renewed first.
 pub(super) fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let workload = state.workload(instance.workload).expect("its workload outlives it");
-    state.spec(instance).move_policy == MovePolicy::Any
-        && state.spec(instance).volumes.is_empty()
+    state.spec(instance).volumes.is_empty()
         && instance.revision == workload.revision
+        && state.may_move_now(workload.id, problem.now)
         && instance.status.phase == Phase::Healthy
         && !workload.is_held()
         && !state.is_on_lost(instance)

@@ -1,17 +1,16 @@
-//! Packing: waiting instances find nodes, and outdated ones are renewed one at a time.
+//! Packing: waiting instances find nodes.
 //!
 //! Critical before standard before harvest, large before small. Nodes in use come first, the one that
 //! ends fullest below the ceiling wins (best fit); an unused node is opened when none of them fits.
 
 use std::collections::BTreeSet;
 
-use tengyun_model::{Class, MovePolicy, NodeId, Permille, WorkloadId};
+use tengyun_model::{Class, NodeId, Permille};
 
-use super::drain::{Leave, leave};
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
 use crate::place::feasible::Room;
-use crate::plan::{Move, ShiftReason, StopReason};
+use crate::plan::{Move, StopReason};
 
 /// Starts what waits, where it fits.
 pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
@@ -99,59 +98,5 @@ fn make_room(
             }
         }
         return;
-    }
-}
-
-/// Says whether an instance is not to be renewed where it is: it must not move and its node takes
-/// nothing new, or the node is drained and it leaves in another way.
-fn stays(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
-    let state = problem.state;
-    let closed = instance.node.and_then(|n| state.node(n)).is_some_and(|n| !n.is_open());
-    let pinned = state.spec(instance).move_policy == MovePolicy::Never;
-    let drained = state.node_wish(instance).is_drain();
-    (closed && pinned) || (drained && leave(problem, instance) != Leave::Otherwise)
-}
-
-/// Replaces running copies of an older revision, one at a time for each workload.
-pub(super) fn renew(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
-    let state = problem.state;
-    if !state.has_old_revisions() {
-        return;
-    }
-    let mut busy: BTreeSet<WorkloadId> =
-        state.instances().filter(|i| i.replaces.is_some()).map(|i| i.workload).collect();
-    for instance in state.instances().filter(|i| lives(i)) {
-        let workload = state.workload(instance.workload).expect("its workload outlives it");
-        let Some(from) = instance.node else { continue };
-        if instance.revision == workload.revision || busy.contains(&workload.id) {
-            continue;
-        }
-        if workload.is_held() || state.is_on_lost(instance) || stays(problem, instance) {
-            continue;
-        }
-        if state.renews_by_stopping(instance) {
-            continue;
-        }
-        // One whose replacement failed is not tried again at once.
-        let pause = state.policy().requeue_after();
-        if instance.moved.is_some_and(|moved| problem.now.since(moved) < pause) {
-            continue;
-        }
-        busy.insert(workload.id);
-        let mut guest = problem.guest(instance, true);
-        // What the old revision used says little of the new one.
-        let request = guest.spec.resources.cpu;
-        guest.expected = guest.expected.at_least(request);
-        let here = problem.seat_of(from);
-        let whole = Permille::WHOLE;
-        // A renewal in place is short: it may pass the ceiling, never the capacity.
-        let stays = problem.fits(here, &guest, whole).is_ok();
-        let seat = if stays { Some(here) } else { best_seat(problem, &guest) };
-        if let Some(at) = seat {
-            let to = problem.seats[at].node.id;
-            let id = instance.status.instance;
-            moves.push(Move::Shift { instance: id, from, to, reason: ShiftReason::Revision });
-            problem.seats[at].put(&guest);
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tengyun_model::{At, Class, Millicores, NodeId, Permille, WorkloadSpec};
+use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec};
 
 use super::feasible::{self, Room};
 use crate::command::Refusal;
@@ -54,6 +54,7 @@ impl<'a> Seat<'a> {
                 if !instance.status.phase.is_final() {
                     let spec = state.spec(instance);
                     seat.crew.add(spec.class, spec.resources.cpu, forecast.instance(id));
+                    seat.crew.pass_over(spec.class, spec.kind == Kind::PerNode);
                 }
             }
         }
@@ -66,6 +67,7 @@ impl<'a> Seat<'a> {
         let space = guest.volumes.map(|need| need.space).unwrap_or_default();
         self.room.disk = self.room.disk.saturating_add(space);
         self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
+        self.crew.pass_over(guest.spec.class, guest.spec.kind == Kind::PerNode);
         self.guests.push(guest.spec);
     }
 

@@ -103,7 +103,7 @@ impl Load {
 pub(crate) struct Crew {
     /// The critical and standard ones, and what is not ours.
     pub(crate) load: Load,
-    /// How many critical and standard ones there are.
+    /// How many critical and standard ones there are, less those that are on every node.
     pub(crate) others: usize,
     /// What harvest asks for.
     pub(crate) harvest: Millicores,
@@ -119,6 +119,11 @@ impl Crew {
                 self.others += 1;
             }
         }
+    }
+
+    /// Does not count the one added last as a use of the node, if it is of those on every node.
+    pub(crate) fn pass_over(&mut self, class: Class, everywhere: bool) {
+        self.others -= usize::from(everywhere && class != Class::Harvest);
     }
 
     /// Takes away a critical or standard instance that was added.

@@ -1,13 +1,13 @@
 //! Validation: whether a command can be accepted, asked before it is journaled.
 
+mod calendar;
+
 use std::collections::BTreeSet;
 
 use tengyun_model::workload::{
     COMMAND_WORDS_MAX, HEALTH_TIME_MIN, INSTANCES_MAX, SPEC_BYTES_MAX, VOLUMES_MAX, paths_meet,
 };
-use tengyun_model::{
-    FileSpec, HealthProbe, Kind, MovePolicy, NodeFacts, NodeId, OnLost, OperationId, WorkloadSpec,
-};
+use tengyun_model::{FileSpec, HealthProbe, NodeFacts, NodeId, OnLost, OperationId, WorkloadSpec};
 
 use super::{NODES_MAX, State, TOTAL_INSTANCES_MAX, WORKLOADS_MAX};
 use crate::command::{Command, Refusal};
@@ -28,7 +28,10 @@ impl State {
             | Command::CommitPlan(_)
             | Command::Watch
             | Command::Restore { .. }
-            | Command::SettleRestore(_) => Ok(()),
+            | Command::SettleRestore(_)
+            | Command::JudgeRollout { .. }
+            | Command::FireRun { .. }
+            | Command::NoteWindows(_) => Ok(()),
             Command::ConfirmRestore { operation } => {
                 let waits = || self.restored.as_ref().map(drop).ok_or(Refusal::NotRestored);
                 self.check_wish(*operation, waits)
@@ -55,6 +58,9 @@ impl State {
             Command::CreateToken { token, .. } => self.members.check_create(*token),
             Command::RedeemToken { token, member, key } => {
                 self.check_redeem(*token, member, *key).map(drop)
+            }
+            Command::SteerRollout { operation, key, steer } => {
+                self.check_wish(*operation, || self.check_steer(key, *steer).map(drop))
             }
             Command::RevokeMember { member, .. } => self.members.check_revoke(member),
             Command::DeleteVolumes { .. } | Command::ForgetVolumes { .. } => {
@@ -96,6 +102,7 @@ impl State {
 
     fn check_apply(&self, spec: &WorkloadSpec) -> Result<(), Refusal> {
         check_spec(spec)?;
+        self.check_circle(spec)?;
         let Some(held) = self.workload_keyed(&spec.key) else {
             at_most("workloads", WORKLOADS_MAX, self.workloads.len())?;
             return at_most("instances", TOTAL_INSTANCES_MAX, self.instances.len());
@@ -125,14 +132,7 @@ pub(super) fn bad(field: &'static str, expected: &str) -> Refusal {
 
 /// Checks everything about a specification that needs no state.
 fn check_spec(spec: &WorkloadSpec) -> Result<(), Refusal> {
-    match spec.kind {
-        Kind::Service | Kind::Job => {}
-        Kind::Cron => return Err(Refusal::NotSupportedYet("kind cron")),
-        Kind::PerNode => return Err(Refusal::NotSupportedYet("kind per-node")),
-    }
-    if spec.move_policy == MovePolicy::Window {
-        return Err(Refusal::NotSupportedYet("move: window"));
-    }
+    calendar::check(spec)?;
     if spec.instances > INSTANCES_MAX {
         return Err(bad("instances", &format!("at most {INSTANCES_MAX}")));
     }

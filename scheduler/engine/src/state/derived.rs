@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{At, InstanceId, NodeId, WorkloadId};
+use tengyun_model::{At, InstanceId, Kind, NodeId, WorkloadId};
 
 use super::State;
 use crate::image::{InstanceImage, InstanceWish, WorkloadImage};
@@ -26,8 +26,14 @@ pub(crate) struct Derived {
     rooms: BTreeMap<NodeId, Room>,
     /// What forecasts need of each instance.
     profiles: BTreeMap<InstanceId, Profile>,
-    /// Workloads that have more than one revision.
+    /// Workloads that have instances of another revision than the present.
     renewing: BTreeSet<WorkloadId>,
+    /// Workloads that are rolled out.
+    rolling: BTreeSet<WorkloadId>,
+    /// Workloads of which every node has a copy.
+    everywhere: BTreeSet<WorkloadId>,
+    /// Workloads with a schedule or a window.
+    timed: BTreeSet<WorkloadId>,
     /// What is taken where nothing is.
     empty: Room,
     /// Who names a port by its number.
@@ -98,12 +104,17 @@ impl State {
 
     /// A workload got or lost revisions, or is gone.
     pub(super) fn derive_revisions(&mut self, id: WorkloadId) {
-        let several = self.workloads.get(&id).is_some_and(|w| w.revisions.len() > 1);
-        if several {
-            self.derived.renewing.insert(id);
-        } else {
-            self.derived.renewing.remove(&id);
-        }
+        let workload = self.workloads.get(&id);
+        let is = |wanted: &dyn Fn(&WorkloadImage) -> bool| workload.is_some_and(wanted);
+        let old = is(&|w| self.has_old_copies(w));
+        let (rolling, everywhere, timed) = (is(&is_rolling), is(&is_everywhere), is(&is_timed));
+        let set = |set: &mut BTreeSet<WorkloadId>, is: bool| {
+            let _changed = if is { set.insert(id) } else { set.remove(&id) };
+        };
+        set(&mut self.derived.renewing, old);
+        set(&mut self.derived.rolling, rolling);
+        set(&mut self.derived.everywhere, everywhere);
+        set(&mut self.derived.timed, timed);
         let workload = self.workloads.get(&id);
         let named = workload.map(fixed_of).unwrap_or_default();
         let before = self.derived.fixed_of.remove(&id).unwrap_or_default();
@@ -131,6 +142,28 @@ impl State {
     /// Returns the ports of a range that workloads name by their numbers.
     pub(super) fn fixed_ports_within(&self, first: u16, last: u16) -> impl Iterator<Item = u16> {
         self.derived.fixed.range(first..=last).map(|(port, _)| *port)
+    }
+
+    fn has_old_copies(&self, workload: &WorkloadImage) -> bool {
+        let old = |id: InstanceId| self.instances[&id].revision != workload.revision;
+        self.of_workload(workload.id).any(old)
+    }
+
+    /// Returns the workloads that have instances of another revision than the present.
+    pub(crate) fn renewing(&self) -> impl Iterator<Item = &WorkloadImage> {
+        self.derived.renewing.iter().filter_map(|id| self.workloads.get(id))
+    }
+
+    pub(super) fn rolling_ids(&self) -> impl Iterator<Item = WorkloadId> + '_ {
+        self.derived.rolling.iter().copied()
+    }
+
+    pub(super) fn everywhere(&self) -> impl Iterator<Item = WorkloadId> + '_ {
+        self.derived.everywhere.iter().copied()
+    }
+
+    pub(super) fn timed_ids(&self) -> impl Iterator<Item = WorkloadId> + '_ {
+        self.derived.timed.iter().copied()
     }
 
     /// Sums up a node anew: what leaves cannot be subtracted where sums were held at the largest.
@@ -167,11 +200,6 @@ impl State {
         !self.replacements.is_empty() || self.derived.leaving.iter().any(leaves)
     }
 
-    /// Says whether instances of more than one revision of a workload may be there.
-    pub(crate) fn has_old_revisions(&self) -> bool {
-        !self.derived.renewing.is_empty()
-    }
-
     /// Returns when an instance that is still there was shifted last.
     pub(crate) fn moved_last(&self) -> Option<At> {
         self.derived.moved.last().map(|(at, _)| *at)
@@ -206,9 +234,21 @@ impl State {
         if !self.derived.profiles.keys().eq(self.instances.keys()) {
             return Some("who is measured");
         }
-        let several = self.workloads.values().filter(|w| w.revisions.len() > 1);
-        if !self.derived.renewing.iter().copied().eq(several.map(|w| w.id)) {
-            return Some("which workloads have old revisions");
+        let differs = |set: &BTreeSet<WorkloadId>, wanted: &dyn Fn(&WorkloadImage) -> bool| {
+            let all = self.workloads.values().filter(|w| wanted(w));
+            !set.iter().copied().eq(all.map(|w| w.id))
+        };
+        if differs(&self.derived.renewing, &|w| self.has_old_copies(w)) {
+            return Some("which workloads have old copies");
+        }
+        if differs(&self.derived.rolling, &is_rolling) {
+            return Some("which workloads are rolled out");
+        }
+        if differs(&self.derived.everywhere, &is_everywhere) {
+            return Some("which workloads are on every node");
+        }
+        if differs(&self.derived.timed, &is_timed) {
+            return Some("which workloads have a calendar");
         }
         let named = self.workloads.values().map(|w| (w.id, fixed_of(w)));
         let named: BTreeMap<_, _> = named.filter(|(_, ports)| !ports.is_empty()).collect();
@@ -227,4 +267,17 @@ impl State {
         let differs = |node: &NodeId| *self.room(*node) != Room::taken(self, *node, |_| true);
         self.nodes.keys().any(differs).then_some("what is taken on a node")
     }
+}
+
+fn is_rolling(workload: &WorkloadImage) -> bool {
+    workload.rollout.is_some()
+}
+
+fn is_everywhere(workload: &WorkloadImage) -> bool {
+    workload.revisions[&workload.revision].kind == Kind::PerNode
+}
+
+fn is_timed(workload: &WorkloadImage) -> bool {
+    let spec = &workload.revisions[&workload.revision];
+    spec.schedule.is_some() || spec.window.is_some()
 }

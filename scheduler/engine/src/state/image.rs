@@ -62,9 +62,7 @@ impl State {
             let spec = workload.revisions.get(&workload.revision);
             let key = spec.ok_or(Refusal::Stale("a workload's revision"))?.key.clone();
             state.keys.insert(key, workload.id);
-            let id = workload.id;
-            state.workloads.insert(id, workload);
-            state.derive_revisions(id);
+            state.workloads.insert(workload.id, workload);
         }
         for instance in image.instances {
             let workload = state.workloads.get(&instance.workload);
@@ -84,6 +82,10 @@ impl State {
         }
         for node in homes {
             state.sum_up_room(node);
+        }
+        let all: Vec<_> = state.workloads.keys().copied().collect();
+        for id in all {
+            state.derive_revisions(id);
         }
         if state.replacements.keys().any(|old| !state.instances.contains_key(old)) {
             return Err(Refusal::Stale("a replaced instance"));

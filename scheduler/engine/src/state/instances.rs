@@ -5,6 +5,7 @@
 use tengyun_model::{At, Exit, InstanceId, InstanceStatus, NodeId, Phase};
 
 use super::State;
+use super::rollouts::stumbled;
 use crate::image::InstanceWish;
 use crate::plan::StopReason;
 
@@ -30,8 +31,15 @@ impl State {
             return;
         }
         let ended = instance.status.phase.is_final();
+        let stumbled = stumbled(&instance.status, status);
+        let goes_on = instance.status.incarnation == status.incarnation;
+        let since = instance.healthy.filter(|_| goes_on);
+        instance.healthy = (status.phase == Phase::Healthy).then(|| since.unwrap_or(at));
         instance.status = status.clone();
         let wish = instance.wish;
+        if let Some(why) = stumbled {
+            self.count_failure(status.instance, why);
+        }
         if ended != status.phase.is_final() {
             self.sum_up_room(node);
         }
@@ -44,7 +52,10 @@ impl State {
         match wish {
             InstanceWish::Stop(_) => self.remove_instance(status.instance),
             // It ended by itself: its record stays, its room is free.
-            InstanceWish::Run => self.touch(node),
+            InstanceWish::Run => {
+                self.touch(node);
+                self.end_run(status.instance, at);
+            }
         }
     }
 

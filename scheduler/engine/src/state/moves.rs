@@ -1,14 +1,15 @@
 //! Plans: every move is checked again against the present state; a stale one changes nothing.
 
-use tengyun_model::{At, Class, InstanceId, MovePolicy, NodeId, Phase};
+use tengyun_model::{At, Class, InstanceId, Kind, MovePolicy, NodeId, Phase};
 
 use super::State;
 use super::ports::open_ports;
 use super::workloads::fresh_status;
 use crate::command::{Effect, Refusal};
-use crate::image::{InstanceImage, InstanceWish, NodeWish};
+use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::place::feasible;
 use crate::plan::{Move, Plan, ShiftReason, StopReason};
+use crate::rollout;
 
 impl State {
     pub(super) fn commit_plan(&mut self, plan: &Plan, at: At) -> Effect {
@@ -56,28 +57,12 @@ impl State {
         if instance.node.is_some() {
             return Err(Refusal::Stale("the instance's waiting"));
         }
-        self.check_held(instance)?;
+        self.check_home(instance, node)?;
+        self.check_ready(instance)?;
         let spec = self.spec(instance);
         feasible::hard(self, spec, node, None)?;
         let image = self.nodes.get(&node).ok_or(Refusal::UnknownNode(node))?;
         feasible::volumes(self.volume_need(instance, spec), spec, (image, self.room(node)))
-    }
-
-    /// Refuses to start what nodes were lost under, and what still stops elsewhere and must not run
-    /// twice.
-    pub(crate) fn check_held(&self, instance: &InstanceImage) -> Result<(), Refusal> {
-        let before = self.turns.get(&(instance.workload, instance.ordinal));
-        let before = before.and_then(|id| self.instances.get(id));
-        if instance.node.is_none() && before.is_some_and(|before| !self.is_surely_off(before)) {
-            return Err(Refusal::Stale("the earlier copy, which must not run twice,"));
-        }
-        self.check_alone(instance)?;
-        let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
-        if workload.is_held() {
-            let key = self.spec(instance).key.clone();
-            return Err(Refusal::Held { key, nodes: workload.harms.len() });
-        }
-        Ok(())
     }
 
     fn start(&mut self, id: InstanceId, node: NodeId, at: At) -> Result<(), Refusal> {
@@ -113,6 +98,7 @@ impl State {
         if self.is_on_lost(instance) {
             return Err(Refusal::NodeLost);
         }
+        self.check_home(instance, to)?;
         let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
         if self.renews_by_stopping(instance) {
             return Err(Refusal::KeepsVolumes);
@@ -159,6 +145,8 @@ impl State {
             placed: at,
             moved: Some(at),
             ports,
+            home: None,
+            healthy: None,
         });
         if reason != ShiftReason::Revision {
             self.moves_total = self.moves_total.saturating_add(1);
@@ -183,20 +171,39 @@ impl State {
             }
             StopReason::GivenUp => {
                 let runs = instance.status.phase == Phase::Healthy && !self.is_on_lost(instance);
-                instance.replaces.is_some() && !runs
+                instance.replaces.is_some() && (!runs || self.is_taken_back(instance))
             }
+            StopReason::Renewed => self.may_be_renewed(instance),
             StopReason::Drained => self.may_be_drained(instance),
             StopReason::Lost => self.is_alone(instance) && self.may_leave_lost(instance),
-            StopReason::Renewed => self.check_renewal(instance),
         };
         if holds { Ok(()) } else { Err(Refusal::Stale("the reason of the stop")) }
     }
 
-    /// Says whether an instance stops so that its copy starts in a newer revision with its volumes.
-    pub(crate) fn check_renewal(&self, instance: &InstanceImage) -> bool {
-        let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
-        instance.revision != workload.revision
-            && self.renews_by_stopping(instance)
+    /// Says whether a replacement is of a revision that was left, while its old copy is right.
+    pub(crate) fn is_taken_back(&self, instance: &InstanceImage) -> bool {
+        let present = self.workloads[&instance.workload].revision;
+        let old = instance.replaces.and_then(|old| self.instances.get(&old));
+        let right = |old: &InstanceImage| old.revision == present && old.wish == InstanceWish::Run;
+        instance.revision != present && old.is_some_and(right)
+    }
+
+    /// Says whether copies of an instance are renewed where they are, the old one first: those that
+    /// must not move, jobs, and those that keep volumes.
+    pub(crate) fn renews_in_place(&self, instance: &InstanceImage) -> bool {
+        let workload = &self.workloads[&instance.workload];
+        rollout::in_place(&workload.revisions[&workload.revision])
+            || self.renews_by_stopping(instance)
+    }
+
+    /// Says whether an instance may stop so that its workload's newer revision starts in its place.
+    fn may_be_renewed(&self, instance: &InstanceImage) -> bool {
+        let workload = &self.workloads[&instance.workload];
+        let spec = &workload.revisions[&workload.revision];
+        let open = instance.node.and_then(|n| self.nodes.get(&n)).is_some_and(NodeImage::is_open);
+        open && instance.revision != workload.revision
+            && spec.kind != Kind::Cron
+            && self.renews_in_place(instance)
             && self.is_alone(instance)
             && !self.is_on_lost(instance)
             && !workload.is_held()
@@ -212,7 +219,11 @@ impl State {
     /// not run anyhow, or one that must not run twice and that an operator insists on.
     pub(crate) fn may_be_drained(&self, instance: &InstanceImage) -> bool {
         let wish = self.node_wish(instance);
-        let stays = self.spec(instance).move_policy != MovePolicy::Any;
+        let spec = self.spec(instance);
+        if spec.kind == Kind::PerNode {
+            return false;
+        }
+        let stays = spec.move_policy == MovePolicy::Never;
         let rests = instance.status.phase == Phase::BackingOff;
         self.is_alone(instance)
             && self.spec(instance).volumes.is_empty()
@@ -225,19 +236,29 @@ impl State {
 
     fn stop_by_plan(&mut self, id: InstanceId, reason: StopReason, at: At) -> Result<(), Refusal> {
         self.check_stop(id, reason)?;
+        if reason == StopReason::GivenUp {
+            self.count_given_up(id);
+        }
         let instance = &self.instances[&id];
         let (workload, old) = (instance.workload, instance.replaces);
+        let renews = reason == StopReason::Renewed;
+        let home = (instance.ordinal, self.home_after(instance).filter(|_| renews));
         self.stop_instance(id, reason);
         match reason {
-            StopReason::Evicted | StopReason::Lost | StopReason::Renewed => {
-                self.fill(workload, at);
-            }
+            StopReason::Evicted | StopReason::Lost => self.fill(workload, at),
             StopReason::Drained => {
                 // One that was gone at once leaves its turn at once.
                 if let Some(instance) = self.instances.get(&id) {
                     self.turns.insert((workload, instance.ordinal), id);
                 }
                 self.fill(workload, at);
+            }
+            StopReason::Renewed => {
+                if self.instances.contains_key(&id) {
+                    self.turns.insert((workload, home.0), id);
+                }
+                let homes = home.1.map(|node| (home.0, node)).into_iter().collect();
+                self.fill_homes(workload, &homes, at);
             }
             StopReason::GivenUp => {
                 // The old copy stays, and is not tried again before its cooldown.
@@ -246,6 +267,8 @@ impl State {
                     self.derive_moved(id, before, at);
                 }
                 self.detach(id);
+                // An old copy that stops, too, leaves its place to a new one.
+                self.fill(workload, at);
             }
             StopReason::NotWanted | StopReason::Replaced => {}
         }

@@ -19,11 +19,15 @@ impl State {
         if let Some(id) = self.names.get(&facts.name).copied() {
             let node = self.nodes.get_mut(&id).expect("a named node exists");
             let rebooted = node.facts.inventory.boot_id != facts.inventory.boot_id;
+            let labelled = node.facts.labels != facts.labels;
             node.facts = facts.clone();
             if rebooted {
                 // Who listened on its ports may not any more.
                 node.foreign_ports.clear();
                 self.blame(id, at);
+            }
+            if labelled {
+                self.meet_node(id, false, at);
             }
             return Effect::Node(id);
         }
@@ -41,6 +45,7 @@ impl State {
         };
         self.nodes.insert(id, node);
         self.doubt(id);
+        self.meet_node(id, true, at);
         Effect::Node(id)
     }
 
@@ -145,6 +150,9 @@ impl State {
         let loss = instance.node.and_then(|n| self.nodes.get(&n)).and_then(|n| n.loss);
         let Some(loss) = loss else { return false };
         let spec = self.spec(instance);
+        if spec.kind == tengyun_model::Kind::PerNode {
+            return false;
+        }
         // What has volumes waits for them, or for proof that its node is dead.
         let restarts = spec.on_lost == tengyun_model::OnLost::Restart && spec.volumes.is_empty();
         restarts || loss.proof == Proof::Death

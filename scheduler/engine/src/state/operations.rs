@@ -55,7 +55,8 @@ impl State {
             | Command::ReleaseWorkload { operation, .. }
             | Command::RevokeMember { operation, .. }
             | Command::DeleteVolumes { operation, .. }
-            | Command::ConfirmRestore { operation } => (
+            | Command::ConfirmRestore { operation }
+            | Command::SteerRollout { operation, .. } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -74,7 +75,10 @@ impl State {
             | Command::DeclareLost(_)
             | Command::DeclareReturned(_)
             | Command::ForgetVolumes { .. }
-            | Command::Watch => return Ok(()),
+            | Command::Watch
+            | Command::JudgeRollout { .. }
+            | Command::FireRun { .. }
+            | Command::NoteWindows(_) => return Ok(()),
         };
         if same { Ok(()) } else { Err(Refusal::OperationReused(id)) }
     }

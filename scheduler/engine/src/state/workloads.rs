@@ -1,16 +1,18 @@
 //! Wishes about workloads, and the instances that fulfil them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    At, Exit, Incarnation, InstanceId, InstanceStatus, Phase, Revision, WorkloadId, WorkloadKey,
-    WorkloadSpec,
+    At, Exit, Incarnation, InstanceId, InstanceStatus, Kind, NodeId, Phase, Revision, WorkloadId,
+    WorkloadKey, WorkloadSpec,
 };
 
 use super::State;
 use crate::command::{Effect, Refusal};
 use crate::image::{InstanceImage, InstanceWish, WorkloadImage, WorkloadWish};
 use crate::plan::StopReason;
+use crate::rollout::{Fate, RevisionNote, RolloutImage, Stage, rolls};
+use crate::runs::CronImage;
 
 impl State {
     pub(super) fn apply_workload(&mut self, spec: &WorkloadSpec, at: At) -> Effect {
@@ -22,15 +24,16 @@ impl State {
         if held == spec && workload.wish == WorkloadWish::Run {
             return Effect::Unchanged(id, workload.revision);
         }
-        let same_copies = WorkloadSpec { instances: held.instances, ..spec.clone() } == *held;
-        if !same_copies {
-            workload.revision = workload.revision.next();
+        if is_of_same_copies(held, spec) {
+            workload.revisions.insert(workload.revision, spec.clone());
+        } else {
+            self.begin_revision(id, spec, at);
         }
+        let workload = self.workloads.get_mut(&id).expect("a keyed workload exists");
         let revision = workload.revision;
-        workload.revisions.insert(revision, spec.clone());
         workload.wish = WorkloadWish::Run;
         workload.applied = at;
-        self.derive_revisions(id);
+        self.trim_revisions(id);
         self.scale(id, at);
         Effect::Updated(id, revision)
     }
@@ -45,7 +48,11 @@ impl State {
             revision,
             wish: WorkloadWish::Run,
             applied: at,
-            harms: std::collections::BTreeMap::new(),
+            harms: BTreeMap::new(),
+            good: (!rolls(spec.kind)).then_some(revision),
+            rollout: rolls(spec.kind).then(|| RolloutImage::begin(Stage::Advancing, at)),
+            notes: BTreeMap::from([(revision, first_note(spec, at))]),
+            cron: CronImage::default(),
         };
         self.workloads.insert(id, workload);
         self.keys.insert(spec.key.clone(), id);
@@ -54,13 +61,14 @@ impl State {
         Effect::Created(id, revision)
     }
 
-    pub(super) fn stop_workload(&mut self, key: &WorkloadKey) -> Result<Effect, Refusal> {
+    pub(super) fn stop_workload(&mut self, key: &WorkloadKey, at: At) -> Result<Effect, Refusal> {
         let id = self.known(key)?;
         let workload = self.workloads.get_mut(&id).expect("a keyed workload exists");
         if workload.wish == WorkloadWish::Delete {
             return Err(Refusal::Deleting(key.clone()));
         }
         workload.wish = WorkloadWish::Stop;
+        self.end_runs(id, "its workload was stopped", at);
         self.stop_all(id);
         Ok(Effect::Done)
     }
@@ -86,22 +94,30 @@ impl State {
 
     /// Makes the copies match the present revision: too many stop, missing ones wait, ended ones of
     /// an older revision make place for new ones. Running ones of an older revision are replaced by
-    /// plans, one at a time.
-    fn scale(&mut self, id: WorkloadId, at: At) {
+    /// plans, a batch at a time. An ended run stays as what it was.
+    pub(super) fn scale(&mut self, id: WorkloadId, at: At) {
         let workload = &self.workloads[&id];
-        let (revision, count) =
-            (workload.revision, workload.revisions[&workload.revision].instances);
+        let revision = workload.revision;
+        let runs = workload.revisions[&revision].kind == Kind::Cron;
+        let wanted = self.ordinals(id);
+        let mut homes = BTreeMap::new();
         let copies: Vec<InstanceId> = self.of_workload(id).collect();
         for copy in copies {
             let instance = &self.instances[&copy];
             let waits = instance.node.is_none();
-            let outdated =
-                instance.revision != revision && (waits || instance.status.phase.is_final());
-            if instance.ordinal >= count || outdated {
+            let ended = instance.status.phase.is_final();
+            if runs && ended {
+                continue;
+            }
+            let outdated = instance.revision != revision && (waits || ended);
+            if outdated && let Some(home) = instance.home {
+                homes.insert(instance.ordinal, home);
+            }
+            if !wanted.contains(&instance.ordinal) || outdated {
                 self.stop_instance(copy, StopReason::NotWanted);
             }
         }
-        self.fill(id, at);
+        self.fill_homes(id, &homes, at);
         // The specification of copies that stay may have changed in its number of instances.
         let mut nodes: Vec<_> =
             self.of_workload(id).filter_map(|i| self.instances[&i].node).collect();
@@ -113,12 +129,18 @@ impl State {
 
     /// Makes a waiting instance for each copy that has none.
     pub(super) fn fill(&mut self, id: WorkloadId, at: At) {
+        self.fill_homes(id, &BTreeMap::new(), at);
+    }
+
+    /// Does so, and lets some of them start on the nodes only that they belong to.
+    pub(super) fn fill_homes(&mut self, id: WorkloadId, homes: &BTreeMap<u32, NodeId>, at: At) {
         let workload = &self.workloads[&id];
         if workload.wish != WorkloadWish::Run {
             return;
         }
-        let (revision, count) =
-            (workload.revision, workload.revisions[&workload.revision].instances);
+        let revision = workload.revision;
+        let kind = workload.revisions[&revision].kind;
+        let ordinals = self.ordinals(id);
         // While a copy is being replaced, the one of the two that is not being stopped counts.
         let old_runs =
             |old: InstanceId| self.instances.get(&old).is_some_and(|i| i.wish == InstanceWish::Run);
@@ -131,13 +153,24 @@ impl State {
             .filter(|i| wanted(i))
             .map(|i| i.ordinal)
             .collect();
-        for ordinal in (0..count).filter(|o| !present.contains(o)) {
-            self.add_waiting((id, ordinal, revision), at);
+        for ordinal in ordinals.into_iter().filter(|o| !present.contains(o)) {
+            let home = match kind {
+                Kind::PerNode => Some(NodeId::new(ordinal)),
+                Kind::Service | Kind::Job | Kind::Cron => homes.get(&ordinal).copied(),
+            };
+            let instance = self.add_waiting((id, ordinal, revision), home, at);
+            if kind == Kind::Cron {
+                self.note_run(id, ordinal, instance);
+            }
         }
     }
 
-    fn add_waiting(&mut self, copy: (WorkloadId, u32, Revision), at: At) {
-        let (workload, ordinal, revision) = copy;
+    pub(super) fn add_waiting(
+        &mut self,
+        (workload, ordinal, revision): (WorkloadId, u32, Revision),
+        home: Option<NodeId>,
+        at: At,
+    ) -> InstanceId {
         self.insert_instance(|id| InstanceImage {
             workload,
             ordinal,
@@ -149,8 +182,10 @@ impl State {
             created: at,
             placed: At::default(),
             moved: None,
-            ports: std::collections::BTreeMap::new(),
-        });
+            ports: BTreeMap::new(),
+            home,
+            healthy: None,
+        })
     }
 
     pub(super) fn insert_instance(
@@ -175,7 +210,7 @@ impl State {
         if let Some(old) = instance.replaces {
             self.replacements.insert(old, id);
         }
-        if instance.wish == InstanceWish::Stop(StopReason::Drained) {
+        if let InstanceWish::Stop(StopReason::Drained | StopReason::Renewed) = instance.wish {
             self.turns.insert((instance.workload, instance.ordinal), id);
         }
     }
@@ -220,17 +255,8 @@ impl State {
         if copies.is_empty() {
             self.of_workload.remove(&instance.workload);
         }
-        self.drop_unused_revisions(instance.workload);
+        self.trim_revisions(instance.workload);
         self.forget_if_done(instance.workload);
-    }
-
-    fn drop_unused_revisions(&mut self, id: WorkloadId) {
-        let used: BTreeSet<Revision> =
-            self.of_workload(id).map(|i| self.instances[&i].revision).collect();
-        let workload = self.workloads.get_mut(&id).expect("an instance's workload exists");
-        let present = workload.revision;
-        workload.revisions.retain(|revision, _| *revision == present || used.contains(revision));
-        self.derive_revisions(id);
     }
 
     fn forget_if_done(&mut self, id: WorkloadId) {
@@ -241,6 +267,24 @@ impl State {
             self.derive_revisions(id);
         }
     }
+}
+
+/// Says whether two specifications differ in nothing that a running copy would notice.
+pub(super) fn is_of_same_copies(held: &WorkloadSpec, spec: &WorkloadSpec) -> bool {
+    let as_held = WorkloadSpec {
+        instances: held.instances,
+        rollout: held.rollout,
+        schedule: held.schedule.clone(),
+        window: held.window.clone(),
+        depends_on: held.depends_on.clone(),
+        ..spec.clone()
+    };
+    as_held == *held
+}
+
+fn first_note(spec: &WorkloadSpec, at: At) -> RevisionNote {
+    let fate = if rolls(spec.kind) { Fate::Rolling } else { Fate::Good };
+    RevisionNote { applied: at, fate, why: String::new() }
 }
 
 /// Makes the status of an instance that its node has not spoken of yet.

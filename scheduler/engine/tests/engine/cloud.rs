@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tengyun_engine::event::Event;
 use tengyun_engine::{
     Command, Effect, Entry, Outcome, Plan, Refusal, State, check, event, liveness, place, predict,
+    rollout,
 };
 use tengyun_model::{
-    At, Capacity, Class, Constraints, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
+    At, Capacity, Class, Constraints, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
     Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeUsage,
     OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Stop, WorkloadSpec,
 };
@@ -76,12 +77,12 @@ impl Cloud {
 
     pub(crate) fn apply(&mut self, spec: WorkloadSpec) -> Effect {
         let operation = self.operation();
-        self.must(Command::ApplyWorkload { operation, spec })
+        self.must(Command::ApplyWorkload { operation, spec: Box::new(spec) })
     }
 
     pub(crate) fn refused(&mut self, spec: WorkloadSpec) -> Refusal {
         let operation = self.operation();
-        match self.try_to(Command::ApplyWorkload { operation, spec }) {
+        match self.try_to(Command::ApplyWorkload { operation, spec: Box::new(spec) }) {
             Outcome::Refused(refusal) => refusal,
             Outcome::Applied(effect) => panic!("applied: {effect:?}"),
         }
@@ -130,8 +131,36 @@ impl Cloud {
             if self.watches {
                 self.look();
             }
+            self.judge();
             self.settle();
         }
+    }
+
+    /// Judges rollouts and journals what follows.
+    pub(crate) fn judge(&mut self) {
+        for command in rollout::judge(&self.state, self.now) {
+            self.must(command);
+        }
+    }
+
+    /// Says how many copies of a workload are healthy and wanted.
+    pub(crate) fn healthy(&self, name: &str) -> usize {
+        let all = self.state.instances().filter(|i| {
+            i.status.phase == Phase::Healthy && i.wish == tengyun_engine::image::InstanceWish::Run
+        });
+        all.filter(|i| self.state.spec(i).key.name.as_str() == name).count()
+    }
+
+    /// The revisions of a workload's instances, in order.
+    pub(crate) fn revisions(&self, name: &str) -> Vec<u32> {
+        let all = self.state.instances();
+        let of = all.filter(|i| self.state.spec(i).key.name.as_str() == name);
+        of.map(|i| i.revision.get()).collect()
+    }
+
+    /// What was told of a workload, as kinds and messages.
+    pub(crate) fn told(&self, kind: &str) -> Vec<String> {
+        self.events.iter().filter(|e| e.kind == kind).map(|e| e.message.clone()).collect()
     }
 
     /// Looks who is silent and journals what follows.
@@ -152,12 +181,32 @@ impl Cloud {
             let phase = self.state.instance(**id).expect("it is on the node").status.phase;
             phase != Phase::Healthy && !phase.is_final()
         };
-        let started = wanted.iter().filter(fresh).map(|id| healthy(*id, self.now)).collect();
+        let started = wanted.iter().filter(fresh).map(|id| self.behave(*id)).collect();
         let generation = assignment.generation;
         self.must(Command::ObserveInstances { node, generation, instances: started, gone });
         if !assignment.removed.is_empty() {
             self.must(Command::ForgetVolumes { node, copies: assignment.removed });
         }
+    }
+
+    /// What becomes of an instance, as the last word of its command says.
+    fn behave(&self, id: InstanceId) -> InstanceStatus {
+        let instance = self.state.instance(id).expect("it is assigned");
+        let word = self.state.spec(instance).command.last().map(String::as_str);
+        let mut status = healthy(id, self.now);
+        match word {
+            Some("crash") => {
+                status.phase = Phase::BackingOff;
+                status.exit = Some(Exit::Code(3));
+            }
+            Some("hang") => status.phase = Phase::Running,
+            Some("end") => {
+                status.phase = Phase::Succeeded;
+                status.exit = Some(Exit::Code(0));
+            }
+            _ => {}
+        }
+        status
     }
 
     fn report(&mut self, node: NodeId) {
@@ -261,5 +310,9 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         provision: Provision::default(),
         health: None,
         volumes: Vec::new(),
+        rollout: tengyun_model::Rollout::default(),
+        schedule: None,
+        window: None,
+        depends_on: Vec::new(),
     }
 }

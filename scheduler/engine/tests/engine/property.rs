@@ -5,12 +5,14 @@
 
 use proptest::prelude::*;
 use tengyun_engine::{
-    Command, Effect, Entry, NodeWish, Outcome, Proof, State, check, explain, place, predict,
+    Command, Effect, Entry, NodeWish, Outcome, Proof, State, Steer, Verdict, check, explain, place,
+    predict,
 };
 use tengyun_model::{
-    At, Class, CopyKey, Digest, Exit, Grant, Incarnation, InstanceId, InstanceStatus,
-    InstanceUsage, Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId, NodeUsage, OnLost,
-    OperationId, Phase, PortSpec, Role, VolumeSpec, WorkloadKey, WorkloadSpec,
+    At, Class, Concurrency, CopyKey, Days, Digest, Exit, Grant, Incarnation, InstanceId,
+    InstanceStatus, InstanceUsage, Kind, Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId,
+    NodeUsage, OnLost, OperationId, Phase, PortSpec, Revision, Role, Schedule, VolumeSpec, Window,
+    WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
@@ -44,6 +46,9 @@ enum Happening {
     Reboot(u32),
     Taken(usize),
     Remove(usize),
+    Steer(usize, Steer),
+    Fire(usize, bool),
+    Windows(u64),
 }
 
 fn a_name() -> impl Strategy<Value = usize> {
@@ -82,6 +87,20 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
             spec.constraints.anti_affinity = vec![key(name + 1, class)];
         }
         spec.move_policy = if stays { MovePolicy::Never } else { MovePolicy::Any };
+        spec.rollout.batch = 1 + instances / 2;
+        spec.rollout.failure_limit = 1 + instances % 2;
+        spec.rollout.auto_return = cpu % 5 > 0;
+        // Revisions that crash, hang or end, beside good ones.
+        let words = ["good", "crash", "hang", "end", "other"];
+        spec.command.push(words[usize::try_from(cpu % 5).unwrap()].to_owned());
+        if memory % 3 == 0 {
+            spec.depends_on = vec![key(name + 2, class)];
+        }
+        if memory % 7 == 0 && !stays {
+            let window = Window { days: Days::ALL, from: 0, to: 60, time_zone: None };
+            (spec.move_policy, spec.window) = (MovePolicy::Window, Some(window));
+        }
+        be_of_kind(&mut spec, name);
         spec.on_lost = if memory % 2 == 0 { OnLost::Restart } else { OnLost::Wait };
         if let Some(size) = volume {
             spec.on_lost = OnLost::Wait;
@@ -93,6 +112,34 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
         }
         Box::new(spec)
     })
+}
+
+/// A workload keeps its kind for life, too: the last names are of the others.
+fn be_of_kind(spec: &mut WorkloadSpec, name: usize) {
+    spec.kind = match (NAMES[name], spec.class) {
+        ("c", _) => Kind::Job,
+        ("d", _) => Kind::Cron,
+        ("e", Class::Critical | Class::Standard) => Kind::PerNode,
+        _ => return,
+    };
+    spec.window = None;
+    if spec.kind == Kind::Job {
+        spec.move_policy = MovePolicy::Never;
+        return;
+    }
+    spec.instances = 1;
+    spec.constraints.spread = None;
+    spec.move_policy = MovePolicy::Never;
+    if spec.kind == Kind::Cron {
+        let all = [Concurrency::Forbid, Concurrency::Replace, Concurrency::Allow];
+        spec.schedule = Some(Schedule {
+            cron: "* * * * *".to_owned(),
+            time_zone: None,
+            concurrency: all[usize::try_from(spec.resources.cpu.get() % 3).unwrap()],
+            starting_deadline: Millis::from_secs(60),
+            runs_kept: 2,
+        });
+    }
 }
 
 fn key(name: usize, class: Class) -> WorkloadKey {
@@ -127,6 +174,18 @@ fn a_happening() -> impl Strategy<Value = Happening> {
         1 => node().prop_map(Happening::Reboot),
         1 => (0..20_usize).prop_map(Happening::Taken),
         1 => (0..20_usize).prop_map(Happening::Remove),
+        2 => (0..15_usize, a_steer()).prop_map(|(n, steer)| Happening::Steer(n, steer)),
+        3 => (0..15_usize, any::<bool>()).prop_map(|(n, missed)| Happening::Fire(n, missed)),
+        1 => (0..300_u64).prop_map(Happening::Windows),
+    ]
+}
+
+fn a_steer() -> impl Strategy<Value = Steer> {
+    prop_oneof![
+        Just(Steer::Pause),
+        Just(Steer::Resume),
+        Just(Steer::Undo(None)),
+        (0..6_u32).prop_map(|to| Steer::Undo(Some(Revision::new(to)))),
     ]
 }
 
@@ -145,19 +204,21 @@ fn names() -> Vec<String> {
     Class::ALL.into_iter().flat_map(of).collect()
 }
 
+/// Chooses among the instances that have a node.
+fn pick(cloud: &Cloud, at: usize) -> Option<(InstanceStatus, NodeId)> {
+    let placed = cloud.state.instances().filter_map(|i| Some((i.status.clone(), i.node?)));
+    let mut all: Vec<_> = placed.collect();
+    (!all.is_empty()).then(|| all.swap_remove(at % all.len()))
+}
+
 fn happen(cloud: &mut Cloud, happening: Happening) {
     let names = names();
     let key =
         |at: usize| -> WorkloadKey { format!("city/test/app/{}", names[at]).parse().unwrap() };
     let operation = cloud.operation();
-    let pick = |cloud: &Cloud, at: usize| {
-        let placed = cloud.state.instances().filter(|i| i.node.is_some());
-        let all: Vec<_> = placed.map(|i| (i.status.clone(), i.node.unwrap())).collect();
-        (!all.is_empty()).then(|| all[at % all.len()].clone())
-    };
     match happening {
         Happening::Apply(spec) => {
-            cloud.try_to(Command::ApplyWorkload { operation, spec: *spec });
+            cloud.try_to(Command::ApplyWorkload { operation, spec });
         }
         Happening::Stop(at) => {
             cloud.try_to(Command::StopWorkload { operation, key: key(at) });
@@ -206,18 +267,46 @@ fn happen(cloud: &mut Cloud, happening: Happening) {
         Happening::Release(at) => {
             cloud.try_to(Command::ReleaseWorkload { operation, key: key(at) });
         }
+        other => live_on(cloud, other),
+    }
+}
+
+/// What happens to rollouts, runs, windows, ports and volumes, and to nodes that are rebooted.
+fn live_on(cloud: &mut Cloud, happening: Happening) {
+    let names = names();
+    let key =
+        |at: usize| -> WorkloadKey { format!("city/test/app/{}", names[at]).parse().unwrap() };
+    match happening {
         Happening::Taken(at) => {
             if let Some((status, node)) = pick(cloud, at) {
                 take_port(cloud, status, node);
             }
         }
-        Happening::Remove(at) => remove_volumes(cloud, operation, at),
+        Happening::Remove(at) => {
+            let operation = cloud.operation();
+            remove_volumes(cloud, operation, at);
+        }
         Happening::Reboot(node) => {
             let mut facts = facts(node);
             let boot = cloud.now.millis().into();
             facts.inventory.boot_id = tengyun_model::BootId::new(boot);
             cloud.must(Command::RegisterNode(facts));
         }
+        Happening::Steer(at, steer) => {
+            let operation = cloud.operation();
+            cloud.try_to(Command::SteerRollout { operation, key: key(at), steer });
+        }
+        Happening::Fire(at, missed) => {
+            let known = cloud.state.workload_keyed(&key(at)).map(|w| w.id);
+            let workload = known.unwrap_or_default();
+            cloud.try_to(Command::FireRun { workload, scheduled: cloud.now, missed });
+        }
+        Happening::Windows(secs) => {
+            let until = cloud.now.after(Millis::from_secs(secs));
+            let all = cloud.state.workloads().map(|w| (w.id, (cloud.now, until))).collect();
+            cloud.must(Command::NoteWindows(all));
+        }
+        other => panic!("{other:?} happens with the others"),
     }
 }
 
@@ -327,6 +416,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         a_member_s_command(),
         a_command_about_volumes(),
+        a_life_s_command(),
         Just(Command::BeginEpoch),
     ]
 }
@@ -344,6 +434,36 @@ fn a_command_about_volumes() -> impl Strategy<Value = Command> {
         }),
         (node(), prop::collection::vec(copy(), 0..3))
             .prop_map(|(node, copies)| Command::ForgetVolumes { node, copies }),
+    ]
+}
+
+/// Any command about rollouts, runs and windows.
+fn a_life_s_command() -> impl Strategy<Value = Command> {
+    let workload = || (0..5_u32).prop_map(WorkloadId::new);
+    let revision = (0..4_u32).prop_map(Revision::new);
+    let verdict = prop_oneof![Just(Verdict::Complete), Just(Verdict::Return), Just(Verdict::Halt)];
+    let at = || any::<u64>().prop_map(At::from_millis);
+    let steered = (any::<u128>(), 0..15_usize, a_steer());
+    prop_oneof![
+        (workload(), revision, verdict, ".{0,300}").prop_map(
+            |(workload, revision, verdict, why)| Command::JudgeRollout {
+                workload,
+                revision,
+                verdict,
+                why
+            }
+        ),
+        steered.prop_map(|(id, name, steer)| Command::SteerRollout {
+            operation: OperationId::new(id),
+            key: key(name, Class::Standard),
+            steer
+        }),
+        (workload(), at(), any::<bool>()).prop_map(|(workload, scheduled, missed)| {
+            Command::FireRun { workload, scheduled, missed }
+        }),
+        (workload(), at(), at()).prop_map(|(workload, from, until)| {
+            Command::NoteWindows([(workload, (from, until))].into())
+        }),
     ]
 }
 
@@ -451,7 +571,7 @@ proptest! {
         let mut cloud = Cloud::of(3);
         for spec in specs {
             let operation = cloud.operation();
-            cloud.try_to(Command::ApplyWorkload { operation, spec: *spec });
+            cloud.try_to(Command::ApplyWorkload { operation, spec });
         }
         for command in commands {
             if let Some(command) = command {

@@ -271,13 +271,13 @@ fn a_replacement_that_does_not_become_healthy_is_given_up_and_the_old_copy_stays
 fn a_repeated_operation_changes_nothing_and_answers_the_same() {
     let mut cloud = Cloud::of(1);
     let operation = cloud.operation();
-    let command = Command::ApplyWorkload { operation, spec: spec("once") };
+    let command = Command::ApplyWorkload { operation, spec: Box::new(spec("once")) };
     let first = cloud.must(command.clone());
     let mut image = cloud.state.image();
     assert_eq!(cloud.must(command), first);
     image.sequence = image.sequence.next();
     assert_eq!(cloud.state.image(), image);
-    let other = Command::ApplyWorkload { operation, spec: spec("other") };
+    let other = Command::ApplyWorkload { operation, spec: Box::new(spec("other")) };
     assert_eq!(cloud.try_to(other), Outcome::Refused(Refusal::OperationReused(operation)));
 }
 

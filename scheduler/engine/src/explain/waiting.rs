@@ -1,0 +1,31 @@
+//! What a waiting instance waits for besides room, and how a renewal goes on.
+
+use super::verdict;
+use crate::image::InstanceImage;
+use crate::place::problem::Problem;
+use crate::rollout;
+
+/// Says what a waiting instance waits for; nothing when any node would do.
+pub(super) fn waiting(problem: &Problem<'_>, instance: &InstanceImage) -> Option<String> {
+    let state = problem.state;
+    if let Err(refusal) = state.check_ready(instance) {
+        return Some(format!("waits: {refusal}"));
+    }
+    let home = state.bound_to(instance)?;
+    let at = problem.seat_of(home);
+    let guest = problem.guest(instance, false);
+    let verdict = verdict(problem, at, instance, &guest);
+    let name = &problem.seats[at].node.facts.name;
+    Some(match verdict.refusal {
+        Some(refusal) => format!("waits for {name}, where it belongs: {refusal}"),
+        None => format!("is about to start on {name}, where it belongs"),
+    })
+}
+
+/// Says how the renewal of a copy goes on; empty when it is of the present revision.
+pub(super) fn renewal(problem: &Problem<'_>, instance: &InstanceImage) -> String {
+    let state = problem.state;
+    let Some(workload) = state.workload(instance.workload) else { return String::new() };
+    let summary = rollout::summary(state, workload, problem.now);
+    if summary.is_empty() { summary } else { format!("; {summary}") }
+}
