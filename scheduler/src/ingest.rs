@@ -97,18 +97,16 @@ impl Ingest {
         let mut sorted = Sorted::default();
         for record in records {
             let mark = state.meter(node, record.key).map(|meter| meter.record);
-            match mark {
-                Some(mark) if covers(&mark, record) => {
+            if let Some(mark) = mark {
+                if covers(&mark, record) {
                     sorted.kept.push(mark);
                     continue;
                 }
-                Some(_) => {}
-                None if !is_here(state, node, record.key.instance) => {
-                    debug!(%node, instance = %record.key.instance, "meter of a stranger");
-                    continue;
-                }
-                None if self.news.take(node, 1, now) == 0 => continue,
-                None => {}
+            } else if !is_here(state, node, record.key.instance) {
+                debug!(%node, instance = %record.key.instance, "meter of a stranger");
+                continue;
+            } else if self.news.take(node, 1, now) == 0 {
+                continue;
             }
             // One that had ended and grows all the same does not hurry.
             sorted.ends |= record.last && mark.is_none_or(|mark| !mark.last);
@@ -332,7 +330,7 @@ mod tests {
     #[test]
     fn a_meter_that_ended_and_grows_all_the_same_does_not_hurry() {
         let mut state = started();
-        let ended = |cpu| tengyun_model::MeterRecord { last: true, ..meter(1, cpu) };
+        let ended = |cpu| MeterRecord { last: true, ..meter(1, cpu) };
         let meters = vec![ended(10)];
         enter(&mut state, Command::AcknowledgeMeters { node: NODE, meters });
         let mut ingest = Ingest::default();
@@ -356,7 +354,7 @@ mod tests {
                     let mut invented = meter(1, 1);
                     let incarnation = round * 20_000 + n + 2;
                     invented.key.incarnation = tengyun_model::Incarnation::new(incarnation);
-                    tengyun_model::MeterRecord { last: true, ..invented }
+                    MeterRecord { last: true, ..invented }
                 })
                 .collect();
             let intake = ingest.report(&state, NODE, &said, at(100 + u64::from(round)));

@@ -19,7 +19,7 @@ const STATE: &str = "/var/lib/tengyun";
 /// What a guide calls the address of the scheduler.
 const ADDRESS: &str = "10.0.0.1:7443";
 /// How long a block may take, and how long it is tried again: what was just applied needs a moment.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
 /// The user of a guide that is run without root: nobody.

@@ -18,7 +18,7 @@ use crate::proxy::{Proxy, Wires};
 use crate::{Cluster, members, spec};
 
 /// How soon after a fault everything must be as it was.
-pub const CONSISTENT_MAX: Duration = Duration::from_secs(60);
+pub const CONSISTENT_MAX: Duration = Duration::from_mins(1);
 /// How long so many agents may take to start and join on a machine of two cores.
 const START_MAX: Duration = Duration::from_mins(5);
 /// How often a fault is watched.
