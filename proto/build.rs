@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["model", "agent", "operator", "identity", "journal", "secret"]
+    let files = ["model", "agent", "operator", "identity", "journal", "secret", "backup"]
         .map(|f| format!("tengyun/v1/{f}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::Flock;
+use tengyun_daemon::metrics::{Socket, SocketError};
 use tengyun_model::{
     AssignedInstance, Band, Incarnation, InstanceId, Millis, NodeFacts, NodeUsage, Phase, Report,
 };
@@ -32,6 +33,7 @@ use crate::ledger::{Ledger, Taken};
 use crate::link::{Incoming, Link, Reach};
 use crate::logs::Logs;
 use crate::measure::Measure;
+use crate::metrics::{Figures, Teller};
 use crate::reconcile::{Life, Step, reconcile};
 use crate::run::cgroup::Cgroups;
 use crate::run::{Preparation, RunKey, RunTarget, Vault};
@@ -65,6 +67,9 @@ pub enum AgentError {
     /// It could not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] SocketError),
     /// Instances did not end in time.
     #[error("{0} instances could not be stopped")]
     StillRunning(usize),
@@ -77,6 +82,7 @@ impl AgentError {
             Self::Start(StartError::State { .. }) => {
                 Some("move it away, or choose another --state-dir")
             }
+            Self::Metrics(_) => Some("choose another place with --metrics-socket"),
             Self::Start(StartError::Busy { .. } | StartError::Survey(_))
             | Self::StillRunning(_) => None,
         }
@@ -94,11 +100,14 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
     let ready = crate::start::start(config)?;
-    let mut agent = Agent::new(ready);
+    let readers =
+        Socket::open(&ready.config.metrics_socket, ready.config.metrics_group.as_deref())?;
+    let mut agent = Agent::new(ready, readers);
     agent.adopt().await.map_err(StartError::from)?;
     agent.config.supervisor.ready();
     agent.keep_supplies();
-    agent.run(shutdown).await
+    // It is large, and every caller would carry it.
+    Box::pin(agent.run(shutdown)).await
 }
 
 type Wanted = BTreeMap<InstanceId, AssignedInstance>;
@@ -140,10 +149,12 @@ struct Agent {
     _hello: watch::Sender<v1::Hello>,
     leaving: bool,
     pulse: Pulse,
+    figures: watch::Sender<Figures>,
+    teller: Teller,
 }
 
 impl Agent {
-    fn new(ready: Ready) -> Self {
+    fn new(ready: Ready, readers: Socket) -> Self {
         let Ready {
             config,
             cgroups,
@@ -169,6 +180,8 @@ impl Agent {
         let supply = Supply { fetcher, asks: link.asks.clone(), runner: runner.clone() };
         let (hands, facts) = Hands::new(dirs, supply);
         let checks = Checks::new(runner, hands.tell());
+        let (figures, told) = watch::channel(Figures::default());
+        let teller = Teller::start(readers, told, config.identity.clone());
         Self {
             report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
             pulse: Pulse::new(config.supervisor.clone()),
@@ -197,6 +210,8 @@ impl Agent {
             _lock: lock,
             _hello: hello,
             leaving: false,
+            figures,
+            teller,
         }
     }
 
@@ -300,6 +315,10 @@ impl Agent {
         let id = assigned.instance;
         let newest = self.newest.get(&id).map_or(incarnation, |seen| seen.next().max(incarnation));
         let replaced = self.newest.insert(id, newest);
+        self.figures.send_modify(|figures| {
+            figures.starts = figures.starts.saturating_add(1);
+            figures.restarts = figures.restarts.saturating_add(u64::from(replaced.is_some()));
+        });
         let observed = self.instances.starting(assigned.clone(), newest, self.clock.now());
         let failures = observed.failures;
         match supply::needs(&assigned) {
@@ -327,20 +346,17 @@ impl Agent {
                 self.hands.remove(oldest);
             }
         }
-        self.keep_supplies();
         self.live_changed();
         self.report_soon();
     }
 
-    /// Keeps what instances use on this node, and lets go of the rest.
+    /// Keeps what wanted instances need to start again, and lets go of the rest: one that is to end has
+    /// its own copies.
     fn keep_supplies(&self) {
         let wanted = self.wanted();
-        let known = self.instances.observed().values().map(|known| &known.assigned);
-        let used: Vec<&AssignedInstance> = wanted.values().chain(known).collect();
-        let artifacts = used.iter().flat_map(|assigned| &assigned.spec.provision.artifacts);
+        let artifacts = wanted.values().flat_map(|assigned| &assigned.spec.provision.artifacts);
         self.cache.pin(artifacts.map(|artifact| artifact.digest).collect());
-        let secrets = used.iter().flat_map(|assigned| supply::secrets(assigned)).collect();
-        self.hands.retain_secrets(secrets);
+        self.hands.retain_secrets(wanted.values().flat_map(supply::secrets).collect());
     }
 
     fn take_in(&mut self, fact: Fact) {
@@ -415,6 +431,11 @@ impl Agent {
     fn hear(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Attached(welcome) => {
+                let now = self.clock.now();
+                self.figures.send_modify(|figures| {
+                    figures.attached = true;
+                    figures.attached_at = Some(now);
+                });
                 let asked = Millis::new(welcome.report_interval_millis);
                 let (least, most) = REPORT_INTERVAL_BOUNDS;
                 let interval = self.config.report_interval.unwrap_or(asked);
@@ -422,7 +443,10 @@ impl Agent {
                 self.interval_ends = Instant::now();
                 self.report_at = Instant::now();
             }
-            Incoming::Detached => self.logs.cancel_all(),
+            Incoming::Detached => {
+                self.figures.send_modify(|figures| figures.attached = false);
+                self.logs.cancel_all();
+            }
             Incoming::Message(message) => self.obey(message),
         }
     }
@@ -463,7 +487,10 @@ impl Agent {
             Ok(Taken::Same) => {}
             // The next report says what is held. It is not brought forward: a scheduler that sends
             // the same again at once would keep both busy with nothing else.
-            Err(error) => tracing::warn!(error = chain(&error), "assignment refused"),
+            Err(error) => {
+                self.figures.send_modify(|f| f.refused = f.refused.saturating_add(1));
+                tracing::warn!(error = chain(&error), "assignment refused");
+            }
         }
     }
 
@@ -501,7 +528,27 @@ impl Agent {
             meters: self.measure.unacknowledged(),
         };
         self.link.report((&report).into());
+        self.tell(&report);
         self.report_at = self.interval_ends;
+    }
+
+    /// Writes down what was reported, for metrics.
+    fn tell(&self, report: &Report) {
+        let mut phases: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for status in &report.instances {
+            let count = phases.entry(status.phase.as_str()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let (usage, now) = (&report.usage, self.clock.now());
+        self.figures.send_modify(|figures| {
+            figures.reported = Some(now);
+            (figures.epoch, figures.generation) = (report.epoch.get(), report.generation.get());
+            figures.instances = phases;
+            figures.unacknowledged = report.meters.len();
+            let harvest = ("harvest-allowance", usage.harvest_allowance);
+            figures.cpu = [("used", usage.cpu), ("foreign", usage.cpu_foreign), harvest];
+            figures.memory = [("used", usage.memory), ("foreign", usage.memory_foreign)];
+        });
     }
 
     /// Begins to end all instances, in parallel.
@@ -517,6 +564,7 @@ impl Agent {
         let left = left.filter(|known| !matches!(known.life, Life::Ended { cleared: true, .. }));
         let left = if self.leaving { left.count() } else { 0 };
         self.link.stop().await;
+        self.teller.stop().await;
         self.logs.stop().await;
         self.checks.stop().await;
         self.services.stop().await;

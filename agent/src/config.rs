@@ -21,6 +21,9 @@ const SAMPLE_INTERVAL: Millis = Millis::from_secs(1);
 /// The socket of a scheduler in its state directory.
 const SCHEDULER_SOCKET: &str = "scheduler.sock";
 
+/// The socket of metrics in the agent's state directory.
+const METRICS_SOCKET: &str = "metrics.sock";
+
 /// What the operator says a node may promise; what is left out is found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CapacityOverrides {
@@ -47,6 +50,10 @@ pub struct Config {
     pub scheduler_socket: PathBuf,
     /// The node's identity, with which it speaks to a scheduler on another machine instead.
     pub identity: Option<PathBuf>,
+    /// Where metrics are read from.
+    pub metrics_socket: PathBuf,
+    /// The group that may read them; nobody but the owner unless it is said.
+    pub metrics_group: Option<String>,
     /// What the node may promise.
     pub capacity: CapacityOverrides,
     /// Labels that constraints select by.
@@ -91,6 +98,8 @@ impl Config {
         Self {
             secrets_dir: secrets_dir(&state_dir),
             name,
+            metrics_socket: state_dir.join(METRICS_SOCKET),
+            metrics_group: None,
             state_dir,
             scheduler_socket: scheduler_socket.into(),
             identity: None,

@@ -21,6 +21,7 @@ mod link;
 mod logs;
 mod measure;
 mod meter;
+mod metrics;
 mod observe;
 mod reconcile;
 mod roles;
@@ -39,6 +40,7 @@ pub use identity::{identity_path, join};
 pub use observe::machine;
 pub use roles::enter;
 pub use start::StartError;
+pub use tengyun_daemon::metrics::SocketError;
 
 /// The threads that an agent's runtime needs for work that blocks: one for each request for output
 /// (16), one for each start at the same time (4), one for each download (4), and some for clearing

@@ -1,11 +1,13 @@
 //! `tengyun-agent`: reads its options and runs the agent, or the shim of one instance.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
 use tengyun_agent::{AgentError, CapacityOverrides, Config, GroupPath};
+use tengyun_daemon::log::{self, LogFormat};
 use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName};
 use tengyun_proto::identity::Identity;
 use tengyun_proto::supervisor::Supervisor;
@@ -78,6 +80,15 @@ struct Options {
     /// `XDG_RUNTIME_DIR` or /dev/shm]
     #[arg(long, value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
+    /// Unix socket that metrics are read from [default: metrics.sock in the state directory]
+    #[arg(long, value_name = "PATH")]
+    metrics_socket: Option<PathBuf>,
+    /// Group that may read metrics there, besides the agent's user
+    #[arg(long, value_name = "GROUP")]
+    metrics_group: Option<String>,
+    /// How log lines look, and where they go
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
 }
 
 fn counter(text: &str) -> Result<(Name, u64), String> {
@@ -95,8 +106,13 @@ fn main() -> ExitCode {
     if let Some(ended) = tengyun_agent::enter(std::env::args_os().skip(1)) {
         return ended;
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run(&Options::parse()) {
+    let options = Options::parse();
+    if let Err(error) = log::start(options.log_format, "tengyun-agent") {
+        // There is no log to say it in; nobody is left to tell when this fails as well.
+        drop(writeln!(std::io::stderr(), "error: {error}"));
+        return ExitCode::FAILURE;
+    }
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -175,6 +191,10 @@ fn config(options: &Options) -> anyhow::Result<Config> {
     config.artifacts.plain_hosts.clone_from(&options.artifact_http);
     if let Some(dir) = &options.secrets_dir {
         config.secrets_dir.clone_from(dir);
+    }
+    config.metrics_group.clone_from(&options.metrics_group);
+    if let Some(socket) = &options.metrics_socket {
+        config.metrics_socket.clone_from(socket);
     }
     Ok(config)
 }

@@ -154,10 +154,13 @@ fn layout(dir: &Path) -> Result<Layout, Failure> {
         Ok((name, capacity.clone()))
     };
     Ok(Layout {
+        listen: None,
+        advertise: None,
         state_dir: dir.to_owned(),
         socket: dir.join("scheduler/scheduler.sock"),
         group: up::group_name(dir),
         nodes: (1..=NODES).map(node).collect::<Result<_, Failure>>()?,
+        record_volatile: None,
     })
 }
 

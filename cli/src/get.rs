@@ -8,6 +8,7 @@ use crate::output::{
     age, clean, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
 };
 use crate::session::{Session, key_of, path};
+use crate::status::at_least;
 
 /// What `get` takes.
 #[derive(Debug, clap::Args)]
@@ -56,7 +57,11 @@ pub(crate) async fn list_nodes(session: &Session) -> Result<v1::ListNodesRespons
 async fn nodes(session: &Session) -> Result<(), Failure> {
     let list = list_nodes(session).await?;
     let json: Vec<Value> = list.nodes.iter().map(node_json).collect();
-    show(session.format, || node_table(session, &list), &json!(json))
+    let text = || {
+        let bound = at_least(list.nodes_needed, &list.nodes_needed_by);
+        format!("{}{} in use{bound}\n", node_table(session, &list), list.nodes_in_use)
+    };
+    show(session.format, text, &json!(json))
 }
 
 /// Makes the table of nodes.

@@ -1,10 +1,13 @@
 //! `tengyun lab`: recorded fleets through the very engine, beside yardsticks.
 
+mod journal;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use tengyun_lab::arrivals;
 use tengyun_lab::cloudsim::{self, Detector};
 use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::pack;
@@ -30,6 +33,10 @@ enum LabVerb {
     Pack(PackArgs),
     /// Run the experiment of Beloglazov and Buyya on a recorded day
     Cloudsim(CloudsimArgs),
+    /// Let instances come and go by a recorded list, beside the fewest nodes that could hold them
+    Arrivals(ArrivalsArgs),
+    /// Replay a scheduler's journal; with --replan, plan a recorded day anew
+    Journal(journal::JournalArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +90,19 @@ struct PackArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct ArrivalsArgs {
+    /// A directory with `instances.parquet` that has the columns `arrive_s` and `depart_s`
+    #[arg(long = "trace", value_name = "DIR")]
+    trace: PathBuf,
+    /// The size of every node
+    #[arg(long, value_name = "CORES/GIB", value_parser = shape)]
+    node: Shape,
+    /// default or a file of knobs
+    #[arg(long, value_name = "POLICY", default_value = "default")]
+    policy: String,
+}
+
+#[derive(Debug, clap::Args)]
 struct CloudsimArgs {
     /// A recorded day
     #[arg(long = "trace", value_name = "DIR")]
@@ -104,6 +124,8 @@ pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
             show_figures(format, &figures)
         }
         LabVerb::Cloudsim(args) => run_cloudsim(&args, format),
+        LabVerb::Arrivals(args) => run_arrivals(&args, format),
+        LabVerb::Journal(args) => journal::run(&args, format),
     }
 }
 
@@ -143,6 +165,17 @@ fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
         },
     };
     let figures = cloudsim::run(&trace, &policy, args.honour_memory).map_err(usage)?;
+    show_figures(format, &figures)
+}
+
+fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
+    let Choice::Engine(knobs) = Choice::parse(&args.policy).map_err(usage)? else {
+        let text = "arrivals are placed by the engine: give default or a file of knobs";
+        return Err(Failure::Usage(text.to_owned()));
+    };
+    let list = arrivals::read(&args.trace).map_err(usage)?;
+    let name = args.trace.display().to_string();
+    let figures = arrivals::play(&name, &list, args.node, &knobs).map_err(usage)?;
     show_figures(format, &figures)
 }
 

@@ -11,7 +11,10 @@ pub mod session;
 pub mod text;
 
 mod apply;
+mod backup;
+mod completion;
 mod describe;
+mod doctor;
 mod events;
 mod explain;
 mod get;
@@ -20,6 +23,8 @@ mod lab;
 mod logs;
 mod loss;
 mod member;
+mod message;
+mod metrics;
 mod moves;
 mod node;
 mod options;
@@ -66,7 +71,11 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::DemoPlayer(args) => demo::play(&args).map(done),
         Verb::DemoService(args) => demo::serve(&args).map(done),
         Verb::Schema => output::print(&format!("{:#}\n", manifest::schema())).map(done),
-        Verb::Completions { shell } => options::completions(&shell).map(done),
+        Verb::Completions { shell } => completion::completions(shell).map(done),
+        Verb::Man(args) => completion::man(&args).map(done),
+        Verb::Backup(args) => backup::backup(&options.global, &args, session.format).map(done),
+        Verb::Restore(args) => backup::restore(&options.global, &args, session.format).map(done),
+        Verb::ConfirmRestore(args) => wait(backup::confirm(&session, args)).map(done),
         Verb::Apply(args) => wait(apply::run(&session, args)).map(done),
         Verb::Get(args) => wait(get::run(&session, args)).map(done),
         Verb::Describe(args) => wait(describe::run(&session, args)).map(done),
@@ -93,6 +102,8 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::Node(args) => wait(member::node(&session, args)).map(done),
         Verb::Person(args) => wait(member::person(&session, args)).map(done),
         Verb::Volume(args) => wait(volume::run(&session, args)).map(done),
+        Verb::Doctor(args) => wait(doctor::run(&session, &options.global, &args)).map(done),
+        Verb::Metrics => wait(metrics::run(&session)).map(done),
         Verb::Status => wait(status::status(&session)).map(done),
         Verb::Lab(args) => lab::run(args, session.format).map(done),
         Verb::Plan(args) => plan::run(&args, session.format).map(done),

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use crate::failure::Failure;
 use crate::output::Format;
 use crate::session::Session;
 use crate::text::Language;
 use crate::{
-    apply, demo, describe, events, get, join, lab, logs, loss, member, moves, node, plan, policy,
-    secret, token, top, up, volume,
+    apply, backup, completion, demo, describe, doctor, events, get, join, lab, logs, loss, member,
+    moves, node, plan, policy, secret, token, top, up, volume,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused by the scheduler, 2 wrong command line, \
@@ -115,6 +114,10 @@ pub(crate) enum Verb {
     Meters,
     /// Show the state of the scheduler
     Status,
+    /// Print the scheduler's metrics as scrapers read them
+    Metrics,
+    /// Check whether this server is fit for the cloud, and say what to do where it is not
+    Doctor(doctor::DoctorArgs),
     /// Replay recorded fleets through the engine, beside the policies of others
     Lab(lab::LabArgs),
     /// Before you move: how many servers, which workload where, what it saves
@@ -140,8 +143,17 @@ pub(crate) enum Verb {
     /// Print a completion script for a shell
     Completions {
         /// The shell
-        shell: String,
+        #[arg(value_enum)]
+        shell: completion::ShellName,
     },
+    /// Write the manual: a page for the command and one for each verb
+    Man(completion::ManArgs),
+    /// Back up the scheduler of this machine into one file, while it runs
+    Backup(backup::BackupArgs),
+    /// Restore a backup into a state directory that holds no scheduler
+    Restore(backup::RestoreArgs),
+    /// After a restore: let nodes run what the journal says
+    ConfirmRestore(backup::ConfirmArgs),
     /// Tell the city's story in about three minutes, with real processes and real limits (root)
     Demo(demo::DemoArgs),
     #[command(hide = true)]
@@ -205,25 +217,10 @@ fn default_state_dir(root: bool, state_home: Option<&Path>, home: Option<&Path>)
     }
 }
 
-/// Prints the names that a shell can complete: verbs and their long options.
-pub(crate) fn completions(shell: &str) -> Result<(), Failure> {
-    let command = Options::command();
-    let verbs = command.get_subcommands().filter(|c| !c.is_hide_set()).map(clap::Command::get_name);
-    let words = verbs.collect::<Vec<_>>().join(" ");
-    match shell {
-        "bash" => crate::output::print(&format!("complete -o default -W '{words}' tengyun\n")),
-        "fish" => crate::output::print(&format!(
-            "complete -c tengyun -n __fish_use_subcommand -a '{words}'\n"
-        )),
-        "zsh" => crate::output::print(&format!(
-            "#compdef tengyun\n_arguments '1: :({words})' '*: :_files'\n"
-        )),
-        other => Err(Failure::Usage(format!("no completions for {other}: bash, fish or zsh"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

@@ -50,7 +50,7 @@ impl Session {
     }
 
     /// Opens the connection.
-    async fn channel(&self) -> Result<Channel, Failure> {
+    pub(crate) async fn channel(&self) -> Result<Channel, Failure> {
         match &self.identity {
             Some(path) => {
                 let identity = Identity::load(path)?;

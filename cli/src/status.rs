@@ -5,6 +5,7 @@ use tengyun_proto::v1;
 
 use crate::describe::lines;
 use crate::failure::Failure;
+use crate::get::word;
 use crate::output::{core_hours, gibibyte_hours, show, table, time};
 use crate::session::{Session, path};
 
@@ -29,14 +30,18 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
             (
                 "nodes",
                 format!(
-                    "{} known, {} connected, {} in use",
-                    status.nodes, status.nodes_connected, status.nodes_in_use
+                    "{} known, {} connected, {} in use{}",
+                    status.nodes,
+                    status.nodes_connected,
+                    status.nodes_in_use,
+                    at_least(status.nodes_needed, &status.nodes_needed_by)
                 ),
             ),
             ("moves", format!("{} ever", status.moves_total)),
             ("rebalancing", status.rebalancing.clone()),
             ("losses", status.losses.clone()),
-        ])
+            ("restore", status.restore.clone()),
+        ]) + &strangers(session, &status.strangers)
     };
     let json = json!({
         "software_version": status.software_version,
@@ -49,11 +54,55 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "nodes": status.nodes,
         "nodes_connected": status.nodes_connected,
         "nodes_in_use": status.nodes_in_use,
+        "nodes_needed": status.nodes_needed,
+        "nodes_needed_by": status.nodes_needed_by,
         "moves": status.moves_total,
         "rebalancing": status.rebalancing,
         "losses": status.losses,
+        "restore": status.restore,
+        "strangers": status.strangers.iter().map(stranger_json).collect::<Vec<_>>(),
     });
     show(session.format, text, &json)
+}
+
+/// Says how few nodes could do; nothing while nothing needs a node.
+pub(crate) fn at_least(nodes: u32, by: &str) -> String {
+    if nodes == 0 { String::new() } else { format!(", no fewer than {nodes} could do, by {by}") }
+}
+
+/// Shows what runs and a restored journal does not know; nothing when there is nothing.
+fn strangers(session: &Session, strangers: &[v1::StrangerView]) -> String {
+    if strangers.is_empty() {
+        return String::new();
+    }
+    let row = |view: &v1::StrangerView| {
+        let status = view.status.clone().unwrap_or_default();
+        let pid = status.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        vec![
+            status.instance.to_string(),
+            view.node_name.clone(),
+            phase(&status),
+            pid,
+            time(status.since_millis),
+        ]
+    };
+    let headings = ["INSTANCE", "NODE", "PHASE", "PID", "SINCE"];
+    table(&session.headings(&headings), &strangers.iter().map(row).collect::<Vec<_>>())
+}
+
+fn phase(status: &v1::InstanceStatus) -> String {
+    word(status.phase().as_str_name(), "PHASE_")
+}
+
+fn stranger_json(view: &v1::StrangerView) -> Value {
+    let status = view.status.clone().unwrap_or_default();
+    json!({
+        "node": view.node_name,
+        "instance": status.instance,
+        "phase": phase(&status),
+        "pid": status.pid,
+        "since_millis": status.since_millis,
+    })
 }
 
 /// Shows the journaled meters.

@@ -1,11 +1,13 @@
 //! `tengyun up`: a scheduler and agents for this machine in one process, until Ctrl-C.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tengyun_agent::{CapacityOverrides, Config as AgentConfig};
 use tengyun_model::{Mebibytes, Millicores, Name, NodeName};
+use tengyun_proto::token::Address;
 use tengyun_proto::v1;
 use tengyun_scheduler::Config as SchedulerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,12 +39,21 @@ pub(crate) struct UpArgs {
     /// How many nodes to make of this machine, each with an equal share
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=NODES_MAX))]
     nodes: u32,
+    /// Also listen for members on other machines, with TLS 1.3 and certificates of both sides
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where members find this scheduler [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT", requires = "listen")]
+    advertise: Option<Address>,
     /// CPU of each node [default: an equal share of the cores]
     #[arg(long, value_name = "MILLICORES", value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
     node_cpu: Option<u64>,
     /// Memory of each node [default: an equal share of the memory]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
     node_memory: Option<u64>,
+    /// Record reports and liveness in this directory, for `tengyun lab journal --replan`
+    #[arg(long, value_name = "DIR")]
+    record_volatile: Option<PathBuf>,
 }
 
 /// What a cloud of one machine is made of.
@@ -54,8 +65,13 @@ pub(crate) struct Layout {
     pub(crate) socket: PathBuf,
     /// The control group that holds every node's.
     pub(crate) group: Name,
+    /// Where others may join, and where they find it.
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) advertise: Option<Address>,
     /// The nodes and what each may promise; `None` takes the whole machine.
     pub(crate) nodes: Vec<(NodeName, CapacityOverrides)>,
+    /// Where volatile entries are recorded, if anywhere.
+    pub(crate) record_volatile: Option<PathBuf>,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -132,7 +148,10 @@ impl Layout {
         };
         let nodes = (1..=args.nodes).map(|n| Ok((node_name(n, shared)?, capacity.clone())));
         let nodes = nodes.collect::<Result<_, Failure>>()?;
-        Ok(Self { group: group_name(&state_dir), state_dir, socket, nodes })
+        let record_volatile = args.record_volatile.clone();
+        let (listen, advertise) = (args.listen, args.advertise.clone());
+        let group = group_name(&state_dir);
+        Ok(Self { state_dir, socket, group, listen, advertise, nodes, record_volatile })
     }
 }
 
@@ -181,6 +200,9 @@ impl Cloud {
         make_state_dir(&layout.state_dir)?;
         let mut config = SchedulerConfig::new(layout.state_dir.join("scheduler"));
         config.socket.clone_from(&layout.socket);
+        config.record_volatile.clone_from(&layout.record_volatile);
+        config.listen = layout.listen;
+        config.advertise.clone_from(&layout.advertise);
         let scheduler = Part::start("scheduler", false, |stop| async move {
             let run = tengyun_scheduler::run(config, stop).await;
             run.map_err(|error| Failure::Internal(chain(&error)))

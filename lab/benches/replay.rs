@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use tengyun_lab::arrivals;
 use tengyun_lab::cloudsim::{self, Detector};
 use tengyun_lab::drive::Driver;
 use tengyun_lab::fleet::{Fleet, MemoryMode, Shape};
 use tengyun_lab::generate::Statistics;
+use tengyun_lab::pack::pack;
 use tengyun_lab::replay::{Choice, Replay, replay};
 use tengyun_lab::rules::Rules;
 use tengyun_lab::score::Scores;
@@ -52,8 +54,36 @@ fn main() {
     {
         experiment(&day);
     }
+    if wanted("openb") {
+        openb(&traces.join("openb-order"));
+    }
+    if wanted("arrivals") {
+        come_and_go(&traces.join("azure-v1-arrivals"));
+    }
     if wanted("synthetic") {
         synthetic();
+    }
+}
+
+/// Lists of nodes and instances, packed in their order.
+fn openb(directory: &Path) {
+    println!("\nopenb-order: list, CPU % at the first refusal, CPU %, GPU % in the end, placed, s");
+    for list in ["C", "G"] {
+        let file = |what: &str| directory.join(format!("{what}_{list}.csv"));
+        let Ok(f) = pack(&file("nodes"), &file("pods")) else { continue };
+        let (first, cpu, gpu) = (f.cpu_first_refusal_pct, f.cpu_final_pct, f.gpu_final_pct);
+        println!("{list:<4}{first:>8}{cpu:>8}{gpu:>8}{:>8}{:>9}", f.placed, f.seconds);
+    }
+}
+
+/// Instances that come and go, with and without moves.
+fn come_and_go(directory: &Path) {
+    let Ok(list) = arrivals::read(directory) else { return };
+    for (shape, consolidate) in [("32/128", 0), ("64/256", 0), ("32/128", 1)] {
+        let knobs = BTreeMap::from([("consolidate".to_owned(), consolidate)]);
+        let shape = Shape::parse(shape).expect("a shape");
+        let figures = arrivals::play("azure", &list, shape, &knobs).expect("arrivals");
+        println!("\narrivals, {shape:?}, consolidate {consolidate}: {figures:#?}");
     }
 }
 

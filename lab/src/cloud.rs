@@ -194,9 +194,10 @@ impl Cloud {
         let key = key(at);
         let operation = self.operation();
         self.must("a stop", Command::StopWorkload { operation, key })?;
-        if let Some(id) = self.instance_of(at)
-            && let Some(node) = self.state.instance(id).and_then(|i| i.node)
-        {
+        // A copy and the one that is to replace it.
+        let copies: Vec<InstanceId> = self.instances_of(at).collect();
+        for id in copies {
+            let Some(node) = self.state.instance(id).and_then(|i| i.node) else { continue };
             let generation = Generation::default();
             let gone = vec![id];
             let instances = Vec::new();
@@ -208,13 +209,13 @@ impl Cloud {
 
     /// Returns the node of an instance as of now.
     pub fn seat_of(&self, at: usize) -> Option<usize> {
-        let node = self.state.instance(self.instance_of(at)?)?.node?;
+        let node = self.state.instance(self.instances_of(at).next()?)?.node?;
         usize::try_from(node.get()).ok()?.checked_sub(1)
     }
 
-    fn instance_of(&self, at: usize) -> Option<InstanceId> {
-        let workload = WorkloadId::new(u32::try_from(at).ok()?.checked_add(1)?);
-        self.state.of_workload(workload).next()
+    fn instances_of(&self, at: usize) -> impl Iterator<Item = InstanceId> + '_ {
+        let workload = u32::try_from(at).ok().and_then(|at| at.checked_add(1));
+        workload.into_iter().flat_map(|id| self.state.of_workload(WorkloadId::new(id)))
     }
 
     /// Plans once; says whether anything was to be done.

@@ -4,6 +4,7 @@
 //! Floats live here and only here; decisions of the engine stay integers. Nothing reads a clock except
 //! to say how long a run took: the same input and seed give the same figures on every machine.
 
+pub mod arrivals;
 pub mod before_you_move;
 pub mod cloud;
 pub mod cloudsim;
@@ -11,8 +12,10 @@ pub mod drive;
 pub mod energy;
 pub mod fleet;
 pub mod generate;
+pub mod journal;
 mod number;
 pub mod pack;
+pub mod replan;
 pub mod replay;
 pub mod report;
 pub mod rules;

@@ -176,7 +176,7 @@ fn histogram(replayed: &Replayed) -> String {
     )
 }
 
-fn key() -> String {
+pub(crate) fn key() -> String {
     let colours = [
         ("#e8f1f8", "≤20"),
         ("#c3dcec", "≤40"),

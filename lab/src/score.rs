@@ -148,11 +148,20 @@ impl Scores {
 
     fn step(&mut self, step: usize, moves: u64, loads: &[Option<NodeLoad>], curve: &PowerCurve) {
         let hour = step * usize::try_from(STEP_SECS).unwrap_or(300) / 3600 % WEEK_HOURS;
+        for load in loads.iter().flatten() {
+            self.hours[hour].0.node(load, curve);
+        }
+        self.hours[hour].1 += 1;
+        self.add(moves, loads, curve);
+    }
+
+    /// Adds a step of whatever length and hour.
+    pub(crate) fn add(&mut self, moves: u64, loads: &[Option<NodeLoad>], curve: &PowerCurve) {
+        self.histogram.resize(HISTOGRAM_BINS, 0);
         let (mut nodes, mut used, mut highest) = (0_u64, 0.0, 0.0_f64);
         for load in loads.iter().flatten() {
             let share = load.share + load.harvest;
             self.all.node(load, curve);
-            self.hours[hour].0.node(load, curve);
             let bin = crate::number::floor_index(share * 20.0).min(HISTOGRAM_BINS - 1);
             self.histogram[bin] += 1;
             nodes += 1;
@@ -163,7 +172,6 @@ impl Scores {
             let share = load.map(|l| l.share + l.harvest)?;
             Some(u16::try_from(crate::number::nearest(share * 1000.0)).unwrap_or(u16::MAX))
         };
-        self.hours[hour].1 += 1;
         self.moves += moves;
         self.heat.push(loads.iter().map(permille).collect());
         self.steps.push(StepScore {

@@ -116,6 +116,19 @@ fn sadf_counts_neither_idle_time_nor_memory_that_could_be_given_back() {
 }
 
 #[test]
+fn sadf_of_today_counts_caches_apart_and_still_gives_the_whole_memory() {
+    let one = r#"{"sysstat":{"hosts":[{"nodename":"s1","number-of-cpus":2,"statistics":[
+        {"timestamp":{"date":"2026-11-26","time":"02:21:38","utc":1,"interval":1},
+         "cpu-load":[{"cpu":"all","user":0.5,"nice":92.57,"system":6.93,"iowait":0.0,"idle":0.0}],
+         "memory":{"memfree":4842456,"avail":20971520,"memused":2097152,"memused-percent":8.0,
+          "buffers":93612,"cached":17053584}}]}]}}"#;
+    let trace = guessed(&directory(&[("s1.json", one)]), Format::Sadf);
+    // 2 GiB are 8 % of 25 GiB, of which the kernel could give away all but 5.
+    assert_eq!(seen(&trace), [is("s1", 2000, 25_600, &[2000])]);
+    assert_eq!((trace.memory_peak(0), trace.rows.bad), (Some(5120), 0));
+}
+
+#[test]
 fn prometheus_answers_are_joined_by_their_labels() {
     let answer = |values: &str| {
         format!(

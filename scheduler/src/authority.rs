@@ -2,12 +2,14 @@
 //! scheduler itself. The key never leaves its file and this value; the journal has none of it.
 
 pub(crate) mod claim;
+mod validity;
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rcgen::string::Ia5String;
@@ -91,6 +93,8 @@ impl AuthorityError {
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    /// Until when the newest certificate of the scheduler itself holds; 0 before the first.
+    server_until: AtomicU64,
 }
 
 impl std::fmt::Debug for Authority {
@@ -121,12 +125,24 @@ impl Authority {
         };
         // What an issuer says of itself depends on its name and key alone.
         let issuer = Issuer::new(authority(now)?, key);
-        Ok(Self { issuer, certificate: certificate.into() })
+        let server_until = AtomicU64::new(0);
+        Ok(Self { issuer, certificate: certificate.into(), server_until })
     }
 
     /// Returns the digest of its certificate.
     pub(crate) fn fingerprint(&self) -> Digest {
         sha256(&self.certificate)
+    }
+
+    /// Returns until when it can sign.
+    pub(crate) fn until(&self) -> Option<At> {
+        validity::until(&self.certificate)
+    }
+
+    /// Returns until when the scheduler's own certificate holds.
+    pub(crate) fn server_until(&self) -> Option<At> {
+        let until = self.server_until.load(Ordering::Relaxed);
+        (until > 0).then(|| At::from_millis(until))
     }
 
     /// Signs a member's certificate; `None` when the public key is none.
@@ -148,7 +164,8 @@ impl Authority {
     pub(crate) fn server(&self, now: At) -> Result<rustls::ServerConfig, AuthorityError> {
         let key = Key::make()?;
         let point = Point::of(key.public()).expect("a key of ours is a point");
-        let mut params = params(now, now.after(SERVER_LIFETIME), "scheduler")?;
+        let until = now.after(SERVER_LIFETIME);
+        let mut params = params(now, until, "scheduler")?;
         let name = Ia5String::try_from(tls::SCHEDULER_NAME)?;
         params.subject_alt_names = vec![SanType::DnsName(name)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -168,6 +185,7 @@ impl Authority {
         // A resumed session would not look at the certificate again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        self.server_until.store(until.millis(), Ordering::Relaxed);
         Ok(config)
     }
 
@@ -281,6 +299,8 @@ mod tests {
         assert_eq!(Authority::open(&dir, NOW).unwrap().fingerprint(), made);
         let mode = |name: &str| fs::metadata(dir.join(name)).unwrap().mode() & 0o777;
         assert_eq!((mode(KEY_FILE), mode(".")), (0o600, 0o700));
+        let until = Authority::open(&dir, NOW).unwrap().until().unwrap();
+        assert_eq!(until, NOW.after(AUTHORITY_LIFETIME), "it holds for 20 years");
         fs::set_permissions(dir.join(KEY_FILE), fs::Permissions::from_mode(0o644)).unwrap();
         let error = Authority::open(&dir, NOW).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");

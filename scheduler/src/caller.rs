@@ -123,6 +123,7 @@ const RIGHTS: &[Right] = &[
     Right { call: "/tengyun.v1.OperatorService/ListEvents", to: LOOK_AT_ALL },
     Right { call: "/tengyun.v1.OperatorService/ListVolumes", to: LOOK },
     Right { call: "/tengyun.v1.OperatorService/DeleteVolumes", to: OWN },
+    Right { call: "/tengyun.v1.OperatorService/ConfirmRestore", to: RUN },
     Right { call: "/tengyun.v1.IdentityService/Join", to: &[Unknown] },
     Right { call: "/tengyun.v1.IdentityService/Renew", to: &[Operator, Department, Viewer, Node] },
     Right { call: "/tengyun.v1.IdentityService/CreateToken", to: RUN },
@@ -132,6 +133,7 @@ const RIGHTS: &[Right] = &[
     Right { call: "/tengyun.v1.SecretService/ListSecrets", to: OWN },
     Right { call: "/tengyun.v1.SecretService/DeleteSecret", to: OWN },
     Right { call: "/tengyun.v1.SecretService/RotateSecretKeys", to: RUN },
+    Right { call: tengyun_daemon::metrics::PATH, to: LOOK_AT_ALL },
     Right { call: "/grpc.health.v1.Health/Check", to: MEMBERS },
     Right { call: "/grpc.health.v1.Health/Watch", to: MEMBERS },
     Right { call: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", to: LOOK_AT_ALL },
@@ -245,6 +247,8 @@ mod tests {
         let mut served = calls(tengyun_proto::DESCRIPTORS);
         served.append(&mut calls(tonic_health::pb::FILE_DESCRIPTOR_SET));
         served.append(&mut calls(REFLECTION));
+        // Plain HTTP, which no descriptor names.
+        served.insert(tengyun_daemon::metrics::PATH.to_owned());
         // The library lists a method of health that it does not serve to anybody.
         let rows: Vec<String> = RIGHTS.iter().map(|right| right.call.to_owned()).collect();
         let known: BTreeSet<String> = rows.iter().cloned().collect();

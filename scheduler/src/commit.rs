@@ -4,12 +4,17 @@
 //! Invariant: an outcome is returned after its entry is durable
 //! (`a_kill_between_append_and_answer_loses_nothing_and_a_retry_changes_nothing`).
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use tengyun_engine::{Command, Entry, Outcome, State, event};
 use tengyun_model::{At, Sequence};
 
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::journal::{Journal, JournalError};
+use crate::metrics::Metrics;
+use crate::recording::Recorder;
 
 /// Applies one entry; live and replay are this one path.
 pub(crate) fn apply(state: &mut State, entry: &Entry) -> Outcome {
@@ -25,6 +30,9 @@ pub(crate) struct Log {
     snapshot_every: u64,
     snapshot_at: Sequence,
     events: Events,
+    /// Keeps volatile entries where somebody asked for it.
+    recorder: Option<Recorder>,
+    metrics: Arc<Metrics>,
 }
 
 impl Log {
@@ -36,13 +44,24 @@ impl Log {
         snapshot_every: u64,
     ) -> Self {
         let snapshot_at = state.sequence();
-        let events = Events::default();
-        Self { state, clock, journal, snapshot_every, snapshot_at, events }
+        let (events, metrics) = (Events::default(), Arc::default());
+        let recorder = None;
+        Self { state, clock, journal, snapshot_every, snapshot_at, events, recorder, metrics }
     }
 
     /// Tells events to a list that outlives this process.
     pub(crate) fn telling(self, events: Events) -> Self {
         Self { events, ..self }
+    }
+
+    /// Records volatile entries as well.
+    pub(crate) fn recording(self, recorder: Option<Recorder>) -> Self {
+        Self { recorder, ..self }
+    }
+
+    /// Returns what is counted.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Returns what happened lately.
@@ -73,7 +92,9 @@ impl Log {
         let entries: Vec<Entry> =
             commands.into_iter().map(|command| Entry { at, command }).collect();
         let journal = self.journal.as_mut().expect("changes are refused when there is no journal");
+        let began = Instant::now();
         journal.append(self.state.sequence().next(), &entries)?;
+        self.metrics.append.observe(began.elapsed());
         let before = self.state.sequence().get();
         let outcomes: Vec<_> = entries.iter().map(|e| self.enter(e)).collect();
         self.events.keep();
@@ -90,7 +111,11 @@ impl Log {
     pub(crate) fn note(&mut self, command: Command) -> Outcome {
         assert!(!command.is_durable(), "durable commands are journaled");
         let at = self.clock.now();
-        let outcome = self.enter(&Entry { at, command });
+        let entry = Entry { at, command };
+        let outcome = self.enter(&entry);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.keep(&self.state, &entry);
+        }
         self.events.keep();
         outcome
     }
@@ -99,7 +124,9 @@ impl Log {
     fn enter(&mut self, entry: &Entry) -> Outcome {
         let glance = event::glance(&self.state, entry);
         let outcome = apply(&mut self.state, entry);
-        self.events.tell(event::happened(&glance, &self.state, entry, &outcome));
+        let happened = event::happened(&glance, &self.state, entry, &outcome);
+        self.metrics.count_events(&happened);
+        self.events.tell(happened);
         outcome
     }
 

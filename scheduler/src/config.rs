@@ -9,6 +9,8 @@ use tengyun_proto::token::Address;
 
 /// The name of the socket in the state directory.
 const SOCKET_NAME: &str = "scheduler.sock";
+/// The name of the socket of metrics in the state directory.
+const METRICS_NAME: &str = "metrics.sock";
 /// The name of the journal in the state directory.
 const JOURNAL_NAME: &str = "journal.db";
 /// The name of the file that keeps what happened lately.
@@ -27,6 +29,9 @@ const REPORT_INTERVAL: Millis = Millis::from_secs(2);
 /// How many entries replay may have to read: some hundred milliseconds of it.
 const SNAPSHOT_EVERY: u64 = 10_000;
 
+/// How large a recording of volatile entries may grow: about a day of a hundred nodes.
+const RECORD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 /// How a scheduler runs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -44,12 +49,20 @@ pub struct Config {
     pub token_lifetime: Millis,
     /// How long a node's certificate holds; a person's holds 30 times as long.
     pub certificate_lifetime: Millis,
+    /// Where metrics are read from.
+    pub metrics_socket: PathBuf,
+    /// The group that may read them; nobody but the owner unless it is said.
+    pub metrics_group: Option<String>,
     /// Serve what is there and change nothing.
     pub read_only: bool,
     /// After how many entries a snapshot is kept.
     pub snapshot_every: u64,
     /// Who is told how the daemon is.
     pub supervisor: Supervisor,
+    /// Where volatile entries are recorded for the laboratory; nowhere unless it is said.
+    pub record_volatile: Option<PathBuf>,
+    /// How large that recording may grow; the oldest part goes first.
+    pub record_bytes_max: u64,
 }
 
 impl Config {
@@ -58,6 +71,8 @@ impl Config {
         let state_dir = state_dir.into();
         Self {
             socket: Self::default_socket(&state_dir),
+            metrics_socket: state_dir.join(METRICS_NAME),
+            metrics_group: None,
             state_dir,
             report_interval: REPORT_INTERVAL,
             listen: None,
@@ -67,6 +82,8 @@ impl Config {
             read_only: false,
             snapshot_every: SNAPSHOT_EVERY,
             supervisor: Supervisor::default(),
+            record_volatile: None,
+            record_bytes_max: RECORD_BYTES_MAX,
         }
     }
 

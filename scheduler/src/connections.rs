@@ -38,6 +38,39 @@ pub(crate) struct Visit {
     pub connection: ConnectionId,
 }
 
+/// What came of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// A member came in.
+    Member,
+    /// Somebody without a certificate came in, to join.
+    Unknown,
+    /// Too many without a certificate are there.
+    Crowded,
+    /// The handshake failed, by a certificate of another authority or that has ended, or by none of TLS.
+    Failed,
+    /// The handshake took too long.
+    Slow,
+    /// The peer speaks another protocol.
+    OtherProtocol,
+    /// The certificate names nobody, or was revoked.
+    Void,
+    /// The member has too many connections.
+    Full,
+}
+
+/// Every result of a handshake with its word.
+const GREETINGS: [(Greeting, &str); 8] = [
+    (Greeting::Member, "member"),
+    (Greeting::Unknown, "unknown"),
+    (Greeting::Crowded, "crowded"),
+    (Greeting::Failed, "failed"),
+    (Greeting::Slow, "slow"),
+    (Greeting::OtherProtocol, "other-protocol"),
+    (Greeting::Void, "void"),
+    (Greeting::Full, "full"),
+];
+
 /// The connections of members.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -52,6 +85,7 @@ struct Open {
     connections: BTreeMap<ConnectionId, Connection>,
     of_subject: BTreeMap<Subject, usize>,
     doubles: BTreeMap<Subject, u32>,
+    greetings: [u64; GREETINGS.len()],
 }
 
 #[derive(Debug)]
@@ -121,6 +155,27 @@ impl Connections {
         open.connections.insert(id, connection);
         drop(open);
         Ok((Held { id, connections: Arc::clone(self) }, cut))
+    }
+
+    /// Counts a handshake by what came of it.
+    pub(crate) fn greeted(&self, greeting: Greeting) {
+        let at = GREETINGS.iter().position(|(known, _)| *known == greeting);
+        let mut open = self.lock();
+        if let Some(count) = at.and_then(|at| open.greetings.get_mut(at)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Returns how many handshakes came to each result.
+    pub(crate) fn greetings(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.lock().greetings;
+        GREETINGS.iter().map(|(_, word)| *word).zip(counts).collect()
+    }
+
+    /// Returns how many connections are open, and when the first of their certificates ends.
+    pub(crate) fn standing(&self) -> (usize, Option<At>) {
+        let open = self.lock();
+        (open.connections.len(), open.connections.values().map(|c| c.until).min())
     }
 
     /// Lets a connection stay as long as a newer certificate holds.

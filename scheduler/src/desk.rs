@@ -161,6 +161,11 @@ impl Desk {
         self.read_only.as_deref()
     }
 
+    /// Returns how many requests wait for the writer.
+    pub(crate) fn waiting(&self) -> usize {
+        QUEUE_MAX.saturating_sub(self.queue.capacity())
+    }
+
     /// Asks and waits for the answer.
     pub(crate) async fn ask<T>(
         &self,

@@ -15,6 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tracing::{error, info, warn};
 
+use crate::restored::Reported;
+
 /// How many answers may wait for one agent; all but log requests can be lost without harm, because
 /// the next report brings them again.
 pub(crate) const DOWN_MAX: usize = 64;
@@ -84,6 +86,8 @@ struct Attached {
 pub(crate) struct Links {
     attached: BTreeMap<NodeId, Attached>,
     seen: BTreeMap<NodeId, Seen>,
+    reported: Reported,
+    metered: BTreeMap<NodeId, At>,
     silent_max: Millis,
     /// From where the agent of each node came last.
     addresses: BTreeMap<NodeId, IpAddr>,
@@ -97,6 +101,8 @@ impl Links {
         Self {
             attached: BTreeMap::new(),
             seen: BTreeMap::new(),
+            reported: Reported::default(),
+            metered: BTreeMap::new(),
             silent_max,
             addresses: BTreeMap::new(),
             attachments: 0,
@@ -153,6 +159,27 @@ impl Links {
         self.seen.insert(node, Seen { at: now, generation });
     }
 
+    /// Remembers that the meters of a node were journaled.
+    pub(crate) fn note_metered(&mut self, node: NodeId, now: At) {
+        self.metered.insert(node, now);
+    }
+
+    /// Returns when the meters of a node were journaled, or since when they could have been.
+    pub(crate) fn metered(&self, node: NodeId) -> Option<At> {
+        let attached = self.attached.get(&node).map(|a| a.since);
+        self.metered.get(&node).copied().max(attached)
+    }
+
+    /// Returns what nodes said after a restore.
+    pub(crate) fn reported(&self) -> &Reported {
+        &self.reported
+    }
+
+    /// Remembers what nodes say after a restore.
+    pub(crate) fn reported_mut(&mut self) -> &mut Reported {
+        &mut self.reported
+    }
+
     /// Removes the streams of agents that have been silent for too long while this scheduler
     /// listened, and returns their nodes.
     pub(crate) fn drop_silent(&mut self, now: At, listening: At) -> Vec<NodeId> {
@@ -173,11 +200,12 @@ impl Links {
         silent
     }
 
-    /// Gives every agent whose assignment changed the new one.
+    /// Gives every agent whose assignment changed the new one, unless it is to be told nothing.
     pub(crate) fn refresh(&mut self, state: &State) {
         for (node, attached) in &mut self.attached {
             let version = state.node(*node).map(|n| (state.epoch(), n.generation));
-            if version.is_none() || version == attached.sent {
+            let told = version.is_none() || version == attached.sent;
+            if told || state.withholds(*node) {
                 continue;
             }
             if let Some(assignment) = state.assignment(*node) {

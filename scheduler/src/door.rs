@@ -22,7 +22,7 @@ use tracing::{debug, error, warn};
 use crate::authority::claim::Claim;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Clock;
-use crate::connections::{Connections, Visit, Who};
+use crate::connections::{Connections, Greeting, Visit, Who};
 use crate::roster::Roster;
 use crate::tasks::stopped;
 use unknown::{Slot, UnknownPeers};
@@ -112,7 +112,11 @@ impl Door {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, from)) => {
                         self.renew();
-                        if let Some(slot) = self.greeter.unknown.take(from.ip()) {
+                        let slot = self.greeter.unknown.take(from.ip());
+                        if slot.is_none() {
+                            self.greeter.connections.greeted(Greeting::Crowded);
+                        }
+                        if let Some(slot) = slot {
                             let greeter = self.greeter.clone();
                             let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
                             handshakes.spawn(greeter.greet(acceptor, stream, from, slot));
@@ -157,37 +161,47 @@ impl Greeter {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 debug!(%from, %error, "handshake failed");
+                self.connections.greeted(Greeting::Failed);
                 return;
             }
             Err(_) => {
                 debug!(%from, "handshake took too long");
+                self.connections.greeted(Greeting::Slow);
                 return;
             }
         };
         let (_, session) = stream.get_ref();
         if session.alpn_protocol() != Some(tls::ALPN) {
             debug!(%from, "peer speaks another protocol");
+            self.connections.greeted(Greeting::OtherProtocol);
             return;
         }
         let certificate = session.peer_certificates().and_then(<[_]>::first);
         let visitor = match certificate.map(Claim::of) {
-            None => Visitor::unknown(stream, visit(Who::Unknown, from), slot),
+            None => {
+                self.connections.greeted(Greeting::Unknown);
+                Visitor::unknown(stream, visit(Who::Unknown, from), slot)
+            }
             Some(None) => {
+                self.connections.greeted(Greeting::Void);
                 let void = Who::Void("the certificate names nobody");
                 Visitor::unknown(stream, visit(void, from), slot)
             }
             Some(Some(claim)) if self.roster.borrow().caller(&claim).is_none() => {
                 warn!(member = claim.name(), %from, "certificate was revoked");
+                self.connections.greeted(Greeting::Void);
                 let void = Who::Void("the certificate was revoked");
                 Visitor::unknown(stream, visit(void, from), slot)
             }
             Some(Some(claim)) => match self.connections.take(&claim, from) {
                 Ok((held, cut)) => {
+                    self.connections.greeted(Greeting::Member);
                     let visit = Visit { connection: held.id(), ..visit(Who::Member(claim), from) };
                     Visitor::member(stream, visit, held, cut)
                 }
                 Err(full) => {
                     warn!(member = claim.name(), %from, ?full, "too many connections");
+                    self.connections.greeted(Greeting::Full);
                     return;
                 }
             },

@@ -188,6 +188,9 @@ pub(crate) fn story() -> Vec<Entry> {
             operation: OperationId::new(9),
             member: Member::Node("n2".parse().unwrap()),
         },
+        Command::Restore { elapsed: Millis::from_secs(60) },
+        Command::SettleRestore(vec![one]),
+        Command::ConfirmRestore { operation: OperationId::new(10) },
     ];
     let at = |i: usize| At::from_millis(1000 + 10 * u64::try_from(i).unwrap());
     commands.into_iter().enumerate().map(|(i, command)| Entry { at: at(i), command }).collect()

@@ -5,6 +5,7 @@
 
 pub(crate) mod codec;
 mod member;
+pub(crate) mod reader;
 pub(crate) mod snapshot;
 pub(crate) mod sqlite;
 
@@ -75,6 +76,12 @@ pub enum JournalError {
         path: String,
         /// Why not.
         source: rusqlite::Error,
+    },
+    /// The file is no journal.
+    #[error("{path} is no journal of a scheduler")]
+    Foreign {
+        /// The file.
+        path: String,
     },
     /// A newer version wrote it.
     #[error(

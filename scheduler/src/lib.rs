@@ -10,6 +10,7 @@ mod config;
 
 mod attach;
 mod authority;
+mod backup;
 mod caller;
 mod connections;
 mod descriptors;
@@ -32,8 +33,11 @@ mod dispatch;
 mod events;
 mod ingest;
 mod journal;
+mod metrics;
 mod planning;
+mod recording;
 mod replay;
+mod restored;
 mod run;
 mod view;
 
@@ -41,11 +45,15 @@ mod view;
 mod fixture;
 
 pub use authority::AuthorityError;
+pub use backup::{BackupError, Progress, Summary, backup, restore};
 pub use config::Config;
 pub use descriptors::raise_descriptors;
 pub use door::DoorError;
 pub use journal::JournalError;
+pub use journal::reader::{JournalReader, KeptSnapshot, state_digest};
+pub use recording::{Recorded, Recording, RecordingError};
 pub use replay::ReplayError;
 pub use run::{RunError, run};
 pub use secrets::SecretsError;
 pub use server::ServerError;
+pub use tengyun_daemon::metrics::SocketError;

@@ -5,18 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use tengyun_daemon::log::{self, LogFormat};
 use tengyun_model::Millis;
 use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 use tengyun_scheduler::{Config, RunError};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// The variable that says what is logged, such as `info` or `tengyun_scheduler=debug`.
-const LOG_VARIABLE: &str = "TENGYUN_LOG";
 
 /// Runs the scheduler of tengyun.
 #[derive(Debug, Parser)]
@@ -43,22 +38,26 @@ struct Options {
     /// How often agents report, in milliseconds
     #[arg(long, value_name = "MILLIS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
     report_interval_millis: Option<u64>,
-    /// How log lines look
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    /// Record reports and liveness in this directory, for `tengyun lab journal --replan`
+    #[arg(long, value_name = "DIR")]
+    record_volatile: Option<PathBuf>,
+    /// How large that recording may grow, in MiB; the oldest part goes first
+    #[arg(long, value_name = "MIB", requires = "record_volatile", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    record_mib: Option<u64>,
+    /// Unix socket that metrics are read from [default: metrics.sock in the state directory]
+    #[arg(long, value_name = "PATH")]
+    metrics_socket: Option<PathBuf>,
+    /// Group that may read metrics there, besides the scheduler's user
+    #[arg(long, value_name = "GROUP")]
+    metrics_group: Option<String>,
+    /// How log lines look, and where they go
+    #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// For machines
-    Json,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
-    start_log(options.log_format)?;
+    log::start(options.log_format, "tengyun-scheduler")?;
     let Err(error) = run(options) else { return Ok(ExitCode::SUCCESS) };
     tracing::error!("{error:#}");
     if let Some(next) = error.downcast_ref::<RunError>().and_then(RunError::remedy) {
@@ -87,6 +86,14 @@ fn config(options: Options) -> Config {
     config.certificate_lifetime = Millis::from_secs(options.certificate_seconds);
     config.read_only = options.read_only;
     config.supervisor = Supervisor::of_environment();
+    config.record_volatile = options.record_volatile;
+    if let Some(mebibytes) = options.record_mib {
+        config.record_bytes_max = mebibytes.saturating_mul(1024 * 1024);
+    }
+    config.metrics_group = options.metrics_group;
+    if let Some(socket) = options.metrics_socket {
+        config.metrics_socket = socket;
+    }
     if let Some(socket) = options.socket {
         config.socket = socket;
     }
@@ -94,19 +101,6 @@ fn config(options: Options) -> Config {
         config.report_interval = Millis::new(millis);
     }
     config
-}
-
-fn start_log(format: LogFormat) -> anyhow::Result<()> {
-    let text = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
-    let levels: Targets =
-        text.parse().with_context(|| format!("{LOG_VARIABLE}={text:?} says no levels"))?;
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let registry = tracing_subscriber::registry().with(levels);
-    match format {
-        LogFormat::Text => registry.with(layer.with_ansi(false)).init(),
-        LogFormat::Json => registry.with(layer.json()).init(),
-    }
-    Ok(())
 }
 
 /// Returns what ends when the process is asked to: by Ctrl-C or by systemd.

@@ -390,6 +390,14 @@ impl OperatorService for Operators {
         Ok(Response::new(list))
     }
 
+    async fn confirm_restore(
+        &self,
+        request: Request<v1::ConfirmRestoreRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let make = |operation| Command::ConfirmRestore { operation };
+        self.wish(&request.into_inner().operation_id, make).await
+    }
+
     async fn list_meters(
         &self,
         request: Request<v1::ListMetersRequest>,

@@ -17,6 +17,9 @@ pub(crate) struct Planning {
 impl Planning {
     /// Plans on the present state and commits the plan, if it moves anything and passes the check.
     pub(crate) fn run(&mut self, log: &mut Log) -> Result<(), JournalError> {
+        if log.state().observes() {
+            return Ok(());
+        }
         let began = Instant::now();
         let now = log.now();
         let forecast = predict::forecast(log.state(), now);

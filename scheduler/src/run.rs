@@ -1,10 +1,12 @@
 //! The daemon's life: recover, serve, stop. It holds no logic of its own.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tengyun_daemon::metrics::{Socket, SocketError};
 use tengyun_engine::{Command, State};
 use tengyun_model::At;
 use tengyun_proto::supervisor::Supervisor;
@@ -26,11 +28,13 @@ use crate::door::{Door, DoorError};
 use crate::events::Events;
 use crate::identity::Admittance;
 use crate::journal::{Journal, JournalError, SqliteJournal};
+use crate::metrics::Scrape;
+use crate::recording::Recorder;
 use crate::replay::{self, ReplayError};
 use crate::roster::{Publisher, Roster};
 use crate::secrets::{Secrets, SecretsError};
 use crate::server::{ServerError, Services, Visitors};
-use crate::tasks::{self, Tasks};
+use crate::tasks::{Tasks, stopped};
 use crate::writer::{Writer, announce};
 
 /// How long connections may take to end at a stop; whoever is still there then is cut off.
@@ -63,9 +67,20 @@ pub enum RunError {
     /// Nobody could find the scheduler at the address it listens on.
     #[error("it listens on every address of this machine: say which with --advertise HOST:PORT")]
     NoAddress,
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] SocketError),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+    /// Volatile entries cannot be recorded.
+    #[error("cannot record volatile entries in {path}")]
+    Recording {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The writer met a bug.
     #[error("the writer panicked")]
     Panicked,
@@ -90,6 +105,8 @@ impl RunError {
             Self::Door(DoorError::Listen { .. }) => {
                 Some("say an address of this machine and a free port with --listen")
             }
+            Self::Metrics(_) => Some("choose another place with --metrics-socket"),
+            Self::Recording { .. } => Some("choose another directory with --record-volatile"),
             Self::Authority(error) | Self::Door(DoorError::Authority(error)) => error.remedy(),
             Self::Socket(_)
             | Self::Journal(_)
@@ -102,6 +119,9 @@ impl RunError {
         }
     }
 }
+
+/// The thread of the writer.
+type WriterThread = JoinHandle<Result<(), JournalError>>;
 
 /// A scheduler's log, and why it must not be written, if so.
 type Opened = (Log, Option<Arc<str>>);
@@ -121,7 +141,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (log, read_only) = opened.map_err(|_| RunError::Panicked)??;
     let secrets = Arc::new(Secrets::open(&config.secrets())?);
     let incoming = uds::listen(&config.socket)?;
+    let readers = Socket::open(&config.metrics_socket, config.metrics_group.as_deref())?;
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+    let metrics = Arc::clone(log.metrics());
     let (publisher, roster) = Publisher::new(log.state());
     let writer = Writer::new(log, waiting, config.report_interval, read_only.clone(), publisher);
     let (ended, mut end) = oneshot::channel();
@@ -135,7 +157,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
     let desk = Desk::new(queue, read_only);
     tasks.spawn(pulse(desk.clone(), config.supervisor.clone(), stopped.clone()));
+    let scrape = Scrape {
+        desk: desk.clone(),
+        metrics,
+        connections: Arc::clone(&connections),
+        authority: admittance.as_ref().map(|a| Arc::clone(&a.authority)),
+    };
+    tasks.spawn(serve_metrics(readers, scrape.clone(), stopped.clone()));
     let services = Services {
+        scrape,
         desk: desk.clone(),
         tasks: Arc::clone(&tasks),
         stop: stopped,
@@ -164,11 +194,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         warn!("connections did not end and are cut off");
         server.abort();
     }
-    tasks.join().await;
-    desk.tell(Request::Stop).await;
-    let written = tokio::task::spawn_blocking(move || writer.join()).await;
-    let written = written.map_err(|_| RunError::Panicked)?;
-    written.map_err(|_| RunError::Panicked)??;
+    wind_down(&tasks, &desk, writer).await?;
     match served {
         Some(served) => Ok(served.map_err(|_| RunError::Panicked)??),
         None => Ok(()),
@@ -187,7 +213,7 @@ async fn pulse(desk: Desk, supervisor: Supervisor, stop: watch::Receiver<bool>) 
         }
     };
     tokio::select! {
-        () = tasks::stopped(stop) => {}
+        () = stopped(stop) => {}
         () = beat => {}
     }
 }
@@ -198,6 +224,24 @@ fn forbid_core_dumps() {
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
         warn!(%error, "core dumps are not forbidden");
     }
+}
+
+/// Ends the tasks, then the writer, so that nothing asked of it is left unanswered.
+async fn wind_down(tasks: &Tasks, desk: &Desk, writer: WriterThread) -> Result<(), RunError> {
+    tasks.join().await;
+    desk.tell(Request::Stop).await;
+    let written = tokio::task::spawn_blocking(move || writer.join()).await;
+    let written = written.map_err(|_| RunError::Panicked)?;
+    Ok(written.map_err(|_| RunError::Panicked)??)
+}
+
+/// Answers whoever reads metrics on this machine.
+async fn serve_metrics(readers: Socket, scrape: Scrape, stop: watch::Receiver<bool>) {
+    let render = move || {
+        let scrape = scrape.clone();
+        async move { scrape.text().await }
+    };
+    readers.serve(render, stopped(stop)).await;
 }
 
 type Doors = (Option<Admittance>, Option<Door>, Visitors);
@@ -236,10 +280,7 @@ fn address(config: &Config, door: &Door) -> Result<Address, RunError> {
     own.to_string().parse().map_err(|_| RunError::NoAddress)
 }
 
-fn start(
-    writer: Writer,
-    ended: oneshot::Sender<()>,
-) -> Result<JoinHandle<Result<(), JournalError>>, RunError> {
+fn start(writer: Writer, ended: oneshot::Sender<()>) -> Result<WriterThread, RunError> {
     let runtime = Handle::current();
     std::thread::Builder::new()
         .name("writer".to_owned())
@@ -258,10 +299,16 @@ fn open(config: &Config) -> Result<Opened, RunError> {
     }
     let recovered = replay::recover(&mut journal, &config.marker(), commit::apply)?;
     let log = begin(recovered.state, recovered.at, Box::new(journal), config.snapshot_every);
-    let mut log = log.telling(Events::open(&config.events()));
+    let mut log = log.telling(Events::open(&config.events())).recording(recorder(config)?);
     log.commit(vec![Command::BeginEpoch])?;
     announce(log.state());
     Ok((log, None))
+}
+
+fn recorder(config: &Config) -> Result<Option<Recorder>, RunError> {
+    let Some(path) = &config.record_volatile else { return Ok(None) };
+    let opened = Recorder::open(path, config.record_bytes_max);
+    opened.map(Some).map_err(|source| RunError::Recording { path: path.clone(), source })
 }
 
 fn begin(state: State, at: At, journal: Box<dyn Journal>, snapshot_every: u64) -> Log {

@@ -20,6 +20,7 @@ use crate::connections::Connections;
 use crate::desk::Desk;
 use crate::door::Visitor;
 use crate::identity::{Admittance, Identities};
+use crate::metrics::{MetricsRoute, Scrape};
 use crate::operator::Operators;
 use crate::roster::Roster;
 use crate::route::{Calls, Nothing, Route};
@@ -48,6 +49,7 @@ pub(crate) struct Services {
     pub connections: Arc<Connections>,
     pub admittance: Option<Admittance>,
     pub secrets: Arc<Secrets>,
+    pub scrape: Scrape,
 }
 
 /// Those who came in by the door; none where there is none.
@@ -106,6 +108,7 @@ impl Services {
         let operators = limits::operator_server(operators);
         let others = Route::new(health_service, Route::new(reflection, Nothing));
         let others = Route::new(identities, Route::new(keepers, others));
-        Ok(Gate::new(Route::new(agents, Route::new(operators, others)), self.roster))
+        let services = Route::new(agents, Route::new(operators, others));
+        Ok(Gate::new(MetricsRoute::new(self.scrape, services), self.roster))
     }
 }

@@ -1,8 +1,10 @@
 //! Views: what operators see of the state. Looking changes nothing.
 
+mod figures;
 mod instance;
 mod node;
 mod refusal;
+mod restore;
 mod workload;
 
 use std::collections::BTreeSet;
@@ -17,6 +19,7 @@ use tengyun_proto::{WIRE_VERSION, v1};
 use crate::dispatch::Links;
 use crate::secrets;
 
+pub(crate) use figures::Figures;
 pub(crate) use instance::{effect_revision, effect_word};
 pub(crate) use refusal::refusal;
 
@@ -42,6 +45,7 @@ impl<'a> View<'a> {
 
     /// Returns the state of the scheduler itself.
     pub(crate) fn status(&self) -> v1::StatusResponse {
+        let (nodes_needed, nodes_needed_by) = self.nodes_needed(&self.forecast());
         v1::StatusResponse {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             wire_version: WIRE_VERSION,
@@ -56,6 +60,10 @@ impl<'a> View<'a> {
             read_only_reason: self.read_only.unwrap_or_default().to_owned(),
             rebalancing: self.rebalancing(),
             losses: self.losses(),
+            nodes_needed,
+            nodes_needed_by,
+            restore: self.restore(),
+            strangers: self.strangers(),
         }
     }
 

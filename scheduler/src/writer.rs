@@ -256,14 +256,27 @@ impl Writer {
             return;
         }
         let now = self.log.now();
+        self.count(node, report);
         let intake = self.ingest.report(self.log.state(), node, report, now);
         self.links.report(node, report.generation, now);
+        self.links.reported_mut().take(self.log.state(), node, &report.instances);
         self.log.note(intake.usage);
         self.links.acknowledge(node, &intake.kept);
         let keys = report.meters.iter().map(|record| record.key).collect();
         self.fact(intake.meters, Waiter::Meters(node, keys));
         self.fact(intake.observed, Waiter::Nobody);
         self.fact(intake.removed, Waiter::Nobody);
+    }
+
+    /// Counts a report, and the time it is about once.
+    fn count(&self, node: NodeId, report: &Report) {
+        let (state, metrics) = (self.log.state(), self.log.metrics());
+        metrics.count_report();
+        let news = state.usage(node).is_none_or(|known| known.at != report.usage.at);
+        if let Some(known) = state.node(node).filter(|_| news) {
+            let band = state.policy().band();
+            metrics.count_time(&report.usage, known.facts.capacity.cpu, band);
+        }
     }
 
     fn fact(&mut self, command: Option<Command>, waiter: Waiter) {
@@ -350,6 +363,11 @@ impl Writer {
             warn!(?command, "liveness of a node changed");
         }
         self.log.commit(decided)?;
+        let concluded = self.links.reported().conclude(self.log.state());
+        if let Some(command) = concluded {
+            warn!(?command, "nodes run what the restored journal says");
+            self.log.commit(vec![command])?;
+        }
         Ok(())
     }
 
@@ -383,6 +401,8 @@ impl Writer {
                 let mark = |key: MeterKey| self.log.state().meter(node, key).map(|m| m.record);
                 let marks: Vec<_> = keys.into_iter().filter_map(mark).collect();
                 self.links.acknowledge(node, &marks);
+                let now = self.log.now();
+                self.links.note_metered(node, now);
             }
             (Waiter::Meters(..) | Waiter::Nobody, Outcome::Refused(refusal)) => {
                 warn!(%refusal, "part of a report refused");
@@ -420,7 +440,10 @@ impl Writer {
         if self.read_only.is_some() {
             return Ok(());
         }
-        self.planning.run(&mut self.log)
+        let began = std::time::Instant::now();
+        let planned = self.planning.run(&mut self.log);
+        self.log.metrics().plan.observe(began.elapsed());
+        planned
     }
 }
 

@@ -10,6 +10,8 @@ mod identity;
 mod matrix;
 #[path = "service/members.rs"]
 mod members;
+#[path = "service/metrics.rs"]
+mod metrics;
 #[path = "service/operations.rs"]
 mod operations;
 #[path = "service/secret.rs"]

@@ -9,6 +9,7 @@ pub mod frames;
 pub mod garbage;
 pub mod guide;
 pub mod members;
+pub mod openmetrics;
 pub mod partition;
 pub mod proxy;
 pub mod spec;

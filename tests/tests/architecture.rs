@@ -46,8 +46,9 @@ fn dependencies_point_inward() {
         ("model", [].as_slice()),
         ("scheduler/engine", &["tengyun-model"]),
         ("proto", &["tengyun-model"]),
-        ("scheduler", &["tengyun-model", "tengyun-engine", "tengyun-proto"]),
-        ("agent", &["tengyun-model", "tengyun-proto"]),
+        ("daemon", &[]),
+        ("scheduler", &["tengyun-model", "tengyun-engine", "tengyun-proto", "tengyun-daemon"]),
+        ("agent", &["tengyun-model", "tengyun-proto", "tengyun-daemon"]),
         ("lab", &["tengyun-model", "tengyun-engine"]),
     ]);
     for (folder, allowed) in allowed {

@@ -19,6 +19,8 @@ use crate::number::nearest;
 
 /// Rows decoded at a time: small enough for the cache, large enough to hide the calls.
 const BATCH: usize = 65_536;
+/// The latest moment, in seconds from the beginning.
+const STEPS_MAX_SECS: f64 = 3660.0 * 86_400.0;
 
 /// Reads a directory of the layout.
 pub fn read(directory: &Path) -> Result<Trace, TraceError> {
@@ -58,6 +60,37 @@ pub fn read(directory: &Path) -> Result<Trace, TraceError> {
     }
     let name = directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Trace { name, instances, cpu, memory, rows })
+}
+
+/// Reads `instances.parquet` of a directory for when instances come and go: hands over the CPU and
+/// memory request, `arrive_s`, and `depart_s`, which is negative where one stays.
+pub(crate) fn arrivals(
+    directory: &Path,
+    mut each: impl FnMut(f64, f64, f64, f64),
+) -> Result<(), TraceError> {
+    let path = directory.join("instances.parquet");
+    let table = Table::open(&path)?;
+    if table.rows() > INSTANCES_MAX {
+        return Err(too_large(&path, "instances", INSTANCES_MAX));
+    }
+    let columns = ["cpu_request_millicores", "mem_request_mib", "arrive_s", "depart_s"];
+    let limit = STEPS_MAX_SECS;
+    let mut bad = 0;
+    table.each(None, &columns, |_, values| match values {
+        [Some(cpu), Some(memory), Some(arrive), Some(depart)]
+            if *cpu >= 0.0 && *memory >= 0.0 && (0.0..limit).contains(arrive) =>
+        {
+            each(*cpu, *memory, *arrive, depart.min(limit));
+        }
+        _ => bad += 1,
+    })?;
+    if bad > 0 {
+        return Err(fault(
+            &path,
+            &format!("{bad} rows say not when their instance comes and goes"),
+        ));
+    }
+    Ok(())
 }
 
 fn step_of(secs: f64) -> Option<usize> {

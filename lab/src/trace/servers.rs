@@ -56,6 +56,8 @@ struct Memory {
     memfree: Option<f64>,
     avail: Option<f64>,
     memused: Option<f64>,
+    #[serde(rename = "memused-percent")]
+    share: Option<f64>,
 }
 
 /// Reads files of `sadf -j -- -u -r`: one server a file or several. Idle time and waiting for disks
@@ -88,7 +90,14 @@ pub fn sadf(path: &Path) -> Result<Trace, TraceError> {
 
 impl Memory {
     fn total(&self) -> Option<f64> {
-        Some((self.memfree? + self.memused?) / 1024.0)
+        let used = self.memused?;
+        // Newer versions count neither buffers nor caches as used, so that what is free and what is
+        // used no longer add up to the whole; its share of the whole is written beside it.
+        let whole = match self.share.filter(|share| *share > 0.0) {
+            Some(share) => used * 100.0 / share,
+            None => self.memfree? + used,
+        };
+        Some(whole / 1024.0)
     }
 
     fn used(&self) -> Option<f64> {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use tengyun_model::{
     Admission, At, CopyKey, Digest, Generation, Grant, InstanceId, InstanceStatus, Mebibytes,
-    Member, MeterRecord, Millicores, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Revision,
-    WorkloadId, WorkloadKey, WorkloadSpec,
+    Member, MeterRecord, Millicores, Millis, NodeFacts, NodeId, NodeName, NodeUsage, OperationId,
+    Revision, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::image::{NodeWish, Proof};
@@ -142,6 +142,18 @@ pub enum Command {
         /// Who.
         member: Member,
     },
+    /// Fact: this journal was restored from a backup; what came after it is not known.
+    Restore {
+        /// How long ago its last entry was.
+        elapsed: Millis,
+    },
+    /// Decision: what these nodes run, the restored journal knows.
+    SettleRestore(Vec<NodeId>),
+    /// Wish: what nodes run and the restored journal does not know may be stopped.
+    ConfirmRestore {
+        /// The client's id of the wish.
+        operation: OperationId,
+    },
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -194,7 +206,10 @@ impl Command {
             | Self::RedeemToken { .. }
             | Self::RevokeMember { .. }
             | Self::DeleteVolumes { .. }
-            | Self::ForgetVolumes { .. } => true,
+            | Self::ForgetVolumes { .. }
+            | Self::Restore { .. }
+            | Self::SettleRestore(_)
+            | Self::ConfirmRestore { .. } => true,
             Self::ReportUsage { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
@@ -216,7 +231,8 @@ impl Command {
             | Self::AcknowledgeLoss { operation, .. }
             | Self::ReleaseWorkload { operation, .. }
             | Self::RevokeMember { operation, .. }
-            | Self::DeleteVolumes { operation, .. } => Some(*operation),
+            | Self::DeleteVolumes { operation, .. }
+            | Self::ConfirmRestore { operation } => Some(*operation),
             Self::BeginEpoch
             | Self::RegisterNode(_)
             | Self::ObserveInstances { .. }
@@ -230,6 +246,8 @@ impl Command {
             | Self::CreateToken { .. }
             | Self::RedeemToken { .. }
             | Self::ForgetVolumes { .. }
+            | Self::Restore { .. }
+            | Self::SettleRestore(_)
             | Self::Watch => None,
         }
     }
@@ -415,6 +433,8 @@ pub enum Refusal {
     UnknownVolumes(Box<CopyKey>),
     /// This instance uses the volumes.
     VolumesInUse(InstanceId),
+    /// No restore waits for an operator's word.
+    NotRestored,
 }
 
 impl Refusal {
@@ -462,6 +482,7 @@ impl Refusal {
             Self::KeepsVolumes => "keeps-volumes",
             Self::UnknownVolumes(_) => "unknown-volumes",
             Self::VolumesInUse(_) => "volumes-in-use",
+            Self::NotRestored => "not-restored",
         }
     }
 }
@@ -520,6 +541,7 @@ impl fmt::Display for Refusal {
             Self::KeepsVolumes => write!(f, "its volumes stay on its node, and it with them"),
             Self::UnknownVolumes(copy) => write!(f, "{copy} has no volumes there"),
             Self::VolumesInUse(instance) => write!(f, "instance {instance} uses the volumes"),
+            Self::NotRestored => write!(f, "no restore waits for a word"),
         }
     }
 }

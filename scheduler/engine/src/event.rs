@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    At, CopyKey, Exit, Incarnation, InstanceId, Member, NodeId, NodeName, Phase, WorkloadId,
-    WorkloadKey,
+    At, CopyKey, Exit, Incarnation, InstanceId, Member, Millis, NodeId, NodeName, Phase,
+    WorkloadId, WorkloadKey,
 };
 
 use crate::command::{Command, Effect, Entry, Outcome};
@@ -94,6 +94,9 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         | Command::RevokeMember { .. }
         | Command::DeleteVolumes { .. }
         | Command::ForgetVolumes { .. }
+        | Command::Restore { .. }
+        | Command::SettleRestore(_)
+        | Command::ConfirmRestore { .. }
         | Command::ReportUsage { .. } => {}
     }
     glance
@@ -197,6 +200,9 @@ impl Made<'_> {
             Command::RevokeMember { member, .. } => {
                 self.push("member-revoked", member.to_string());
             }
+            Command::Restore { elapsed } => self.restored(*elapsed),
+            Command::SettleRestore(nodes) => self.settled(nodes.len()),
+            Command::ConfirmRestore { .. } => self.push("restore-confirmed", String::new()),
             Command::Watch => self.watched(glance),
             Command::ConnectNode(node) if !glance.known => {
                 self.of_node("node-connected", *node, String::new());
@@ -223,6 +229,15 @@ impl Made<'_> {
         let message = format!("{} CPU, {} memory", capacity.cpu, capacity.memory);
         self.of_node(kind, *node, message);
         self.newly_held(glance, *node);
+    }
+
+    fn restored(&mut self, elapsed: Millis) {
+        let secs = elapsed.get() / 1000;
+        self.push("restored", format!("from a backup that ends {secs} s before"));
+    }
+
+    fn settled(&mut self, nodes: usize) {
+        self.push("restore-settled", format!("{nodes} nodes run what is known"));
     }
 
     fn policy(&mut self, values: &BTreeMap<String, u64>) {

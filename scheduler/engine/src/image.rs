@@ -2,7 +2,7 @@
 //!
 //! Two states that were made by the same durable entries have equal images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
     Admission, At, CopyKey, Digest, Epoch, Generation, Grant, InstanceId, InstanceStatus,
@@ -52,6 +52,19 @@ pub struct Image {
     pub members: Vec<MemberImage>,
     /// The volumes of copies, by node and copy.
     pub homes: Vec<HomeImage>,
+    /// What is still to be found out after a restore; `None` when nothing is.
+    pub restored: Option<RestoreImage>,
+}
+
+/// A restore whose loose ends are not tied up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreImage {
+    /// When the journal was restored.
+    pub at: At,
+    /// Whether the scheduler only observes: no node is told to start or stop anything.
+    pub observing: bool,
+    /// Nodes that may run what the journal does not know: these are told nothing.
+    pub unsettled: BTreeSet<NodeId>,
 }
 
 /// One node.

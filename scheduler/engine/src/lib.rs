@@ -4,6 +4,7 @@
 //! same plans on every machine. Only [`State::apply`] changes a [`State`].
 #![forbid(unsafe_code, clippy::float_arithmetic)]
 
+pub mod bound;
 pub mod check;
 pub mod command;
 pub mod event;
@@ -19,7 +20,7 @@ pub mod state;
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
 pub use image::{
     HomeFate, HomeImage, Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish,
-    OperationImage, Proof, TokenImage, TokenUse, WorkloadImage,
+    OperationImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,
 };
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};

@@ -172,6 +172,9 @@ pub fn judge(state: &State, now: At) -> Vec<Command> {
 
 /// Returns the node that is to be declared lost now: the one that was silent longest.
 fn next_loss(state: &State, now: At) -> Option<NodeId> {
+    if state.observes() {
+        return None;
+    }
     let limit = state.policy().lost_after();
     let gone = |node: &NodeId| silence(state, *node, now) >= limit;
     let candidates: Vec<NodeId> = silent(state, now).filter(gone).collect();

@@ -12,6 +12,7 @@ pub(crate) mod pack;
 pub(crate) mod problem;
 mod rescue;
 mod retire;
+mod score;
 mod volume;
 
 use tengyun_model::At;

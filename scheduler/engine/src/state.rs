@@ -16,6 +16,7 @@ mod nodes;
 mod operations;
 mod ports;
 mod provision;
+mod restore;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ use tengyun_model::{
 use crate::command::{Command, Effect, Entry, Outcome, Refusal};
 use crate::image::{
     HomeFate, InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, Proof,
-    WorkloadImage,
+    RestoreImage, WorkloadImage,
 };
 use crate::policy::Policy;
 use crate::predict::{Calibration, Drift, Track};
@@ -81,6 +82,7 @@ pub struct State {
     drift: Drift,
     /// When relief last opened a node that nobody used.
     opened: Option<At>,
+    restored: Option<RestoreImage>,
 }
 
 impl State {
@@ -126,7 +128,6 @@ impl State {
                 self.take_back(*node);
                 Ok(Effect::Done)
             }
-            Command::Watch => Ok(self.look_around(at)),
             Command::ApplyWorkload { operation, spec } => {
                 self.once(*operation, at, |state| Ok(state.apply_workload(spec, at)))
             }
@@ -157,19 +158,28 @@ impl State {
             Command::RevokeMember { operation, member } => {
                 self.once(*operation, at, |state| state.members.revoke(member, at))
             }
-            Command::ReportUsage { node, usage } => {
-                self.report_usage(*node, usage, at);
-                Ok(Effect::Done)
+            Command::Restore { elapsed } => Ok(self.restore(*elapsed, at)),
+            Command::SettleRestore(nodes) => Ok(self.settle_restore(nodes)),
+            Command::ConfirmRestore { operation } => {
+                self.once(*operation, at, |state| Ok(state.confirm_restore()))
             }
-            Command::ConnectNode(node) => {
-                self.live.entry(*node).or_default().connect(at);
-                Ok(Effect::Done)
-            }
-            Command::DisconnectNode(node) => {
-                self.live.entry(*node).or_default().disconnect();
-                Ok(Effect::Done)
-            }
+            Command::ReportUsage { .. }
+            | Command::ConnectNode(_)
+            | Command::DisconnectNode(_)
+            | Command::Watch => Ok(self.perceive(command, at)),
         }
+    }
+
+    /// Takes in what is volatile.
+    fn perceive(&mut self, command: &Command, at: At) -> Effect {
+        match command {
+            Command::ReportUsage { node, usage } => self.report_usage(*node, usage, at),
+            Command::ConnectNode(node) => self.live.entry(*node).or_default().connect(at),
+            Command::DisconnectNode(node) => self.live.entry(*node).or_default().disconnect(),
+            Command::Watch => self.look_around(at),
+            other => unreachable!("{other:?} is durable"),
+        }
+        Effect::Done
     }
 
     fn set_policy(&mut self, values: &BTreeMap<String, u64>) -> Result<Effect, Refusal> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, StopReason};
-use tengyun_model::{At, Generation, InstanceId, NodeId, OperationId, Sequence};
+use tengyun_model::{At, Generation, InstanceId, Millis, NodeId, OperationId, Sequence};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
@@ -37,6 +37,18 @@ pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, CodecError> {
     let batch = v1::JournalBatch::decode(bytes)?;
     batch.entries.into_iter().map(entry_from_wire).collect()
+}
+
+/// Encodes one volatile entry and the last durable one before it.
+pub(crate) fn encode_volatile(after: Sequence, entry: &Entry) -> Vec<u8> {
+    v1::VolatileEntry { after: after.get(), entry: Some(entry_to_wire(entry)) }.encode_to_vec()
+}
+
+/// Decodes one volatile entry and the last durable one before it.
+pub(crate) fn decode_volatile(bytes: &[u8]) -> Result<(Sequence, Entry), CodecError> {
+    let wire = v1::VolatileEntry::decode(bytes)?;
+    let entry = entry_from_wire(wire.entry.ok_or(CodecError::Missing("entry"))?)?;
+    Ok((Sequence::new(wire.after), entry))
 }
 
 fn entry_to_wire(entry: &Entry) -> v1::JournalEntry {
@@ -101,11 +113,8 @@ fn command_to_wire(command: &Command) -> wire::Command {
         Command::RevokeMember { operation, member } => {
             wire::Command::RevokeMember(member::revoke_to_wire(*operation, member))
         }
-        Command::ReportUsage { node, usage } => wire::Command::ReportUsage(v1::ReportUsage {
-            node: node.get(),
-            usage: Some(usage.into()),
-        }),
-        Command::ConnectNode(_)
+        Command::ReportUsage { .. }
+        | Command::ConnectNode(_)
         | Command::DisconnectNode(_)
         | Command::SetNodeWish { .. }
         | Command::MoveInstance { .. }
@@ -115,13 +124,20 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::DeclareReturned(_)
         | Command::DeleteVolumes { .. }
         | Command::ForgetVolumes { .. }
-        | Command::Watch => operation_to_wire(command),
+        | Command::Watch
+        | Command::Restore { .. }
+        | Command::SettleRestore(_)
+        | Command::ConfirmRestore { .. } => operation_to_wire(command),
     }
 }
 
 /// The commands about nodes and what operators do with them.
 fn operation_to_wire(command: &Command) -> wire::Command {
     match command {
+        Command::ReportUsage { node, usage } => wire::Command::ReportUsage(v1::ReportUsage {
+            node: node.get(),
+            usage: Some(usage.into()),
+        }),
         Command::ConnectNode(node) => {
             wire::Command::ConnectNode(v1::ConnectNode { node: node.get() })
         }
@@ -175,6 +191,17 @@ fn operation_to_wire(command: &Command) -> wire::Command {
                 copies: copies.iter().map(Into::into).collect(),
             })
         }
+        Command::Restore { elapsed } => {
+            wire::Command::Restore(v1::Restore { elapsed_millis: elapsed.get() })
+        }
+        Command::SettleRestore(nodes) => wire::Command::SettleRestore(v1::SettleRestore {
+            nodes: nodes.iter().map(|n| n.get()).collect(),
+        }),
+        Command::ConfirmRestore { operation } => {
+            wire::Command::ConfirmRestore(v1::ConfirmRestore {
+                operation_id: operation.to_string(),
+            })
+        }
         other => unreachable!("{other:?} is encoded with the others"),
     }
 }
@@ -223,6 +250,13 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::CreateToken(m) => member::create_from_wire(m)?,
         wire::Command::RedeemToken(m) => member::redeem_from_wire(m)?,
         wire::Command::RevokeMember(m) => member::revoke_from_wire(m)?,
+        other => operation_from_wire(other)?,
+    })
+}
+
+/// The commands about nodes and what operators do with them.
+fn operation_from_wire(command: wire::Command) -> Result<Command, CodecError> {
+    Ok(match command {
         wire::Command::ReportUsage(m) => Command::ReportUsage {
             node: NodeId::new(m.node),
             usage: m.usage.ok_or(CodecError::Missing("usage"))?.try_into()?,
@@ -253,6 +287,14 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::Watch(_) => Command::Watch,
         wire::Command::DeleteVolumes(m) => delete_volumes_from_wire(m)?,
         wire::Command::ForgetVolumes(m) => forget_volumes_from_wire(m)?,
+        wire::Command::Restore(m) => Command::Restore { elapsed: Millis::new(m.elapsed_millis) },
+        wire::Command::SettleRestore(m) => {
+            Command::SettleRestore(m.nodes.into_iter().map(NodeId::new).collect())
+        }
+        wire::Command::ConfirmRestore(m) => {
+            Command::ConfirmRestore { operation: operation(&m.operation_id)? }
+        }
+        other => unreachable!("{other:?} is decoded with the others"),
     })
 }
 

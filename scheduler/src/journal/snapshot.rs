@@ -6,7 +6,7 @@ use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
     Effect, HomeFate, HomeImage, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish,
-    OperationImage, WorkloadImage,
+    OperationImage, RestoreImage, WorkloadImage,
 };
 use tengyun_model::{
     Admission, At, Epoch, Generation, InstanceId, Mebibytes, Name, NodeId, PortSpec, Revision,
@@ -48,6 +48,7 @@ pub(crate) fn encode(image: &Image) -> Vec<u8> {
         tokens: image.tokens.iter().map(token_to_wire).collect(),
         members: image.members.iter().map(member_to_wire).collect(),
         homes: image.homes.iter().map(home_to_wire).collect(),
+        restored: image.restored.as_ref().map(restore_to_wire),
     }
     .encode_to_vec()
 }
@@ -74,7 +75,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         tokens: all(wire.tokens, token_from_wire)?,
         members: all(wire.members, member_from_wire)?,
         homes: all(wire.homes, home_from_wire)?,
+        restored: wire.restored.map(restore_from_wire),
     })
+}
+
+fn restore_to_wire(restored: &RestoreImage) -> v1::SnapshotRestore {
+    v1::SnapshotRestore {
+        at_millis: restored.at.millis(),
+        observing: restored.observing,
+        unsettled: restored.unsettled.iter().map(|n| n.get()).collect(),
+    }
+}
+
+fn restore_from_wire(wire: v1::SnapshotRestore) -> RestoreImage {
+    RestoreImage {
+        at: At::from_millis(wire.at_millis),
+        observing: wire.observing,
+        unsettled: wire.unsettled.into_iter().map(NodeId::new).collect(),
+    }
 }
 
 fn all<W, M>(

@@ -19,7 +19,7 @@ use super::{Journal, JournalError, SCHEMA_VERSION, codec, snapshot};
 /// How many snapshots are kept: the newest, and one before it in case it is damaged.
 const SNAPSHOTS_KEPT: u32 = 2;
 /// Marks the file as ours ("TYJ1").
-const APPLICATION_ID: i32 = 0x5459_4a31;
+pub(super) const APPLICATION_ID: i32 = 0x5459_4a31;
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS batches (
@@ -37,15 +37,23 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
-type Checksum = [u8; 32];
+pub(super) type Checksum = [u8; 32];
 
 /// One row as it is stored.
-struct Row {
-    first: u64,
-    last: u64,
-    schema: u32,
-    batch: Vec<u8>,
+pub(super) struct Row {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) schema: u32,
+    pub(super) batch: Vec<u8>,
     checksum: Vec<u8>,
+}
+
+impl Row {
+    /// Says whether a row that stands alone is what was written.
+    pub(super) fn is_intact(&self) -> bool {
+        let range = (self.first, self.last);
+        self.checksum == checksum(&Checksum::default(), self.schema, range, &self.batch)
+    }
 }
 
 /// The journal of one scheduler in one file.
@@ -112,27 +120,6 @@ impl SqliteJournal {
         found
             .and_then(|checksum| checksum.try_into().ok())
             .ok_or_else(|| self.damaged(sequence, "the row that the snapshot ends at is missing"))
-    }
-
-    /// Checks a row against the chain and returns its entries.
-    fn check(&self, row: &Row, chain: &mut Checksum) -> Result<Vec<Entry>, JournalError> {
-        let first = Sequence::new(row.first);
-        if row.schema > SCHEMA_VERSION {
-            let path = self.path.display().to_string();
-            return Err(JournalError::Newer { path, found: row.schema });
-        }
-        let expected = checksum(chain, row.schema, (row.first, row.last), &row.batch);
-        if row.checksum != expected {
-            return Err(self.damaged(first, "its checksum is wrong"));
-        }
-        let entries =
-            codec::decode(&row.batch).map_err(|error| self.damaged(first, error.to_string()))?;
-        let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        if row.first.checked_add(count) != row.last.checked_add(1) {
-            return Err(self.damaged(first, "it does not hold the entries that it names"));
-        }
-        *chain = expected;
-        Ok(entries)
     }
 
     /// Keeps one row.
@@ -202,9 +189,7 @@ impl Journal for SqliteJournal {
     fn load_snapshot(&mut self) -> Result<Option<Image>, JournalError> {
         let rows = self.snapshot_rows().map_err(|source| store("read", &self.path, source))?;
         for row in rows {
-            let range = (row.first, row.last);
-            let expected = checksum(&Checksum::default(), row.schema, range, &row.batch);
-            if row.schema > SCHEMA_VERSION || row.checksum != expected {
+            if row.schema > SCHEMA_VERSION || !row.is_intact() {
                 tracing::warn!(sequence = row.first, "a snapshot is damaged and was passed over");
                 continue;
             }
@@ -242,7 +227,7 @@ impl Journal for SqliteJournal {
                 .row_at(next)
                 .map_err(|source| store("read", &self.path, source))?
                 .ok_or_else(|| self.damaged(next, "its row is missing"))?;
-            for entry in self.check(&row, &mut chain)? {
+            for entry in check_row(&self.path, &row, &mut chain)? {
                 if !visit(next, entry) {
                     return Ok(());
                 }
@@ -255,8 +240,7 @@ impl Journal for SqliteJournal {
 
 impl SqliteJournal {
     fn row_at(&self, first: Sequence) -> rusqlite::Result<Option<Row>> {
-        let sql = "SELECT first, last, schema, batch, checksum FROM batches WHERE first = ?1";
-        self.connection.prepare_cached(sql)?.query_row([first.get()], row).optional()
+        row_at(&self.connection, first)
     }
 
     fn newest_snapshot(&self) -> rusqlite::Result<Option<u64>> {
@@ -265,10 +249,47 @@ impl SqliteJournal {
     }
 
     fn snapshot_rows(&self) -> rusqlite::Result<Vec<Row>> {
-        let sql = "SELECT sequence, sequence, schema, image, checksum FROM snapshots \
-                   ORDER BY sequence DESC";
-        self.connection.prepare_cached(sql)?.query_map([], row)?.collect()
+        snapshot_rows(&self.connection)
     }
+}
+
+/// Reads the row that begins with an entry.
+pub(super) fn row_at(connection: &Connection, first: Sequence) -> rusqlite::Result<Option<Row>> {
+    let sql = "SELECT first, last, schema, batch, checksum FROM batches WHERE first = ?1";
+    connection.prepare_cached(sql)?.query_row([first.get()], row).optional()
+}
+
+/// Reads every snapshot, the newest first.
+pub(super) fn snapshot_rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
+    let sql = "SELECT sequence, sequence, schema, image, checksum FROM snapshots \
+               ORDER BY sequence DESC";
+    connection.prepare_cached(sql)?.query_map([], row)?.collect()
+}
+
+/// Checks a row against the chain and returns its entries.
+pub(super) fn check_row(
+    path: &Path,
+    row: &Row,
+    chain: &mut Checksum,
+) -> Result<Vec<Entry>, JournalError> {
+    let damaged = |what: String| {
+        let (path, sequence) = (path.display().to_string(), Sequence::new(row.first));
+        JournalError::Damaged { path, sequence, what }
+    };
+    if row.schema > SCHEMA_VERSION {
+        return Err(JournalError::Newer { path: path.display().to_string(), found: row.schema });
+    }
+    let expected = checksum(chain, row.schema, (row.first, row.last), &row.batch);
+    if row.checksum != expected {
+        return Err(damaged("its checksum is wrong".to_owned()));
+    }
+    let entries = codec::decode(&row.batch).map_err(|error| damaged(error.to_string()))?;
+    let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    if row.first.checked_add(count) != row.last.checked_add(1) {
+        return Err(damaged("it does not hold the entries that it names".to_owned()));
+    }
+    *chain = expected;
+    Ok(entries)
 }
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -292,7 +313,7 @@ fn checksum(chain: &Checksum, schema: u32, range: (u64, u64), bytes: &[u8]) -> C
         .into()
 }
 
-fn store(what: &'static str, path: &Path, source: rusqlite::Error) -> JournalError {
+pub(super) fn store(what: &'static str, path: &Path, source: rusqlite::Error) -> JournalError {
     JournalError::Store { what, path: path.display().to_string(), source }
 }
 

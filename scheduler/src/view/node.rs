@@ -3,7 +3,7 @@
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
 use tengyun_engine::predict::Forecast;
-use tengyun_engine::{InstanceImage, NodeImage, Refusal, explain, liveness};
+use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
 use tengyun_model::{Class, Mebibytes, Millicores, NodeId, Permille};
 use tengyun_proto::v1;
 
@@ -14,7 +14,20 @@ impl View<'_> {
     pub(crate) fn nodes(&self) -> v1::ListNodesResponse {
         let forecast = self.forecast();
         let nodes = self.state.nodes().map(|node| self.node(node, &forecast)).collect();
-        v1::ListNodesResponse { nodes, at_millis: self.now.millis() }
+        let (nodes_needed, nodes_needed_by) = self.nodes_needed(&forecast);
+        v1::ListNodesResponse {
+            nodes,
+            at_millis: self.now.millis(),
+            nodes_in_use: small(self.nodes_in_use()),
+            nodes_needed,
+            nodes_needed_by,
+        }
+    }
+
+    /// Returns how few nodes could do at best, and the resource that says so.
+    pub(super) fn nodes_needed(&self, forecast: &Forecast) -> (u32, String) {
+        let bound = bound::nodes_needed(self.state, forecast);
+        (u32::try_from(bound.nodes).unwrap_or(u32::MAX), bound.binding)
     }
 
     /// Counts the nodes that run or are to run something.
@@ -77,7 +90,7 @@ impl View<'_> {
     }
 
     /// Returns the instances that take room on a node.
-    fn holds(&self, node: NodeId) -> impl Iterator<Item = &InstanceImage> {
+    pub(super) fn holds(&self, node: NodeId) -> impl Iterator<Item = &InstanceImage> {
         let living = |instance: &&InstanceImage| !instance.status.phase.is_final();
         self.state.on_node(node).filter_map(|id| self.state.instance(id)).filter(living)
     }

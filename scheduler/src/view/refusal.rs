@@ -59,5 +59,6 @@ const fn remedy(refusal: &Refusal) -> &'static str {
         Refusal::UnknownVolumes(_) => "list them with `tengyun get volumes`",
         Refusal::VolumesInUse(_) => "stop its workload first",
         Refusal::Stale(_) => "nothing: the next plan takes it into account",
+        Refusal::NotRestored => "nothing: see `tengyun status`",
     }
 }

@@ -26,6 +26,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.IdentityService/RevokeMember", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/AcknowledgeLoss", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/Apply", "L O D . . . ."),
+    ("/tengyun.v1.OperatorService/ConfirmRestore", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/Delete", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/DeleteVolumes", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/Explain", "L O D V . . ."),

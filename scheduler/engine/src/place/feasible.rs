@@ -81,6 +81,11 @@ impl Room {
         }
     }
 
+    /// Returns how much of a named counter is taken.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.counted.get(name).copied().unwrap_or_default()
+    }
+
     /// Says whether one more instance fits.
     pub(crate) fn fits(&self, spec: &WorkloadSpec, capacity: &Capacity) -> Result<(), Refusal> {
         let wanted = &spec.resources;

@@ -50,7 +50,7 @@ pub(crate) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usiz
         .or_else(|| choose(problem, guest, band.ceiling, |_, _| true))
 }
 
-/// Chooses among the seats allowed the one that ends fullest below the line.
+/// Chooses among the seats allowed the one that leaves least below the line.
 pub(super) fn choose(
     problem: &Problem<'_>,
     guest: &Guest<'_>,
@@ -58,12 +58,8 @@ pub(super) fn choose(
     allowed: impl Fn(&Problem<'_>, usize) -> bool,
 ) -> Option<usize> {
     let fits = |at: &usize| allowed(problem, *at) && problem.fits(*at, guest, line).is_ok();
-    (0..problem.seats.len()).filter(fits).max_by_key(|at| {
-        let seat = &problem.seats[*at];
-        let filled = seat.peak_with(guest.spec, guest.expected);
-        let share: Permille = filled.share_of(seat.node.facts.capacity.cpu);
-        (share, std::cmp::Reverse(seat.node.id))
-    })
+    let score = |at: &usize| super::score::of(&problem.seats[*at], guest, line);
+    (0..problem.seats.len()).filter(fits).max_by_key(score)
 }
 
 /// Evicts the harvest that keeps a dearer instance out, where evicting all of it would help.

@@ -37,7 +37,7 @@ impl<'a> Seat<'a> {
             crew: forecast.crew(state, node.id).unwrap_or_default(),
             foreign: expected.foreign,
             guests: Vec::new(),
-            connected: state.connected(node.id),
+            connected: state.connected(node.id) && !state.withholds(node.id),
             measured: expected.measured,
         };
         if let Some(usage) = state.usage(node.id) {

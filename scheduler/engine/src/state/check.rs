@@ -24,7 +24,15 @@ impl State {
     pub fn validate(&self, command: &Command) -> Result<(), Refusal> {
         self.check_operation(command)?;
         match command {
-            Command::BeginEpoch | Command::CommitPlan(_) | Command::Watch => Ok(()),
+            Command::BeginEpoch
+            | Command::CommitPlan(_)
+            | Command::Watch
+            | Command::Restore { .. }
+            | Command::SettleRestore(_) => Ok(()),
+            Command::ConfirmRestore { operation } => {
+                let waits = || self.restored.as_ref().map(drop).ok_or(Refusal::NotRestored);
+                self.check_wish(*operation, waits)
+            }
             Command::RegisterNode(facts) => self.check_facts(facts),
             Command::ApplyWorkload { spec, .. } => self.check_apply(spec),
             Command::MoveInstance { operation, instance, to } => {

@@ -33,6 +33,7 @@ impl State {
             tokens: self.members.tokens().cloned().collect(),
             members: self.members.all().cloned().collect(),
             homes: self.homes.all().cloned().collect(),
+            restored: self.restored.clone(),
         }
     }
 
@@ -54,6 +55,7 @@ impl State {
             meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),
             members: Members::new(image.tokens, image.members),
             homes: Homes::new(image.homes),
+            restored: image.restored,
             ..Self::default()
         };
         for workload in image.workloads {

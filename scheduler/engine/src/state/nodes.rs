@@ -40,6 +40,7 @@ impl State {
             foreign_ports: BTreeMap::new(),
         };
         self.nodes.insert(id, node);
+        self.doubt(id);
         Effect::Node(id)
     }
 

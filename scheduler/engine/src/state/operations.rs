@@ -54,7 +54,8 @@ impl State {
             | Command::AcknowledgeLoss { operation, .. }
             | Command::ReleaseWorkload { operation, .. }
             | Command::RevokeMember { operation, .. }
-            | Command::DeleteVolumes { operation, .. } => (
+            | Command::DeleteVolumes { operation, .. }
+            | Command::ConfirmRestore { operation } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),
             ),
@@ -65,6 +66,8 @@ impl State {
             | Command::AcknowledgeMeters { .. }
             | Command::CreateToken { .. }
             | Command::RedeemToken { .. }
+            | Command::Restore { .. }
+            | Command::SettleRestore(_)
             | Command::ReportUsage { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)

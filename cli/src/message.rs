@@ -1,0 +1,187 @@
+//! The catalogue: every sentence for a person, in English and Chinese, side by side.
+//!
+//! A sentence is a value with its arguments, so both languages have the same ones and the compiler
+//! sees that they are given. Names, numbers and commands are arguments or stand in backquotes; they are
+//! the same in every language.
+
+use std::fmt::Display;
+
+use crate::text::Language;
+
+macro_rules! messages {
+    ($($name:ident { $($field:ident),* } $english:literal $chinese:literal)*) => {
+        /// One sentence with its arguments.
+        pub(crate) enum Message<'a> {
+            $(
+                /// A sentence of the catalogue.
+                $name { $($field: &'a dyn Display),* },
+            )*
+        }
+
+        impl Message<'_> {
+            /// Says it in a language.
+            pub(crate) fn text(&self, language: Language) -> String {
+                match (self, language) {
+                    $(
+                        (Self::$name { $($field),* }, Language::English) => format!($english),
+                        (Self::$name { $($field),* }, Language::Chinese) => format!($chinese),
+                    )*
+                }
+            }
+        }
+
+        /// Every sentence as it stands in the catalogue.
+        #[cfg(test)]
+        const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $chinese)),*];
+    };
+}
+
+messages! {
+    CopyJournal {} "copying the journal while the scheduler goes on" "正在复制日志，调度器继续运行"
+    CheckJournal {} "replaying the journal from its first entry" "正在从第一条记录起重放日志"
+    CheckArchive { size } "checking all {size} of the archive" "正在校验整个备份（{size}）"
+    CopyFile { path, size } "{path}: {size}" "{path}：{size}"
+    BackedUp { file, entry, nodes, files, size }
+        "{file}: journal up to entry {entry}, {nodes} nodes, {files} files, {size}"
+        "{file}：日志至第 {entry} 条，{nodes} 个节点，{files} 个文件，{size}"
+    BackupIsSecret {}
+        "it holds the authority's key: keep it as safe as that"
+        "备份内含签发机构的私钥，请按私钥的级别保管"
+    Restored { dir, entry, made, nodes }
+        "{dir}: restored to entry {entry} of {made}; {nodes} nodes are known"
+        "{dir}：已恢复至 {made} 的第 {entry} 条记录，已知 {nodes} 个节点"
+    RestoreObserves {}
+        "next: start the scheduler; it only observes until 95 % of the nodes have reported and run nothing unknown, or until `tengyun confirm-restore`: see `tengyun status`"
+        "下一步：启动调度器。在 95 % 的节点上报且没有未知实例之前，或执行 `tengyun confirm-restore` 之前，它只观察；详见 `tengyun status`"
+    RestoreConfirmed {}
+        "confirmed: nodes run what the journal says from now on"
+        "已确认：从现在起各节点按日志运行"
+    StrangersStop { count }
+        "{count} instances that the journal does not know will be stopped; say --yes if that is right"
+        "日志不认识的 {count} 个实例将被停止；确认无误请加 --yes"
+    ArchiveExists { file } "{file} is there already: choose another name" "{file} 已存在，请换一个文件名"
+    NoJournal { dir }
+        "{dir} holds no journal\nnext: say where the scheduler's state is with --state-dir, and run this on its server as its user"
+        "{dir} 中没有日志\n下一步：在调度器所在服务器上，以其用户身份运行，并用 --state-dir 指明状态目录"
+    NotEmpty { dir }
+        "{dir} is not empty: a restore writes over nothing\nnext: stop the scheduler and move the directory away"
+        "{dir} 不是空目录，恢复不会覆盖任何内容\n下一步：停止调度器，并把该目录移走"
+    ArchiveDamaged { file, what }
+        "{file} is no whole backup: {what}\nnext: restore another one"
+        "{file} 不是完整的备份：{what}\n下一步：改用另一份备份"
+    ManWritten { dir, count } "{dir}: {count} pages" "{dir}：{count} 页"
+    DoctorPassed {} "every check passed" "全部检查通过"
+    DoctorFailed {} "a check failed: do what it says, then ask again" "有检查不合格：请按提示处理后重试"
+    Kernel { release } "Linux {release}" "内核 Linux {release}"
+    KernelNext {}
+        "install Linux 4.19 or newer; 3.10 is only measured and metered"
+        "请安装 Linux 4.19 或更新的内核；3.10 只能观测和计量"
+    CallsThere {} "openat2, pidfd and the idle class are there" "openat2、pidfd、idle 等级均可用"
+    CallsMissing {}
+        "openat2, pidfd or the idle class is missing; older ways are used"
+        "缺少 openat2、pidfd 或 idle 等级，将使用旧的方式"
+    CallsNext {} "install Linux 5.15 or newer" "请安装 Linux 5.15 或更新的内核"
+    ControlGroups { version } "version {version} with cpu, memory, pids" "第 {version} 版，含 cpu、memory、pids"
+    ControlGroupsMissing { missing } "no controller {missing}" "缺少控制器 {missing}"
+    ControlGroupsNext {}
+        "boot with cgroup_enable=memory, or mount the controllers: limits are not enforced without them"
+        "启动参数加 cgroup_enable=memory，或挂载控制器；否则限额不生效"
+    PressureThere {} "pressure is measured" "可测量资源压力"
+    PressureMissing {} "pressure is not measured" "无法测量资源压力"
+    PressureNext {} "boot with psi=1" "启动参数加 psi=1"
+    TimeSynced {} "the clock is kept right" "时钟已同步"
+    TimeNotSynced {} "nobody is seen to keep the clock right" "未发现时钟同步服务"
+    TimeNext {} "install chrony, or `timedatectl set-ntp true`" "安装 chrony，或执行 `timedatectl set-ntp true`"
+    OpenFiles { count } "{count} open files are allowed" "允许打开 {count} 个文件"
+    OpenFilesNext {} "set LimitNOFILE=1048576, or `ulimit -n 65536`" "设置 LimitNOFILE=1048576，或 `ulimit -n 65536`"
+    UserIdsFree { first, last } "user ids {first} to {last} are free" "用户号 {first} 至 {last} 未被占用"
+    UserIdsTaken { first, last, owners }
+        "user ids {first} to {last} are also those of {owners}"
+        "用户号 {first} 至 {last} 与 {owners} 重叠"
+    UserIdsNext {} "start the agent with another --uid-base" "以另一个 --uid-base 启动代理"
+    SecretsMemory {} "/run is in memory: secrets touch no disk" "/run 在内存中，机密不落盘"
+    SecretsDisk {} "/run is on a disk" "/run 在磁盘上"
+    SecretsNext {} "mount a tmpfs on /run" "在 /run 挂载 tmpfs"
+    SwapOff {} "no swap" "未启用交换分区"
+    SwapOn { count } "{count} swap areas are in use" "启用了 {count} 个交换分区"
+    SwapNext {}
+        "`swapoff -a` and take them out of /etc/fstab: memory limits and latency suffer"
+        "执行 `swapoff -a` 并从 /etc/fstab 删除：否则影响内存限额和时延"
+    HugePagesAsked {} "huge pages where they are asked for" "大页按需启用"
+    HugePagesAlways {} "huge pages always: memory is used that nobody asked for" "大页总是启用，会多占内存"
+    HugePagesNext {}
+        "`echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`"
+        "执行 `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`"
+    PidMax { pids } "{pids} processes" "最多 {pids} 个进程"
+    PidMaxNext {} "`sysctl kernel.pid_max=4194304`" "执行 `sysctl kernel.pid_max=4194304`"
+    MachinePhysical {} "a physical server" "物理服务器"
+    MachineVirtual {} "a virtual machine: foreign use of its host is not seen" "虚拟机：看不到宿主机上的其他占用"
+    MachineContainer {} "a container: its limits bound the node" "容器：节点受容器限额约束"
+    Setting { name, value } "{name} is {value}" "{name} 为 {value}"
+    SettingNext { name, value } "`sysctl {name}={value}`" "执行 `sysctl {name}={value}`"
+    Modules { modules } "security modules: {modules}" "安全模块：{modules}"
+    ModulesNext {} "boot with SELinux or AppArmor" "启用 SELinux 或 AppArmor"
+    NoStateYet { dir } "{dir} is not there yet" "{dir} 尚不存在"
+    StatePrivate { dir } "{dir} is closed to others" "{dir} 不对他人开放"
+    StateOpen { paths } "others may look into {paths}" "他人可以读取 {paths}"
+    StateOpenNext { paths } "`chmod go= {paths}`" "执行 `chmod go= {paths}`"
+    DiskFree { size, percent } "{size} free, {percent} %" "剩余 {size}，{percent} %"
+    InodesFree { percent } "{percent} % of the inodes are free" "剩余 {percent} % 的 inode"
+    DiskNext {} "make room, or give the state a disk of its own" "清理空间，或为状态目录配置独立磁盘"
+    Sync { millis } "an fsync takes {millis} ms" "一次 fsync 需 {millis} 毫秒"
+    SyncNext {} "give the journal a faster disk: every answer waits for it" "为日志换更快的磁盘：每次应答都要等它"
+    SyncNotTimed { reason } "the fsync was not timed: {reason}" "未能测量 fsync：{reason}"
+    SyncNotTimedNext {} "run it as the user of the state directory" "以状态目录的用户身份运行"
+    CertificateUntil { file, until } "{file} holds until {until}" "{file} 有效至 {until}"
+    CertificateBad { reason } "the identity cannot be used: {reason}" "身份文件不可用：{reason}"
+    CertificateNext {}
+        "look whether the agent reaches the scheduler; an ended one needs a token: docs/join.md"
+        "检查代理能否连上调度器；已过期的需要新令牌，见 docs/join.md"
+    SchedulerThere { version, wire } "version {version}, wire {wire}" "版本 {version}，协议 {wire}"
+    SchedulerVersionNext {} "upgrade the older of the two" "升级较旧的一方"
+    SchedulerAway { reason } "no scheduler answers: {reason}" "没有调度器应答：{reason}"
+    SchedulerAwayNext {}
+        "start it, or say where it is with --state-dir, --socket or --identity"
+        "启动调度器，或用 --state-dir、--socket、--identity 指明位置"
+    ClockApart { millis } "{millis} ms from the scheduler's clock" "与调度器时钟相差 {millis} 毫秒"
+    ReadOnly { reason } "the scheduler only reads: {reason}" "调度器处于只读状态：{reason}"
+    ReadOnlyNext {} "restore a backup, or start it without --read-only" "恢复备份，或去掉 --read-only 启动"
+}
+
+impl Message<'_> {
+    /// Says it in the language of the locale.
+    pub(crate) fn said(&self) -> String {
+        self.text(Language::of_locale())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The arguments that a sentence names.
+    fn arguments(sentence: &str) -> BTreeSet<&str> {
+        let parts = sentence.split('{').skip(1);
+        parts.filter_map(|part| part.split_once('}')).map(|(name, _)| name).collect()
+    }
+
+    fn is_chinese(text: &str) -> bool {
+        text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'))
+    }
+
+    #[test]
+    fn every_message_is_there_in_both_languages_with_the_same_arguments() {
+        for (name, english, chinese) in ALL {
+            assert!(!is_chinese(english), "{name}: {english}");
+            assert_eq!(arguments(english), arguments(chinese), "{name}");
+            // What has words in one language has words in the other.
+            let words = english.replace(|c: char| !c.is_alphabetic(), " ");
+            let own: BTreeSet<&str> = arguments(english);
+            let spoken = words.split_whitespace().any(|w| !own.contains(w));
+            assert_eq!(is_chinese(chinese), spoken, "{name}: {chinese}");
+            assert_eq!(english.matches('`').count(), chinese.matches('`').count(), "{name}");
+        }
+    }
+}

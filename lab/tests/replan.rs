@@ -1,0 +1,265 @@
+//! A recorded day planned anew: what happened is not touched by it, another policy and other nodes
+//! change what would have been, and the same recording gives the same figures.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use tengyun_engine::{Command, Entry, Move, NodeWish, Outcome, Plan, State, place, predict};
+use tengyun_lab::fleet::Shape;
+use tengyun_lab::journal::Journal;
+use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
+use tengyun_model::{
+    At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
+    InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId,
+    NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Sequence,
+    Stop, WorkloadSpec,
+};
+
+const NODES: u32 = 4;
+/// Reports and looks of the recording come so often.
+const EVERY: Millis = Millis::from_secs(5);
+const BEGIN: At = At::from_millis(1_799_020_800_000);
+
+type Entries = Vec<Result<(Option<Sequence>, Entry), Infallible>>;
+
+/// A scheduler that consolidates nothing, with one idle workload on each of four nodes, and all that
+/// it would have recorded.
+struct Recorded {
+    state: State,
+    now: At,
+    operations: u128,
+    entries: Entries,
+}
+
+impl Recorded {
+    fn hours(count: u64) -> Entries {
+        let mut recorded =
+            Self { state: State::new(), now: BEGIN, operations: 0, entries: Vec::new() };
+        recorded.enter(Command::BeginEpoch);
+        let (operation, values) = (recorded.operation(), knobs(&[("consolidate", 0)]));
+        recorded.enter(Command::SetPolicy { operation, values });
+        for number in 1..=NODES {
+            recorded.enter(Command::RegisterNode(facts(&format!("n{number}"))));
+            recorded.enter(Command::ConnectNode(NodeId::new(number)));
+        }
+        for name in ["a", "b", "c", "d"] {
+            let operation = recorded.operation();
+            recorded.enter(Command::ApplyWorkload { operation, spec: spec(name) });
+        }
+        for _ in 0..count * 3_600_000 / EVERY.get() {
+            recorded.tick();
+        }
+        recorded.entries
+    }
+
+    fn operation(&mut self) -> OperationId {
+        self.operations += 1;
+        OperationId::new(self.operations)
+    }
+
+    fn enter(&mut self, command: Command) {
+        let entry = Entry { at: self.now, command };
+        let durable = entry.command.is_durable();
+        let outcome = self.state.apply(&entry);
+        assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+        self.entries.push(Ok((durable.then(|| self.state.sequence()), entry)));
+    }
+
+    fn tick(&mut self) {
+        self.now = self.now.after(EVERY);
+        for number in 1..=NODES {
+            let node = NodeId::new(number);
+            let used = |instance| InstanceUsage {
+                instance,
+                cpu: Millicores::new(500),
+                memory: Mebibytes::new(100),
+            };
+            let instances: Vec<_> = self.state.on_node(node).map(used).collect();
+            let cpu = instances.iter().map(|i| i.cpu).sum::<Millicores>();
+            let cpu_foreign = Millicores::new(100);
+            let cpu = cpu.saturating_add(cpu_foreign);
+            let (at, interval) = (self.now, EVERY);
+            let usage =
+                NodeUsage { at, interval, cpu, cpu_foreign, instances, ..NodeUsage::default() };
+            self.enter(Command::ReportUsage { node, usage });
+        }
+        self.enter(Command::Watch);
+        let forecast = predict::forecast(&self.state, self.now);
+        let plan = place::plan(&self.state, &forecast, self.now);
+        if !plan.moves.is_empty() {
+            self.carry_out(plan);
+        }
+    }
+
+    fn carry_out(&mut self, plan: Plan) {
+        let moves = plan.moves.clone();
+        self.enter(Command::CommitPlan(plan));
+        for step in moves {
+            let Move::Start { instance, node } = step else { panic!("{step:?} without a reason") };
+            let instances = vec![status(instance, self.now)];
+            let (generation, gone) = (Generation::default(), Vec::new());
+            self.enter(Command::ObserveInstances { node, generation, instances, gone });
+        }
+    }
+}
+
+fn knobs(values: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+}
+
+fn status(instance: InstanceId, since: At) -> InstanceStatus {
+    InstanceStatus {
+        instance,
+        incarnation: Incarnation::new(1),
+        phase: Phase::Healthy,
+        since,
+        pid: Some(1),
+        exit: None,
+        message: String::new(),
+    }
+}
+
+fn facts(name: &str) -> NodeFacts {
+    NodeFacts {
+        name: name.parse().expect("a name"),
+        labels: BTreeMap::new(),
+        capacity: Capacity {
+            cpu: Millicores::new(4000),
+            memory: Mebibytes::new(4096),
+            disk: Mebibytes::new(10_000),
+            pids: 1000,
+            counted: BTreeMap::new(),
+        },
+        inventory: Inventory::default(),
+        enforcement: Vec::new(),
+    }
+}
+
+/// It asks for so much that two do not fit on a node until they were measured.
+fn spec(name: &str) -> WorkloadSpec {
+    WorkloadSpec {
+        key: format!("city/lab/app/{name}").parse().expect("a key"),
+        kind: Kind::Service,
+        class: Class::Standard,
+        command: vec!["/bin/true".to_owned()],
+        files: Vec::new(),
+        env: BTreeMap::new(),
+        user: None,
+        ports: Vec::new(),
+        resources: Resources {
+            cpu: Millicores::new(2500),
+            cpu_limit: None,
+            memory: Mebibytes::new(500),
+            disk: Mebibytes::ZERO,
+            pids: 1,
+        },
+        counted: BTreeMap::new(),
+        constraints: Constraints::default(),
+        instances: 1,
+        restart: Restart {
+            mode: RestartMode::Always,
+            backoff: Millis::from_secs(1),
+            backoff_max: Millis::from_secs(1),
+        },
+        stop: Stop { signal: 15, grace: Millis::from_secs(1) },
+        move_policy: MovePolicy::Any,
+        startup: Millis::ZERO,
+        on_lost: OnLost::Wait,
+        provision: Provision::default(),
+        health: None,
+        volumes: Vec::new(),
+    }
+}
+
+fn variant(name: &str, knobs: Option<BTreeMap<String, u64>>) -> Variant {
+    Variant { name: name.to_owned(), knobs, add: Vec::new(), remove: Vec::new() }
+}
+
+fn compared(entries: &Entries, branch: Branch, variants: &[Variant]) -> Compared {
+    let step = Millis::from_secs(300);
+    replan(entries.iter().cloned(), branch, step, variants).expect("a comparison")
+}
+
+fn figures(compared: &Compared) -> Vec<&SideFigures> {
+    compared.sides.iter().map(|(figures, _)| figures).collect()
+}
+
+#[test]
+fn another_policy_changes_what_would_have_been_and_not_what_happened() {
+    let entries = Recorded::hours(2);
+    let variants = [variant("as it was", None), variant("default", Some(BTreeMap::new()))];
+    let made = compared(&entries, Branch::Beginning, &variants);
+    let [happened, same, default] = figures(&made)[..] else { panic!("three sides") };
+    assert_eq!((happened.nodes_max, happened.moves), (4, 0));
+    // 500 of its own and 100 foreign on each of four nodes of 4000.
+    assert!((happened.utilisation_pct - 15.0).abs() < 0.01, "{happened:?}");
+    let again = SideFigures { name: happened.name.clone(), ..same.clone() };
+    assert_eq!(again, *happened, "the same policy decides as it did");
+    assert!(default.moves >= 3 && default.nodes_mean < 2.0, "{default:?}");
+    assert!(default.utilisation_pct > 40.0 && default.above80_pct < 1e-9, "{default:?}");
+    assert_eq!((default.refused, made.notes.len()), (0, 0), "{:?}", made.notes);
+    let twice = compared(&entries, Branch::Beginning, &variants);
+    assert_eq!(figures(&twice), figures(&made));
+}
+
+#[test]
+fn a_branch_lets_everything_before_it_stand() {
+    let entries = Recorded::hours(2);
+    let variants = [variant("default", Some(BTreeMap::new()))];
+    let late = At::from_millis(BEGIN.millis() + 3_600_000);
+    for branch in [Branch::At(late), Branch::After(Millis::from_secs(3600))] {
+        let made = compared(&entries, branch, &variants);
+        assert!(made.span.0 >= late && made.span.0.since(late) <= EVERY, "{branch:?}");
+        assert_eq!(made.sides[0].1.len(), 12, "an hour is left");
+        assert!(figures(&made)[1].nodes_mean < 2.0);
+    }
+    let by_entry = compared(&entries, Branch::Sequence(Sequence::new(8)), &variants);
+    assert_eq!(by_entry.branch, Sequence::new(8));
+    let never = Branch::Sequence(Sequence::new(999));
+    let error = replan(entries.into_iter(), never, Millis::from_secs(300), &variants);
+    assert!(matches!(error, Err(ReplanError::NeverReached)));
+}
+
+#[test]
+fn nodes_can_be_added_and_taken_away() {
+    let entries = Recorded::hours(1);
+    let large = Shape::parse("16/64").expect("a shape");
+    let node = |number: u32| format!("n{number}").parse().expect("a name");
+    let moved = Variant {
+        name: "one large node".to_owned(),
+        knobs: None,
+        add: vec![large],
+        remove: (1..=NODES).map(node).collect(),
+    };
+    let made =
+        compared(&entries, Branch::After(Millis::from_secs(600)), std::slice::from_ref(&moved));
+    let after = figures(&made)[1];
+    assert!(after.nodes_mean < 1.5 && after.moves == 4, "{after:?}");
+    assert!(after.waiting_pct < 1e-9 && after.demand_lost_pct < 1e-9, "{after:?}");
+    let none = Variant { remove: vec!["nobody".parse().expect("a name")], ..moved };
+    let error = replan(entries.into_iter(), Branch::Beginning, EVERY, &[none]);
+    assert!(matches!(error, Err(ReplanError::UnknownNode(_))));
+}
+
+#[test]
+fn a_comparison_is_a_page_that_takes_no_markup() {
+    let entries = Recorded::hours(1);
+    let made = compared(&entries, Branch::Beginning, &[variant("<i>bold</i>", None)]);
+    let page = html("journal.db", &made);
+    assert!(page.contains("What happened") && page.contains("&lt;i&gt;bold"), "{page:.200}");
+    assert!(!page.contains("<i>bold") && page.matches("<svg").count() == 6);
+}
+
+#[test]
+fn durable_entries_alone_make_the_state_again() {
+    let entries = Recorded::hours(1);
+    let durable = entries.iter().flatten().filter_map(|(s, e)| Some(Ok((s.as_ref()?, e))));
+    let durable: Vec<Result<_, Infallible>> =
+        durable.map(|read| read.map(|(s, e): (&Sequence, &Entry)| (*s, e.clone()))).collect();
+    let mut journal = Journal::default();
+    let mut last = Sequence::default();
+    journal.replay(durable.into_iter(), |sequence, _| last = sequence).expect("no fault");
+    assert_eq!((journal.counts(), journal.moves), ((4, 4, 4), (4, 0)));
+    assert_eq!(journal.state.sequence(), last);
+    assert!(journal.state.nodes().all(|n| n.wish == NodeWish::Serve));
+}

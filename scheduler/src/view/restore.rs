@@ -1,0 +1,41 @@
+//! What is still to be found out after a restore, as operators see it.
+
+use tengyun_model::NodeId;
+use tengyun_proto::v1;
+
+use super::View;
+
+/// The most strangers of one answer; the sentence counts all of them.
+const STRANGERS_MAX: usize = 1000;
+
+impl View<'_> {
+    /// Says what is still to be found out; empty when nothing is.
+    pub(super) fn restore(&self) -> String {
+        let Some(restored) = self.state.restored() else { return String::new() };
+        let reported = self.links.reported();
+        let (heard, nodes) = (reported.nodes(self.state), self.state.nodes().count());
+        let strangers = reported.strangers(self.state).count();
+        let missing = reported.missing(self.state);
+        let found = format!(
+            "{heard} of {nodes} nodes reported; {strangers} instances run that the journal does not \
+             know, {missing} are missing that it does"
+        );
+        if restored.observing {
+            return format!("only observing, nothing is started or stopped: {found}");
+        }
+        let late = restored.unsettled.len();
+        format!("{late} nodes are told nothing yet: {found}")
+    }
+
+    /// Lists what runs and is not known.
+    pub(super) fn strangers(&self) -> Vec<v1::StrangerView> {
+        let name = |node: NodeId| self.state.node(node).map(|n| n.facts.name.to_string());
+        let all = self.links.reported().strangers(self.state).take(STRANGERS_MAX);
+        all.map(|(node, status)| v1::StrangerView {
+            node: node.get(),
+            node_name: name(node).unwrap_or_default(),
+            status: Some(status.into()),
+        })
+        .collect()
+    }
+}
