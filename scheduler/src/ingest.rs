@@ -97,17 +97,16 @@ impl Ingest {
         let mut sorted = Sorted::default();
         for record in records {
             let mark = state.meter(node, record.key).map(|meter| meter.record);
-            match mark {
-                Some(mark) if covers(&mark, record) => {
+            if let Some(mark) = mark {
+                if covers(&mark, record) {
                     sorted.kept.push(mark);
                     continue;
                 }
-                None if !is_here(state, node, record.key.instance) => {
-                    debug!(%node, instance = %record.key.instance, "meter of a stranger");
-                    continue;
-                }
-                None if self.news.take(node, 1, now) == 0 => continue,
-                Some(_) | None => {}
+            } else if !is_here(state, node, record.key.instance) {
+                debug!(%node, instance = %record.key.instance, "meter of a stranger");
+                continue;
+            } else if self.news.take(node, 1, now) == 0 {
+                continue;
             }
             // One that had ended and grows all the same does not hurry.
             sorted.ends |= record.last && mark.is_none_or(|mark| !mark.last);

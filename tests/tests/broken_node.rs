@@ -2,6 +2,7 @@
 //! does no harm, and the other nodes do not notice.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+#![expect(clippy::print_stdout, reason = "what was tried is shown where the result is read")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,7 +113,7 @@ const REFUSED: &[(&str, Absurd, &str)] = &[
     ("an unknown phase", |r| with_status(r, |s| s.phase = 99), "99 is not known here"),
     ("an exit of no kind", |r| with_status(r, |s| s.exit = Some(v1::Exit::default())), "how: "),
     ("a long message", |r| with_status(r, |s| s.message = "x".repeat(5000)), "is longer than"),
-    ("a zero byte", |r| with_status(r, |s| s.message = "a\0b".to_owned()), "zero byte"),
+    ("a zero byte", |r| with_status(r, |s| "a\0b".clone_into(&mut s.message)), "zero byte"),
 ];
 
 /// What is taken and does no harm.
@@ -129,7 +130,7 @@ const TAKEN: &[(&str, Absurd)] = &[
     ("the end of time", |r| with_status(r, |s| s.since_millis = u64::MAX)),
     ("a process of nobody", |r| with_status(r, |s| s.pid = Some(u32::MAX))),
     ("words for a terminal", |r| {
-        with_status(r, |s| s.message = "\u{1b}[2J\u{1b}]0;x\u{7}\r\u{202e}".to_owned())
+        with_status(r, |s| "\u{1b}[2J\u{1b}]0;x\u{7}\r\u{202e}".clone_into(&mut s.message))
     }),
     ("an odd exit", |r| {
         with_status(r, |s| {

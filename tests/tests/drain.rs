@@ -37,10 +37,10 @@ fn living(command: &Path) -> usize {
 }
 
 /// The fewest processes seen until it is told to stop.
-fn fewest(command: PathBuf, stop: Arc<AtomicBool>) -> (usize, usize) {
+fn fewest(command: &Path, stop: &AtomicBool) -> (usize, usize) {
     let (mut fewest, mut looks) = (usize::MAX, 0);
     while !stop.load(Ordering::Acquire) {
-        fewest = fewest.min(living(&command));
+        fewest = fewest.min(living(command));
         looks += 1;
         std::thread::sleep(LOOK);
     }
@@ -88,7 +88,7 @@ async fn a_drain_of_fifty_real_instances_never_leaves_fewer_copies_than_asked() 
     let stop = Arc::new(AtomicBool::new(false));
     let counting = {
         let (command, stop) = (command.clone(), Arc::clone(&stop));
-        tokio::task::spawn_blocking(move || fewest(command, stop))
+        tokio::task::spawn_blocking(move || fewest(&command, &stop))
     };
     let start = Instant::now();
     let drain = tokio::spawn(tengyun(cluster.socket(), &["drain", "n1"]));

@@ -4,6 +4,7 @@
 //! scheduler is the real one, in a process of its own: its log would say that it panicked.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+#![expect(clippy::print_stdout, reason = "what was tried is shown where the result is read")]
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -243,8 +244,11 @@ async fn sequence(cluster: &Cluster) -> u64 {
     status.unwrap().into_inner().sequence
 }
 
-/// One call that is spelt wrongly in HTTP/2 or gRPC: its headers, and its data if it has some.
-fn spelt_wrongly(path: &str) -> Vec<(&'static str, Vec<u8>, Option<Vec<u8>>)> {
+/// What is wrong with a call, its headers, and its data if it has some.
+type Spelt = (&'static str, Vec<u8>, Option<Vec<u8>>);
+
+/// One call, spelt wrongly in HTTP/2 or gRPC in every way.
+fn spelt_wrongly(path: &str) -> Vec<Spelt> {
     let call = |more: &[(&str, &str)]| frames::call(path, more);
     let plain = || call(&[]);
     let long = "x".repeat(60_000);

@@ -1,6 +1,7 @@
 //! Every command of the operators' guides, run as it stands: by root and by an ordinary user.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+#![expect(clippy::print_stdout, reason = "what was tried is shown where the result is read")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

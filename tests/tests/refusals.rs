@@ -4,6 +4,7 @@
 //! option, the command or the change that helps.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+#![expect(clippy::print_stdout, reason = "what was tried is shown where the result is read")]
 
 #[path = "refusals/options.rs"]
 mod options;

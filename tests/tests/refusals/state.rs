@@ -196,10 +196,13 @@ async fn a_second_daemon_on_one_directory_is_refused() {
     place.run_all(&[one, other]);
 }
 
+/// What is damaged, how, what is said of it, and where it is kept.
+type Aside = (&'static str, fn(&Path), &'static str, Option<&'static str>);
+
 /// What an agent can do without is set aside and named, and it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_agent_can_do_without_is_set_aside_and_named() {
-    let cases: [(&str, fn(&Path), &str, Option<&str>); 4] = [
+    let cases: [Aside; 4] = [
         (
             "ledger",
             |d| file(d, "a/ledger/assignment", b"noise"),
