@@ -75,6 +75,20 @@ pub enum AgentError {
     StillRunning(usize),
 }
 
+impl AgentError {
+    /// Returns what an operator can do about it, where the error itself does not say so.
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Start(StartError::State { .. }) => {
+                Some("move it away, or choose another --state-dir")
+            }
+            Self::Metrics(_) => Some("choose another place with --metrics-socket"),
+            Self::Start(StartError::Busy { .. } | StartError::Survey(_))
+            | Self::StillRunning(_) => None,
+        }
+    }
+}
+
 /// Runs an agent until `shutdown` completes.
 ///
 /// Instances go on running when it ends, unless the configuration says to stop them.
@@ -92,7 +106,8 @@ pub async fn run(
     agent.adopt().await.map_err(StartError::from)?;
     agent.config.supervisor.ready();
     agent.keep_supplies();
-    agent.run(shutdown).await
+    // It is large, and every caller would carry it.
+    Box::pin(agent.run(shutdown)).await
 }
 
 type Wanted = BTreeMap<InstanceId, AssignedInstance>;
@@ -331,20 +346,17 @@ impl Agent {
                 self.hands.remove(oldest);
             }
         }
-        self.keep_supplies();
         self.live_changed();
         self.report_soon();
     }
 
-    /// Keeps what instances use on this node, and lets go of the rest.
+    /// Keeps what wanted instances need to start again, and lets go of the rest: one that is to end has
+    /// its own copies.
     fn keep_supplies(&self) {
         let wanted = self.wanted();
-        let known = self.instances.observed().values().map(|known| &known.assigned);
-        let used: Vec<&AssignedInstance> = wanted.values().chain(known).collect();
-        let artifacts = used.iter().flat_map(|assigned| &assigned.spec.provision.artifacts);
+        let artifacts = wanted.values().flat_map(|assigned| &assigned.spec.provision.artifacts);
         self.cache.pin(artifacts.map(|artifact| artifact.digest).collect());
-        let secrets = used.iter().flat_map(|assigned| supply::secrets(assigned)).collect();
-        self.hands.retain_secrets(secrets);
+        self.hands.retain_secrets(wanted.values().flat_map(supply::secrets).collect());
     }
 
     fn take_in(&mut self, fact: Fact) {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use tengyun_agent::{CapacityOverrides, Config, GroupPath};
+use tengyun_agent::{AgentError, CapacityOverrides, Config, GroupPath};
 use tengyun_daemon::log::{self, LogFormat};
 use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName};
 use tengyun_proto::identity::Identity;
@@ -116,6 +116,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            if let Some(next) = error.downcast_ref::<AgentError>().and_then(AgentError::remedy) {
+                tracing::error!("next: {next}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -147,10 +150,19 @@ async fn admit(options: &Options, config: &mut Config) -> anyhow::Result<()> {
     if options.scheduler_socket.is_some() || !path.exists() {
         return Ok(());
     }
-    let identity = Identity::load(&path).context("cannot use the node's identity")?;
-    if let (None, Member::Node(name)) = (&options.name, identity.member) {
-        config.name = name;
+    let identity = Identity::load(&path)
+        .context("cannot use the node's identity, which `tengyun join` makes")?;
+    let Member::Node(name) = identity.member else {
+        anyhow::bail!("the identity in {} is a person's: join with this server", path.display());
+    };
+    if options.name.as_ref().is_some_and(|said| *said != name) {
+        let path = path.display();
+        anyhow::bail!(
+            "the identity in {path} is that of node {name}: say --name {name}, or move it away and \
+             join again"
+        );
     }
+    config.name = name;
     config.identity = Some(path);
     Ok(())
 }

@@ -22,6 +22,8 @@ use tengyun_model::{
 
 use crate::observe::{Key, Sample};
 
+/// The name of the file of the records in the state directory.
+pub(crate) const FILE: &str = "meters";
 /// Records are written this often; what memory was held since is lost when the agent is killed and
 /// its server with it. CPU is read again from the kernel.
 const SAVE_INTERVAL: Millis = Millis::from_secs(5);
@@ -66,7 +68,7 @@ pub(crate) struct Meters {
 impl Meters {
     /// Opens the records of a state directory; those of an earlier boot are closed.
     pub(crate) fn open(dir: &Path, boot: BootId) -> io::Result<Self> {
-        let path = dir.join("meters");
+        let path = dir.join(FILE);
         let store::Kept { mut meters, settled } = store::load(&path)?;
         for meter in meters.values_mut() {
             meter.adopted = true;

@@ -128,7 +128,7 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
         group: cgroups.node(),
     };
     let measure = Measure::open(&node, &config.proc_root, &config.state_dir)
-        .map_err(at(config.state_dir.clone()))?;
+        .map_err(at(config.state_dir.join(crate::meter::FILE)))?;
     let fetcher = Arc::new(fetcher);
     Ok(Ready { config, cgroups, runner, dirs, facts, ledger, measure, fetcher, cache, vault, lock })
 }
@@ -139,7 +139,9 @@ fn take(dir: &Path) -> Result<Flock<File>, StartError> {
     fs::DirBuilder::new().recursive(true).mode(STATE_MODE).create(dir).map_err(failed)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(STATE_MODE)).map_err(failed)?;
     let mut options = File::options();
-    let file = options.create(true).append(true).open(dir.join(LOCK)).map_err(failed)?;
+    let path = dir.join(LOCK);
+    let file = options.create(true).append(true).open(&path);
+    let file = file.map_err(|source| StartError::State { path, source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|_| StartError::Busy { path: dir.to_owned() })
 }

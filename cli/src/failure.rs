@@ -76,7 +76,15 @@ impl From<TlsError> for Failure {
 
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
-        Self::Usage(chain(&error))
+        let said = chain(&error);
+        Self::Usage(match error {
+            IdentityError::File { .. } => {
+                format!("{said}\nnext: `tengyun login --name NAME TOKEN` makes one")
+            }
+            IdentityError::NoRandomness
+            | IdentityError::Open { .. }
+            | IdentityError::Content { .. } => said,
+        })
     }
 }
 

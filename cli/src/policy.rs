@@ -1,7 +1,9 @@
 //! `tengyun policy`: every knob with unit, default and reason; setting some of them.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -13,7 +15,11 @@ use crate::output::{show, table};
 use crate::session::{Session, operation_id};
 
 /// The largest policy file.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+const FILE_BYTES_MAX: usize = 64 * 1024;
+/// How much of what was written wrongly is shown.
+const SHOWN_CHARS_MAX: usize = 500;
+/// Where a reader finds what could be set.
+const NEXT: &str = "next: tengyun policy show";
 
 /// What `policy` takes.
 #[derive(Debug, clap::Args)]
@@ -89,9 +95,8 @@ async fn set(
     let (values, replace) = match file {
         Some(file) => (read(file)?, true),
         None if values.is_empty() => {
-            let text =
-                "name a knob and its value, such as consolidate=0\nnext: tengyun policy show";
-            return Err(Failure::Usage(text.to_owned()));
+            let text = format!("name a knob and its value, such as consolidate=0\n{NEXT}");
+            return Err(Failure::Usage(text));
         }
         None => (values.iter().map(|v| pair(v)).collect::<Result<_, _>>()?, false),
     };
@@ -122,23 +127,41 @@ fn known(name: &str) -> Result<(), Failure> {
     }
     let near = KNOBS.iter().map(|k| (strsim::osa_distance(k.name, name), k.name)).min();
     let near = near.map_or("", |(_, name)| name);
-    Err(Failure::Usage(format!("no knob is called {name}; did you mean {near}?")))
+    let shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    let text = format!("no knob is called {shown}; did you mean {near}?\n{NEXT}");
+    Err(Failure::Usage(text))
 }
 
 fn read(file: &Path) -> Result<BTreeMap<String, u64>, Failure> {
     let origin = file.display();
-    let wrong = |what: String| Failure::Usage(format!("{origin}: {what}"));
-    let size = fs::metadata(file).map_err(|e| wrong(e.to_string()))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(wrong("larger than 64 KiB".to_owned()));
+    let wrong = |what: String| Failure::Usage(format!("{origin}: {what}\n{NEXT}"));
+    let text = plain(file).map_err(wrong)?;
+    parse(&text).map_err(|failure| Failure::Usage(format!("{origin}: {failure}")))
+}
+
+/// Reads a plain file: a pipe without a writer would be an empty policy, and a device never ends.
+fn plain(file: &Path) -> Result<String, String> {
+    let said = |error: io::Error| error.to_string();
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(file).map_err(said)?;
+    if !file.metadata().map_err(said)?.is_file() {
+        return Err("it is not a plain file".to_owned());
     }
-    let text = fs::read_to_string(file).map_err(|e| wrong(e.to_string()))?;
-    parse(&text).map_err(|failure| wrong(failure.to_string()))
+    let bound = u64::try_from(FILE_BYTES_MAX + 1).expect("64 KiB fit");
+    let mut text = String::new();
+    file.take(bound).read_to_string(&mut text).map_err(said)?;
+    if text.len() > FILE_BYTES_MAX {
+        return Err("it is larger than 64 KiB".to_owned());
+    }
+    Ok(text)
 }
 
 fn parse(text: &str) -> Result<BTreeMap<String, u64>, Failure> {
-    let table: toml::Table =
-        text.parse().map_err(|e: toml::de::Error| Failure::Usage(e.to_string()))?;
+    let wrong = |error: toml::de::Error| {
+        let shown: String = error.to_string().chars().take(SHOWN_CHARS_MAX).collect();
+        Failure::Usage(format!("{}\n{NEXT}", shown.trim_end()))
+    };
+    let table: toml::Table = text.parse().map_err(wrong)?;
     let entry = |(name, value): (String, toml::Value)| {
         known(&name)?;
         let number = value.as_integer().and_then(|n| u64::try_from(n).ok());
@@ -158,7 +181,7 @@ mod tests {
         let text = |r: Result<_, Failure>| r.map(|_: (String, u64)| ()).unwrap_err().to_string();
         assert_eq!(
             text(pair("consolidat=1")),
-            "no knob is called consolidat; did you mean consolidate?"
+            "no knob is called consolidat; did you mean consolidate?\nnext: tengyun policy show"
         );
         assert_eq!(
             text(pair("consolidate")),

@@ -86,7 +86,6 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
         "FOUND" => "发现",
         "WHAT TO DO" => "处理办法",
         "PID" => "进程号",
-        "SINCE" => "自",
         "MEMBER" => "成员",
         "ROLE" => "角色",
         "ADMISSION" => "准入次数",

@@ -151,7 +151,7 @@ impl Layout {
         let record_volatile = args.record_volatile.clone();
         let (listen, advertise) = (args.listen, args.advertise.clone());
         let group = group_name(&state_dir);
-        Ok(Self { group, state_dir, socket, listen, advertise, nodes, record_volatile })
+        Ok(Self { state_dir, socket, group, listen, advertise, nodes, record_volatile })
     }
 }
 

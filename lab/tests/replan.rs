@@ -231,7 +231,8 @@ fn nodes_can_be_added_and_taken_away() {
         add: vec![large],
         remove: (1..=NODES).map(node).collect(),
     };
-    let made = compared(&entries, Branch::After(Millis::from_secs(600)), &[moved.clone()]);
+    let made =
+        compared(&entries, Branch::After(Millis::from_secs(600)), std::slice::from_ref(&moved));
     let after = figures(&made)[1];
     assert!(after.nodes_mean < 1.5 && after.moves == 4, "{after:?}");
     assert!(after.waiting_pct < 1e-9 && after.demand_lost_pct < 1e-9, "{after:?}");

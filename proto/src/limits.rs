@@ -16,8 +16,9 @@ use crate::v1::operator_service_server::{OperatorService, OperatorServiceServer}
 use crate::v1::secret_service_client::SecretServiceClient;
 use crate::v1::secret_service_server::{SecretService, SecretServiceServer};
 
-/// The most streams one connection may have open: an operator's tool needs a few.
-pub const STREAMS_MAX: u32 = 64;
+/// The most streams one connection may have open: an agent needs two, an operator's tool a few. A
+/// thousand abusers with 64 each made honest agents wait for more than a second.
+pub const STREAMS_MAX: u32 = 16;
 /// The most streams reset for a peer's own faults before the connection is closed (rapid reset).
 pub const LOCAL_ERROR_RESETS_MAX: usize = 128;
 /// The most streams reset by the peer before they were accepted (rapid reset).
@@ -33,7 +34,7 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a silent peer may take to answer.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The most calls of one connection that are worked on at the same time; more are refused.
-pub const CALLS_MAX: usize = 32;
+pub const CALLS_MAX: usize = 16;
 /// The most bytes of one message from an operator: two of the largest specifications.
 pub const OPERATOR_BYTES_MAX: usize = 1024 * 1024;
 /// The most bytes of one message from an agent: a full report of the largest node.

@@ -4,6 +4,7 @@
 //! need not send before it listens.
 
 mod logs;
+mod pace;
 mod session;
 
 use std::sync::Arc;

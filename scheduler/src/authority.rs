@@ -76,6 +76,19 @@ pub enum AuthorityError {
     Identity(#[from] IdentityError),
 }
 
+impl AuthorityError {
+    /// Returns what an operator can do about it, where the error itself does not say so.
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::File { .. } => Some("move it away, or restore it from a backup"),
+            Self::Certificate(_) | Self::Tls(_) => {
+                Some("restore `authority` in the state directory from a backup")
+            }
+            Self::Open { .. } | Self::KeyMissing { .. } | Self::Identity(_) => None,
+        }
+    }
+}
+
 /// The authority of one cloud.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,

@@ -72,8 +72,12 @@ const GREETINGS: [(Greeting, &str); 8] = [
 ];
 
 /// The connections of members.
-#[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<Open>);
+#[derive(Debug)]
+pub(crate) struct Connections {
+    open: Mutex<Open>,
+    /// The most in all.
+    max: usize,
+}
 
 #[derive(Debug, Default)]
 struct Open {
@@ -123,6 +127,11 @@ impl Drop for Held {
 }
 
 impl Connections {
+    /// Makes a set of at most `max`.
+    pub(crate) fn of_at_most(max: usize) -> Self {
+        Self { open: Mutex::default(), max }
+    }
+
     /// Takes a connection of a member; the receiver ends when it is to be cut.
     pub(crate) fn take(
         self: &Arc<Self>,
@@ -130,7 +139,7 @@ impl Connections {
         from: SocketAddr,
     ) -> Result<(Held, oneshot::Receiver<()>), Full> {
         let mut open = self.lock();
-        if open.connections.len() >= limits::MEMBER_CONNECTIONS_MAX {
+        if open.connections.len() >= self.max {
             return Err(Full::InAll);
         }
         let of_subject = open.of_subject.get(&claim.subject).copied().unwrap_or_default();
@@ -207,7 +216,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

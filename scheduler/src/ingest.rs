@@ -3,6 +3,8 @@
 //! A report is the agent's full state, so each is compared with the scheduler's own; nothing here
 //! depends on an earlier report having arrived.
 
+mod news;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_engine::image::{HomeFate, InstanceWish};
@@ -11,6 +13,8 @@ use tengyun_model::{
     At, CopyKey, InstanceId, InstanceStatus, MeterRecord, Millis, NodeFacts, NodeId, Phase, Report,
 };
 use tracing::debug;
+
+use news::News;
 
 /// How often the growing meters of a node are journaled: at 10 s a thousand nodes cost a hundred
 /// small rows a second, and an agent keeps what is not journaled yet.
@@ -31,10 +35,22 @@ pub(crate) struct Intake {
     pub removed: Option<Command>,
 }
 
-/// Remembers when the meters of each node were journaled.
+/// Remembers when the meters of each node were journaled, and how much news it had.
 #[derive(Debug, Default)]
 pub(crate) struct Ingest {
     meters_at: BTreeMap<NodeId, At>,
+    news: News,
+}
+
+/// The meters of one report.
+#[derive(Debug, Default)]
+struct Sorted {
+    /// Marks that cover what was said.
+    kept: Vec<MeterRecord>,
+    /// What the journal lacks.
+    grown: Vec<MeterRecord>,
+    /// Whether one of those ended just now.
+    ends: bool,
 }
 
 impl Ingest {
@@ -46,9 +62,9 @@ impl Ingest {
         report: &Report,
         now: At,
     ) -> Intake {
-        let observed = observed(state, node, report);
-        let (kept, grown) = sort_meters(state, node, &report.meters);
-        let ends = observed.as_ref().is_some_and(ends_something);
+        let observed = self.observed(state, node, report, now);
+        let Sorted { kept, grown, ends } = self.sort_meters(state, node, &report.meters, now);
+        let ends = ends || observed.as_ref().is_some_and(ends_something);
         let due = self.is_due(node, &grown, ends, now);
         Intake {
             usage: Command::ReportUsage { node, usage: report.usage.clone() },
@@ -62,32 +78,70 @@ impl Ingest {
     fn is_due(&mut self, node: NodeId, grown: &[MeterRecord], ends: bool, now: At) -> bool {
         let last = self.meters_at.get(&node).copied().unwrap_or_default();
         let waited = now.since(last) >= METERS_INTERVAL;
-        let due = waited || ends || grown.iter().any(|record| record.last);
-        if grown.is_empty() || !due {
+        if grown.is_empty() || !(waited || ends) {
             return false;
         }
         self.meters_at.insert(node, now);
         true
     }
-}
 
-/// Sorts readings into the marks that cover those journaled already, and those to be journaled. One
-/// of an instance that was never on the node is neither: nobody would pay for it.
-fn sort_meters(
-    state: &State,
-    node: NodeId,
-    records: &[MeterRecord],
-) -> (Vec<MeterRecord>, Vec<MeterRecord>) {
-    let (mut kept, mut grown) = (Vec::new(), Vec::new());
-    for record in records {
-        match state.meter(node, record.key).map(|meter| meter.record) {
-            Some(mark) if covers(&mark, record) => kept.push(mark),
-            Some(_) => grown.push(*record),
-            None if is_here(state, node, record.key.instance) => grown.push(*record),
-            None => debug!(%node, instance = %record.key.instance, "meter of a stranger"),
+    /// Sorts readings into the marks that cover those journaled already, and those to be journaled. One
+    /// of an instance that was never on the node is neither: nobody would pay for it.
+    fn sort_meters(
+        &mut self,
+        state: &State,
+        node: NodeId,
+        records: &[MeterRecord],
+        now: At,
+    ) -> Sorted {
+        let mut sorted = Sorted::default();
+        for record in records {
+            let mark = state.meter(node, record.key).map(|meter| meter.record);
+            match mark {
+                Some(mark) if covers(&mark, record) => {
+                    sorted.kept.push(mark);
+                    continue;
+                }
+                Some(_) => {}
+                None if !is_here(state, node, record.key.instance) => {
+                    debug!(%node, instance = %record.key.instance, "meter of a stranger");
+                    continue;
+                }
+                None if self.news.take(node, 1, now) == 0 => continue,
+                None => {}
+            }
+            // One that had ended and grows all the same does not hurry.
+            sorted.ends |= record.last && mark.is_none_or(|mark| !mark.last);
+            sorted.grown.push(*record);
         }
+        sorted
     }
-    (kept, grown)
+
+    fn observed(
+        &mut self,
+        state: &State,
+        node: NodeId,
+        report: &Report,
+        now: At,
+    ) -> Option<Command> {
+        let here: BTreeMap<InstanceId, &InstanceImage> = state
+            .on_node(node)
+            .filter_map(|id| state.instance(id).map(|instance| (id, instance)))
+            .collect();
+        let known = |said: &InstanceStatus| here.get(&said.instance);
+        let mut instances: Vec<InstanceStatus> = report
+            .instances
+            .iter()
+            .filter(|said| known(said).is_some_and(|known| differs(&known.status, said)))
+            .cloned()
+            .collect();
+        instances.truncate(self.news.take(node, instances.len(), now));
+        let gone = gone(state, node, report, &here);
+        if instances.is_empty() && gone.is_empty() {
+            return None;
+        }
+        Some(Command::ObserveInstances { node, generation: report.generation, instances, gone })
+    }
 }
 
 fn is_here(state: &State, node: NodeId, id: InstanceId) -> bool {
@@ -107,24 +161,6 @@ fn ends_something(observed: &Command) -> bool {
         }
         _ => false,
     }
-}
-
-fn observed(state: &State, node: NodeId, report: &Report) -> Option<Command> {
-    let here: BTreeMap<InstanceId, &InstanceImage> = state
-        .on_node(node)
-        .filter_map(|id| state.instance(id).map(|instance| (id, instance)))
-        .collect();
-    let instances: Vec<InstanceStatus> = report
-        .instances
-        .iter()
-        .filter(|said| here.get(&said.instance).is_some_and(|known| differs(&known.status, said)))
-        .cloned()
-        .collect();
-    let gone = gone(state, node, report, &here);
-    if instances.is_empty() && gone.is_empty() {
-        return None;
-    }
-    Some(Command::ObserveInstances { node, generation: report.generation, instances, gone })
 }
 
 /// Returns true when a status is news worth a journal entry: a later start, or a later phase of the
@@ -291,6 +327,44 @@ mod tests {
         assert!(ingest.report(&state, NODE, &said, at(110)).meters.is_some());
         said.meters[0].last = true;
         assert!(ingest.report(&state, NODE, &said, at(111)).meters.is_some());
+    }
+
+    #[test]
+    fn a_meter_that_ended_and_grows_all_the_same_does_not_hurry() {
+        let mut state = started();
+        let ended = |cpu| MeterRecord { last: true, ..meter(1, cpu) };
+        let meters = vec![ended(10)];
+        enter(&mut state, Command::AcknowledgeMeters { node: NODE, meters });
+        let mut ingest = Ingest::default();
+        let mut said = report(&state, 1, vec![]);
+        said.meters = vec![ended(11)];
+        assert!(ingest.report(&state, NODE, &said, at(100)).meters.is_some());
+        said.meters = vec![ended(12)];
+        assert!(ingest.report(&state, NODE, &said, at(101)).meters.is_none());
+        assert!(ingest.report(&state, NODE, &said, at(110)).meters.is_some());
+    }
+
+    #[test]
+    fn starts_that_never_were_are_journaled_within_bounds() {
+        let state = started();
+        let mut ingest = Ingest::default();
+        let mut journaled = 0;
+        for round in 0..10 {
+            let mut said = report(&state, 1, vec![]);
+            said.meters = (0..20_000)
+                .map(|n| {
+                    let mut invented = meter(1, 1);
+                    let incarnation = round * 20_000 + n + 2;
+                    invented.key.incarnation = tengyun_model::Incarnation::new(incarnation);
+                    MeterRecord { last: true, ..invented }
+                })
+                .collect();
+            let intake = ingest.report(&state, NODE, &said, at(100 + u64::from(round)));
+            if let Some(Command::AcknowledgeMeters { meters, .. }) = intake.meters {
+                journaled += meters.len();
+            }
+        }
+        assert!((20_000..21_000).contains(&journaled), "{journaled}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -9,7 +10,7 @@ use tengyun_daemon::log::{self, LogFormat};
 use tengyun_model::Millis;
 use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
-use tengyun_scheduler::Config;
+use tengyun_scheduler::{Config, RunError};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the scheduler of tengyun.
@@ -54,9 +55,20 @@ struct Options {
     log_format: LogFormat,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     log::start(options.log_format, "tengyun-scheduler")?;
+    let Err(error) = run(options) else { return Ok(ExitCode::SUCCESS) };
+    tracing::error!("{error:#}");
+    if let Some(next) = error.downcast_ref::<RunError>().and_then(RunError::remedy) {
+        tracing::error!("next: {next}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    let descriptors = tengyun_scheduler::raise_descriptors();
+    tracing::info!(descriptors, "limit of open files");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

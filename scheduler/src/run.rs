@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::commit::{self, Log};
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::descriptors::member_connections_max;
 use crate::desk::{Desk, QUEUE_MAX, Request};
 use crate::door::{Door, DoorError};
 use crate::events::Events;
@@ -85,6 +86,40 @@ pub enum RunError {
     Panicked,
 }
 
+impl RunError {
+    /// Returns what an operator can do about it, where the error itself does not say so.
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Socket(UdsError::Directory { .. } | UdsError::Listen { .. }) => {
+                Some("choose another place with --state-dir or --socket")
+            }
+            Self::Journal(JournalError::Lock { .. })
+            | Self::Replay(ReplayError::Journal(JournalError::Lock { .. })) => {
+                Some("move it away; whoever may write to the directory can make it")
+            }
+            Self::Journal(JournalError::Store { .. })
+            | Self::Replay(ReplayError::Journal(JournalError::Store { .. })) => Some(
+                "is the disk full or the file another user's? If it is damaged, restore it from a \
+                 backup",
+            ),
+            Self::Door(DoorError::Listen { .. }) => {
+                Some("say an address of this machine and a free port with --listen")
+            }
+            Self::Metrics(_) => Some("choose another place with --metrics-socket"),
+            Self::Recording { .. } => Some("choose another directory with --record-volatile"),
+            Self::Authority(error) | Self::Door(DoorError::Authority(error)) => error.remedy(),
+            Self::Socket(_)
+            | Self::Journal(_)
+            | Self::Replay(_)
+            | Self::Server(_)
+            | Self::Secrets(_)
+            | Self::NoAddress
+            | Self::Thread(_)
+            | Self::Panicked => None,
+        }
+    }
+}
+
 /// The thread of the writer.
 type WriterThread = JoinHandle<Result<(), JournalError>>;
 
@@ -114,7 +149,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (ended, mut end) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
     let tasks = Arc::new(Tasks::default());
-    let connections = Arc::new(Connections::default());
+    let connections = Arc::new(Connections::of_at_most(member_connections_max()));
     let (admittance, door, visitors) = open_door(&config, &roster, &connections).await?;
     let writer = start(writer, ended)?;
     if let Some(door) = door {

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
-#[path = "service/abuse.rs"]
-mod abuse;
 #[path = "service/door.rs"]
 mod door;
 #[path = "service/identity.rs"]

@@ -117,10 +117,10 @@ impl Cluster {
         }
     }
 
-    /// Ends the scheduler as systemd would.
-    pub fn end_scheduler(&mut self) {
-        if let Some(child) = self.scheduler.take() {
-            terminate(child);
+    /// Asks the scheduler to end, and waits until it has.
+    pub fn stop_scheduler(&mut self) {
+        if let Some(scheduler) = self.scheduler.take() {
+            terminate(scheduler);
         }
     }
 
@@ -130,6 +130,12 @@ impl Cluster {
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits"));
         let signal = if pause { Signal::SIGSTOP } else { Signal::SIGCONT };
         kill(pid, signal).expect("our child can be signalled");
+    }
+
+    /// Returns how much memory the scheduler's process holds, in kibibytes.
+    pub fn scheduler_resident_kib(&self) -> u64 {
+        let child = self.scheduler.as_ref().expect("the scheduler was started");
+        resident_kib(child.id())
     }
 
     /// Starts an agent with these further options; they are kept for restarts.
@@ -173,6 +179,11 @@ impl Cluster {
         let agent = self.agents.get_mut(name).expect("the agent was started before");
         command.args(&agent.options);
         agent.child = Some(spawn(&mut command, &log));
+    }
+
+    /// Returns the processes of the agents that run.
+    pub fn agent_pids(&self) -> Vec<u32> {
+        self.agents.values().filter_map(|agent| agent.child.as_ref()).map(Child::id).collect()
     }
 
     /// Kills an agent as a power cut of the agent alone would; its instances run on.
@@ -235,19 +246,29 @@ impl Drop for Cluster {
                 self.restart_agent(name);
             }
         }
-        for name in &names {
-            let child = self.agents.get_mut(name).and_then(|a| a.child.take());
-            if let Some(child) = child {
-                terminate(child);
-            }
+        // All are asked first: many agents end together as fast as one.
+        let children: Vec<Child> =
+            self.agents.values_mut().filter_map(|agent| agent.child.take()).collect();
+        for child in &children {
+            ask_to_end(child);
         }
-        if let Some(scheduler) = self.scheduler.take() {
-            terminate(scheduler);
+        for child in children {
+            terminate(child);
         }
+        self.stop_scheduler();
         if std::thread::panicking() {
             print_logs(self.path());
         }
     }
+}
+
+/// Returns how much memory a process holds, in kibibytes.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.expect("a running process has a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.expect("the kernel says how much memory is resident")
 }
 
 /// Says whether the instance's process runs.
@@ -311,11 +332,15 @@ fn spawn(command: &mut Command, log: &Path) -> Child {
     command.spawn().expect("a binary of ours starts")
 }
 
-fn terminate(mut child: Child) {
+pub(crate) fn ask_to_end(child: &Child) -> bool {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits"));
-    let asked = kill(pid, Signal::SIGTERM);
+    kill(pid, Signal::SIGTERM).is_ok()
+}
+
+pub(crate) fn terminate(mut child: Child) {
+    let asked = ask_to_end(&child);
     let start = Instant::now();
-    while asked.is_ok() && start.elapsed() < STOP_PATIENCE {
+    while asked && start.elapsed() < STOP_PATIENCE {
         if matches!(child.try_wait(), Ok(Some(_))) {
             return;
         }

@@ -3,8 +3,15 @@
 //! [`Cluster`] is the harness: it starts the very binaries that ship, kills them as a test asks, and
 //! leaves no process and no control group behind.
 
+pub mod abuse;
 pub mod cluster;
+pub mod frames;
+pub mod garbage;
+pub mod guide;
+pub mod members;
 pub mod openmetrics;
+pub mod partition;
+pub mod proxy;
 pub mod spec;
 
 pub use cluster::Cluster;

@@ -72,7 +72,7 @@ async fn the_journal_of_a_live_and_of_a_killed_scheduler_is_replayed() {
     // What a scheduler that starts again and ends well keeps as its snapshot is the very same state.
     cluster.start_scheduler();
     drop(cluster.operator().await);
-    cluster.end_scheduler();
+    cluster.stop_scheduler();
     let (output, ended) = replay();
     assert!(output.status.success(), "{output:?}");
     let snapshot = &ended["snapshots"][0];
@@ -106,7 +106,8 @@ async fn a_recorded_while_is_planned_anew_by_another_policy() {
     assert!(compared["volatile_entries"].as_u64() > Some(10));
     let page = recording.path().join("page.html");
     let args = ["lab", "journal", text(&directory), "--remove-node", "n1", "--add-node", "2/4"];
-    let more = ["--report", text(&page)];
+    // Both nodes have joined by then.
+    let more = ["--at", "+3s", "--report", text(&page)];
     let (output, json) = tengyun(&[&args[..], &volatile, &more].concat());
     assert!(output.status.success(), "{output:?}");
     assert_eq!(json["sides"].as_array().map(Vec::len), Some(2));

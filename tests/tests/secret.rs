@@ -129,6 +129,7 @@ async fn a_canary_is_read_by_its_program_and_found_nowhere_else() {
     let place = Place::new("canary");
     let mut cluster = Cluster::start();
     cluster.start_agent("n1", &["--secrets-dir", place.0.to_str().unwrap()]);
+    drop(cluster.operator().await);
     let (value, socket) = (canary(), cluster.socket());
     let set = tengyun(socket.clone(), &["secret", "set", NAME], &format!("{value}\n")).await;
     assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
@@ -189,6 +190,7 @@ async fn an_instance_starts_again_with_its_secret_while_the_scheduler_is_away() 
     let place = Place::new("away");
     let mut cluster = Cluster::start();
     cluster.start_agent("n1", &["--secrets-dir", place.0.to_str().unwrap()]);
+    drop(cluster.operator().await);
     let (value, socket) = (canary(), cluster.socket());
     let set = tengyun(socket.clone(), &["secret", "set", NAME], &value).await;
     assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));

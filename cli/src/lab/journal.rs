@@ -266,9 +266,6 @@ fn side_by_side(compared: &Compared) -> String {
 
 fn branch(text: &str) -> Result<Branch, String> {
     let fault = || "the number of an entry, a time, or +90s, +15m, +2h".to_owned();
-    if let Ok(sequence) = text.parse() {
-        return Ok(Branch::Sequence(Sequence::new(sequence)));
-    }
     if let Some(after) = text.strip_prefix('+') {
         let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
         let parsed = units.iter().find_map(|(unit, secs)| {
@@ -276,6 +273,9 @@ fn branch(text: &str) -> Result<Branch, String> {
             count.checked_mul(*secs)
         });
         return parsed.map(|secs| Branch::After(Millis::from_secs(secs))).ok_or_else(fault);
+    }
+    if let Ok(sequence) = text.parse() {
+        return Ok(Branch::Sequence(Sequence::new(sequence)));
     }
     let at: jiff::Timestamp = text.parse().map_err(|_| fault())?;
     let millis = u64::try_from(at.as_millisecond()).map_err(|_| fault())?;

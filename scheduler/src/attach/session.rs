@@ -11,11 +11,12 @@ use tengyun_proto::v1::agent_message::Message as Up;
 use tengyun_proto::v1::scheduler_message::Message as Out;
 use tengyun_proto::{WIRE_VERSION, v1};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tonic::{Status, Streaming};
 use tracing::{debug, warn};
 
 use super::logs::{Logs, READER_PATIENCE};
+use super::pace::Pace;
 use super::{check_version, spoken};
 use crate::authority::claim::Subject;
 use crate::connections::Connections;
@@ -168,12 +169,18 @@ impl Session {
     ) -> Result<(), Status> {
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = Pace::new(Instant::now());
         loop {
+            let waits = pace.opens_at() > Instant::now();
             let next = tokio::select! {
-                message = inbound.message() => match message? {
-                    Some(message) => self.take(message, ends).await?,
+                message = inbound.message(), if !waits => match message? {
+                    Some(message) => {
+                        pace.charge(&message, Instant::now());
+                        self.take(message, ends).await?
+                    }
                     None => return Ok(()),
                 },
+                () = sleep_until(pace.opens_at()), if waits => Vec::new(),
                 changed = ends.assignment.changed() => {
                     changed.map_err(|_| displaced())?;
                     let newest = ends.assignment.borrow_and_update().clone();

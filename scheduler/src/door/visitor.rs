@@ -16,6 +16,11 @@ use tonic::transport::server::Connected;
 use super::unknown::Slot;
 use crate::connections::{Held, Visit};
 
+/// The most bytes that one connection reads before all others have their turn: a record of TLS, which
+/// is a thousand of the smallest frames. Without it one that never stops talking would be listened to
+/// for a hundred times as long.
+const TURN_BYTES_MAX: usize = 16 * 1024;
+
 /// A connection whose peer was looked at.
 #[derive(Debug)]
 pub(crate) struct Visitor {
@@ -23,6 +28,8 @@ pub(crate) struct Visitor {
     visit: Visit,
     stay: Stay,
     over: bool,
+    /// What it has read since others had their turn.
+    turn: usize,
 }
 
 /// How long a connection may stay.
@@ -41,12 +48,12 @@ impl Visitor {
         held: Held,
         cut: oneshot::Receiver<()>,
     ) -> Self {
-        Self { stream, visit, stay: Stay::Member(cut, held), over: false }
+        Self { stream, visit, stay: Stay::Member(cut, held), over: false, turn: 0 }
     }
 
     pub(super) fn unknown(stream: TlsStream<TcpStream>, visit: Visit, slot: Slot) -> Self {
         let end = Box::pin(sleep(limits::UNKNOWN_AGE_MAX));
-        Self { stream, visit, stay: Stay::Unknown(end, slot), over: false }
+        Self { stream, visit, stay: Stay::Unknown(end, slot), over: false, turn: 0 }
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -82,7 +89,18 @@ impl AsyncRead for Visitor {
         if self.is_over(cx) {
             return Poll::Ready(Err(cut()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.turn >= TURN_BYTES_MAX {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.turn = match &read {
+            Poll::Ready(_) => self.turn.saturating_add(buf.filled().len() - before),
+            Poll::Pending => 0,
+        };
+        read
     }
 }
 

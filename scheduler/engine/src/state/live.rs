@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage};
 
 use super::State;
-use crate::command::Effect;
 use crate::liveness;
 use crate::predict::{Spent, Sum, Track, drifted, sample, window_of};
 
@@ -69,13 +68,12 @@ impl Watch {
 impl State {
     /// Looks who was heard lately. A scheduler that did not look for long was paused itself, and
     /// then the silence is its own.
-    pub(super) fn look_around(&mut self, at: At) -> Effect {
+    pub(super) fn look_around(&mut self, at: At) {
         if at.since(self.watch.looked) > LOOKS_APART_MAX {
             self.watch.since = at;
         }
         self.watch.looked = at;
         self.watch.suspects = liveness::silent(self, at).collect();
-        Effect::Done
     }
 
     /// Takes in what a node used. Instances that are not on it are passed over.

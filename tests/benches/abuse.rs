@@ -1,0 +1,29 @@
+//! Abuse at full size: a thousand connections, each kind for a minute, and honest reports timed.
+//!
+//! Not a test: nothing fails when the machine is slow. `tests/benches/README.md` has the command.
+
+use std::time::Duration;
+
+use tengyun_tests::abuse::{ATTACKS, Siege, Size};
+
+/// How many connections at a time.
+const CONNECTIONS: usize = 1000;
+/// How long each kind goes on, unless `TENGYUN_ABUSE_SECONDS` says otherwise.
+const SECONDS: u64 = 60;
+
+#[expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+fn main() {
+    let seconds = std::env::var("TENGYUN_ABUSE_SECONDS").ok().and_then(|s| s.parse().ok());
+    let lasting = Duration::from_secs(seconds.unwrap_or(SECONDS));
+    let size = Size { connections: CONNECTIONS, lasting };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        println!("{size:?}; goals: p99 1 s, 262144 KiB more, 0 broken");
+        let siege = Siege::begin(size).await;
+        for attack in ATTACKS {
+            println!("{}", siege.endure(attack).await.line());
+        }
+        siege.end();
+    });
+}
