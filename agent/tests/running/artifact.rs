@@ -337,7 +337,8 @@ async fn the_one_who_fetches_has_no_privilege() {
             let found = status.lines().find_map(|line| line.strip_prefix(name));
             found.map(|value| value.trim().to_owned()).unwrap_or_default()
         };
-        assert_eq!(line("Uid:"), ["300000"; 4].join("\t"));
+        // The id between those of instances and those of volumes.
+        assert_eq!(line("Uid:"), ["299999"; 4].join("\t"));
         assert_eq!((line("CapEff:").as_str(), line("CapBnd:").as_str()), (NONE, NONE));
         assert_eq!((line("NoNewPrivs:").as_str(), line("Groups:").as_str()), ("1", ""));
     }
