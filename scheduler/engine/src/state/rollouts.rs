@@ -175,7 +175,9 @@ impl State {
         let old = instance.replaces.and_then(|old| self.instances.get(&old));
         let renews = old.is_some_and(|old| old.revision != instance.revision);
         if renews && !counted && !self.is_on_lost(instance) {
-            let why = late_words(instance, self.spec(instance));
+            let ended = instance.status.phase.is_final();
+            let late = || late_words(instance, self.spec(instance));
+            let why = if ended { format!("instance {id} ended by itself") } else { late() };
             self.count_failure(id, why);
         }
     }

@@ -414,9 +414,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             let operation = OperationId::new(id);
             Command::AcknowledgeLoss { operation, nodes, proof: Proof::Silence }
         }),
-        a_member_s_command(),
-        a_command_about_volumes(),
-        a_life_s_command(),
+        prop_oneof![a_member_s_command(), a_command_about_volumes(), a_life_s_command()],
         Just(Command::BeginEpoch),
     ]
 }
