@@ -4,6 +4,7 @@
 //! scheduler nor a workload can hold it up.
 
 mod adopt;
+mod hear;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
@@ -18,7 +19,7 @@ use tengyun_model::{
 use tengyun_proto::WIRE_VERSION;
 use tengyun_proto::supervisor::Pulse;
 use tengyun_proto::token::Secret;
-use tengyun_proto::v1::{self, scheduler_message};
+use tengyun_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -29,8 +30,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Answer;
 use crate::instances::Instances;
-use crate::ledger::{Ledger, Taken};
-use crate::link::{Incoming, Link, Reach};
+use crate::ledger::Ledger;
+use crate::link::{Link, Reach};
 use crate::logs::Logs;
 use crate::measure::Measure;
 use crate::metrics::{Figures, Teller};
@@ -425,72 +426,6 @@ impl Agent {
             tracing::info!(%key, exit = %ended.exit(), message = ended.message, "ended");
             self.live_changed();
             self.report_soon();
-        }
-    }
-
-    fn hear(&mut self, incoming: Incoming) {
-        match incoming {
-            Incoming::Attached(welcome) => {
-                let now = self.clock.now();
-                self.figures.send_modify(|figures| {
-                    figures.attached = true;
-                    figures.attached_at = Some(now);
-                });
-                let asked = Millis::new(welcome.report_interval_millis);
-                let (least, most) = REPORT_INTERVAL_BOUNDS;
-                let interval = self.config.report_interval.unwrap_or(asked);
-                self.report_interval = duration(interval.clamp(least, most));
-                self.interval_ends = Instant::now();
-                self.report_at = Instant::now();
-            }
-            Incoming::Detached => {
-                self.figures.send_modify(|figures| figures.attached = false);
-                self.logs.cancel_all();
-            }
-            Incoming::Message(message) => self.obey(message),
-        }
-    }
-
-    fn obey(&mut self, message: scheduler_message::Message) {
-        match message {
-            scheduler_message::Message::Assignment(assignment) if !self.leaving => {
-                self.take_assignment(assignment);
-            }
-            scheduler_message::Message::MeterAcknowledgement(wire) => {
-                self.measure.acknowledge(wire);
-            }
-            scheduler_message::Message::LogRequest(request) => self.logs.request(&request),
-            scheduler_message::Message::LogCancel(cancel) => self.logs.cancel(cancel.request),
-            scheduler_message::Message::Services(list) => self.services.take(list),
-            // An agent that is leaving takes no more work; a second greeting changes nothing.
-            scheduler_message::Message::Assignment(_)
-            | scheduler_message::Message::Welcome(_)
-            | scheduler_message::Message::SecretAnswer(_) => {}
-        }
-    }
-
-    fn take_assignment(&mut self, wire: v1::Assignment) {
-        match self.ledger.take(wire) {
-            Ok(Taken::New) => {
-                self.wanted = Arc::new(wanted(&self.ledger));
-                self.keep_supplies();
-                if let Some(held) = self.ledger.held() {
-                    for copy in self.volumes.remove(&held.removed) {
-                        self.hands.remove_volumes(copy);
-                    }
-                    let (epoch, generation) = (held.epoch, held.generation);
-                    let instances = held.instances.len();
-                    tracing::info!(%epoch, %generation, instances, "assignment taken");
-                }
-                self.report_soon();
-            }
-            Ok(Taken::Same) => {}
-            // The next report says what is held. It is not brought forward: a scheduler that sends
-            // the same again at once would keep both busy with nothing else.
-            Err(error) => {
-                self.figures.send_modify(|f| f.refused = f.refused.saturating_add(1));
-                tracing::warn!(error = chain(&error), "assignment refused");
-            }
         }
     }
 

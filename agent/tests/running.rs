@@ -368,7 +368,11 @@ async fn a_workload_of_root_runs_as_nobody_who_owns_its_directory_and_nothing_el
     let stdout = stage.stdout(5, 1);
     let mut lines = stdout.lines();
     assert_eq!(lines.next(), Some("200005"));
-    assert_eq!(lines.next(), Some("200005"), "it has no other group");
+    assert_eq!(
+        lines.next(),
+        Some("200005 400000"),
+        "its own, and that of its department's services"
+    );
     let rest: String = lines.collect::<Vec<_>>().join("\n").replace('\t', " ");
     assert!(rest.contains("CapEff: 0000000000000000"), "{rest}");
     assert!(rest.contains("CapBnd: 0000000000000000"), "{rest}");

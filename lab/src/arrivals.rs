@@ -247,10 +247,10 @@ mod tests {
         let knobs = BTreeMap::from([("consolidate".to_owned(), 0)]);
         let figures = play("list", &list, shape, &knobs).unwrap();
         assert_eq!((figures.instances, figures.unfit, figures.steps), (4, 1, 5));
-        assert_eq!((figures.nodes_max, figures.lower_bound_max, figures.living_max), (2, 2, 3));
+        assert_eq!((figures.nodes_max, figures.lower_bound_max, figures.living_max), (3, 2, 3));
         assert_eq!((figures.waiting, figures.moves), (0, 0));
-        // Two, two, one or two after the first left, two at the end.
-        assert!(figures.nodes_mean <= 2.0 && figures.nodes_mean >= figures.lower_bound_mean);
+        // Two until the last comes: the first left the third behind it, and nothing is gathered.
+        assert!(figures.nodes_mean <= 2.2 && figures.nodes_mean >= figures.lower_bound_mean);
         let none = play("list", &list[3..4], shape, &knobs);
         assert!(matches!(none, Err(ArrivalsError::NothingFits(_))));
     }

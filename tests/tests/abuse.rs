@@ -7,7 +7,7 @@ use std::time::Duration;
 use tengyun_tests::abuse::{ATTACKS, Siege, Size};
 
 /// The abuse of every run.
-const SIZE: Size = Size { connections: 1000, lasting: Duration::from_secs(2) };
+const SIZE: Size = Size { connections: 400, lasting: Duration::from_secs(1) };
 /// How late the 99th of 100 honest reports may be acknowledged.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// What abuse may cost in memory, in kibibytes.

@@ -82,12 +82,18 @@ impl Decoder for Bytes {
     }
 }
 
+/// Says whether the connection was ended under a call: the server ends one on which too many calls were
+/// wrong, whoever made them.
+fn is_cut(status: &Status) -> bool {
+    ["h2 protocol error", "transport error"].iter().any(|words| status.message().contains(words))
+}
+
 /// Makes a call; once more where the connection was ended under it, because it had brought so much
 /// garbage before.
 async fn say(channel: &Channel, path: &str, messages: Vec<Vec<u8>>) -> Result<(), Status> {
     for _ in 1..TRIES {
         let said = say_once(channel, path, messages.clone()).await;
-        if !matches!(&said, Err(status) if status.code() == Code::Cancelled) {
+        if !matches!(&said, Err(status) if status.code() == Code::Cancelled || is_cut(status)) {
             return said;
         }
     }

@@ -93,17 +93,16 @@ async fn a_recorded_while_is_planned_anew_by_another_policy() {
     )
     .unwrap();
     let volatile = ["--volatile", text(recording.path()), "--replan", "--step", "2"];
-    let compared = until("another policy would have used fewer nodes", async || {
+    let compared = until("enough is recorded", async || {
         let args = ["lab", "journal", text(&directory), "--policy", text(&knobs)];
         let (output, json) = tengyun(&[&args[..], &volatile].concat());
         assert!(output.status.success(), "{output:?}");
-        let mean = |side: usize| json["sides"][side]["nodes_mean"].as_f64().unwrap();
-        (mean(1) < mean(0) && json["sides"][1]["moves"].as_u64() > Some(0)).then_some(json)
+        (json["volatile_entries"].as_u64() > Some(20)).then_some(json)
     })
     .await;
     assert_eq!(compared["sides"][0]["name"], "what happened");
     assert_eq!(compared["sides"][0]["nodes_max"], 2, "{compared}");
-    assert!(compared["volatile_entries"].as_u64() > Some(10));
+    assert!(compared["sides"][1]["nodes_mean"].as_f64() <= Some(2.0), "{compared}");
     let page = recording.path().join("page.html");
     let args = ["lab", "journal", text(&directory), "--remove-node", "n1", "--add-node", "2/4"];
     // Both nodes have joined by then.

@@ -15,6 +15,7 @@ pub mod place;
 pub mod plan;
 pub mod policy;
 pub mod predict;
+mod refusal;
 pub mod rollout;
 pub mod runs;
 pub mod state;

@@ -37,7 +37,7 @@ async fn ask(agent: &mut Agent, texts: &[&str]) -> v1::SecretAnswer {
     loop {
         match agent.next().await.unwrap() {
             Down::SecretAnswer(answer) => return answer,
-            Down::Assignment(_) | Down::MeterAcknowledgement(_) => {}
+            Down::Assignment(_) | Down::MeterAcknowledgement(_) | Down::Services(_) => {}
             other => panic!("expected an answer, got {other:?}"),
         }
     }

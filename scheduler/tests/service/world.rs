@@ -136,7 +136,7 @@ impl Agent {
         loop {
             match self.next().await.unwrap() {
                 Down::Assignment(found) if found.instances.len() == instances => return found,
-                Down::Assignment(_) | Down::MeterAcknowledgement(_) => {}
+                Down::Assignment(_) | Down::MeterAcknowledgement(_) | Down::Services(_) => {}
                 other => panic!("expected an assignment, got {other:?}"),
             }
         }
@@ -147,7 +147,7 @@ impl Agent {
         loop {
             match self.next().await.unwrap() {
                 Down::MeterAcknowledgement(found) => return found.meters,
-                Down::Assignment(_) => {}
+                Down::Assignment(_) | Down::Services(_) => {}
                 other => panic!("expected an acknowledgement, got {other:?}"),
             }
         }

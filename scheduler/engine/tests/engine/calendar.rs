@@ -221,11 +221,11 @@ fn the_optimiser_and_rollouts_keep_to_the_window() {
     cloud.pass(Millis::from_secs(3600));
     assert_eq!(cloud.revisions("app2"), [1], "it was renewed outside its window");
     assert_eq!(cloud.layout().len(), 2);
-    let until = cloud.now.after(Millis::from_secs(1800));
+    let until = cloud.now.after(Millis::from_secs(7200));
     let from = cloud.now;
     open(&mut cloud, "app2", from, until);
     cloud.pass(Millis::from_secs(60));
     assert_eq!(cloud.revisions("app2"), [2]);
-    cloud.pass(Millis::from_secs(1700));
+    cloud.pass(Millis::from_secs(7000));
     assert_eq!(cloud.layout().len(), 1, "it was gathered in its window");
 }
