@@ -147,7 +147,13 @@ fn minutes(TimeOfDay(text): &TimeOfDay) -> u16 {
 /// Checks the rules between kind, rollout, schedule, window and dependencies.
 pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     match (spec.kind, &spec.schedule) {
-        (Kind::Cron, Some(schedule)) => check_schedule(schedule, place, faults),
+        (Kind::Cron, Some(schedule)) => {
+            check_schedule(schedule, place, faults);
+            if !spec.volumes.is_empty() {
+                let message = "is not for the kind cron: each run is another copy";
+                place.fault_at(&["volumes"], message, faults);
+            }
+        }
         (Kind::Cron, None) => {
             let message = "is missing: a cron workload starts by {cron: \"30 2 * * mon-fri\"}";
             place.fault_at(&["schedule"], message, faults);

@@ -294,7 +294,7 @@ fn late(state: &State, workload: &WorkloadImage, now: At) -> Vec<String> {
         i.revision == workload.revision
             && i.wish == InstanceWish::Run
             && i.replaces.is_none()
-            && matches!(i.status.phase, Phase::Starting | Phase::Running)
+            && matches!(i.status.phase, Phase::Starting | Phase::Running | Phase::Unhealthy)
             // A copy that ran well before the rollout began says nothing of it.
             && i.created >= workload.rollout.as_ref().map_or(At::default(), |r| r.began)
             && now.since(i.placed) > patience(spec)

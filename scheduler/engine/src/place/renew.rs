@@ -80,7 +80,8 @@ fn step(
 fn stays(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let closed = instance.node.and_then(|n| state.node(n)).is_some_and(|n| !n.is_open());
-    let pinned = state.renews_in_place(instance) && rollout::in_place(state.spec(instance));
+    let old = rollout::in_place(state.spec(instance)) || state.renews_by_stopping(instance);
+    let pinned = state.renews_in_place(instance) && old;
     let drained = state.node_wish(instance).is_drain();
     (closed && pinned) || (drained && leave(problem, instance) != Leave::Otherwise)
 }
@@ -96,7 +97,10 @@ fn fits_instead(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     seat.guests.iter().for_each(|guest| room.take(guest, &BTreeMap::new()));
     let whom = (guest.spec, guest.replaces);
     let elsewhere = feasible::constraints(state, whom, seat.node, &seat.guests).is_err();
-    elsewhere || room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
+    let fits = room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
+        && feasible::ports(state, guest.spec, (node, &room)).is_ok()
+        && feasible::volumes(guest.volumes, guest.spec, (seat.node, &room)).is_ok();
+    fits || (elsewhere && !state.renews_by_stopping(instance))
 }
 
 /// Starts a copy of the new revision, where the old one is or elsewhere.

@@ -44,7 +44,8 @@ fn fate(problem: &Problem<'_>, old: &InstanceImage, new: &InstanceImage) -> Fate
         let stops = old.wish != InstanceWish::Run;
         return if trusted && !stops { Fate::Proven } else { Fate::Pending };
     }
-    let timeout = state.policy().replacement_timeout();
+    // One that may take long to start is given that time too.
+    let timeout = state.policy().replacement_timeout().saturating_add(spec.startup);
     let timeout = if renews { rollout::patience(spec) } else { timeout };
     let late = problem.now.since(new.placed) > timeout;
     let crashed = renews && new.status.phase == Phase::BackingOff;

@@ -66,8 +66,8 @@ impl State {
             return Some(home);
         }
         let loss = self.nodes.get(&home).and_then(|node| node.loss);
-        let given_up =
-            loss.is_some_and(|loss| loss.proof == Proof::Death || spec.on_lost == OnLost::Restart);
+        let restarts = spec.on_lost == OnLost::Restart && spec.volumes.is_empty();
+        let given_up = loss.is_some_and(|loss| loss.proof == Proof::Death || restarts);
         (!given_up).then_some(home)
     }
 

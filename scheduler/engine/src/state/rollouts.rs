@@ -240,6 +240,11 @@ pub(super) fn stumbled(known: &InstanceStatus, status: &InstanceStatus) -> Optio
         };
         return Some(format!("instance {id} failed{exit}{message}"));
     }
-    let sank = known.phase == Phase::Healthy && status.phase == Phase::Running;
-    sank.then(|| format!("instance {id} was healthy and is not any more"))
+    let sinks = matches!(status.phase, Phase::Running | Phase::Unhealthy);
+    let sank = known.phase == Phase::Healthy && sinks;
+    let why = match status.message.as_str() {
+        "" => String::new(),
+        message => format!(": {message}"),
+    };
+    sank.then(|| format!("instance {id} was healthy and is not any more{why}"))
 }

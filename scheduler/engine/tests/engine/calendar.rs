@@ -210,7 +210,8 @@ fn the_optimiser_and_rollouts_keep_to_the_window() {
         app.move_policy = MovePolicy::Window;
         app.window = Some(window());
         app.constraints.labels.insert("node".to_owned(), format!("n{number}"));
-        cloud.uses.insert(format!("app{number}"), 30);
+        // The lighter node is emptied.
+        cloud.uses.insert(format!("app{number}"), 90 / number);
         cloud.apply(app.clone());
     }
     cloud.pass(Millis::from_secs(60));

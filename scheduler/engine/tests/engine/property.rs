@@ -102,7 +102,7 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
         }
         be_of_kind(&mut spec, name);
         spec.on_lost = if memory % 2 == 0 { OnLost::Restart } else { OnLost::Wait };
-        if let Some(size) = volume {
+        if let Some(size) = volume.filter(|_| spec.kind != Kind::Cron) {
             spec.on_lost = OnLost::Wait;
             spec.volumes = vec![VolumeSpec {
                 name: "data".parse().unwrap(),

@@ -83,6 +83,26 @@ fn a_revision_that_fails_after_some_copies_comes_back_from_all_of_them() {
 }
 
 #[test]
+fn a_new_copy_whose_checks_fail_later_brings_the_good_revision_back() {
+    let (mut cloud, app) = good(3, |_| {});
+    cloud.apply(revised(&app, "later"));
+    while !cloud.revisions("app").contains(&2) || cloud.healthy("app") < 4 {
+        pass(&mut cloud, 5);
+    }
+    let instance = cloud.state.instances().find(|i| i.revision.get() == 2).unwrap();
+    let (node, mut status) = (instance.node.unwrap(), instance.status.clone());
+    status.phase = Phase::Unhealthy;
+    status.message = "503 of /healthy".to_owned();
+    let generation = cloud.state.node(node).unwrap().generation;
+    let instances = vec![status];
+    cloud.must(Command::ObserveInstances { node, generation, instances, gone: vec![] });
+    assert!(pass(&mut cloud, 120) >= 3, "a healthy copy was lost");
+    assert_eq!(cloud.revisions("app"), [1, 1, 1]);
+    let told = cloud.told("rollout-returned");
+    assert!(told[0].ends_with("is not any more: 503 of /healthy"), "{told:?}");
+}
+
+#[test]
 fn a_good_revision_takes_over_in_batches_and_never_below_the_copies_asked() {
     let (mut cloud, app) = good(6, |app| app.rollout.batch = 2);
     cloud.apply(revised(&app, "good"));

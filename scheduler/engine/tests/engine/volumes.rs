@@ -228,6 +228,7 @@ fn a_replacement_that_is_not_healthy_does_not_take_over() {
     cloud.pass(Millis::from_secs(10));
     let mut newer = spec("web");
     newer.command.push("newer".to_owned());
+    newer.rollout.healthy = Millis::ZERO;
     cloud.apply(newer);
     cloud.settle();
     let new = cloud.state.instances().find(|i| i.replaces.is_some()).unwrap().status.instance;

@@ -49,6 +49,9 @@ fn check_cron(spec: &WorkloadSpec) -> Result<(), Refusal> {
     if spec.constraints.spread.is_some() {
         return Err(bad("constraints.spread", "left out for the kind cron"));
     }
+    if !spec.volumes.is_empty() {
+        return Err(bad("volumes", "left out for the kind cron: each run is another copy"));
+    }
     Ok(())
 }
 
