@@ -125,8 +125,9 @@ fn known(name: &str) -> Result<(), Failure> {
     if KNOBS.iter().any(|k| k.name == name) {
         return Ok(());
     }
-    let near = KNOBS.iter().map(|k| (strsim::osa_distance(k.name, name), k.name)).min();
-    let near = near.map_or("", |(_, name)| name);
+    // The begin of a name is nearer to it than a short name that is spelt alike.
+    let far = |knob: &str| (!knob.starts_with(name), strsim::osa_distance(knob, name));
+    let near = KNOBS.iter().map(|k| k.name).min_by_key(|knob| (far(knob), *knob)).unwrap_or("");
     let shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
     let text = format!("no knob is called {shown}; did you mean {near}?\n{NEXT}");
     Err(Failure::Usage(text))

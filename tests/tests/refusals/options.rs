@@ -32,7 +32,7 @@ fn of_the_scheduler() -> Vec<Case> {
         s("certificates of ages", &["--certificate-seconds", "99999999999"], "4..=31622400"),
         s("reports all the time", &["--report-interval-millis", "0"], "100..=60000"),
         s("reports never", &["--report-interval-millis", "3600000"], "100..=60000"),
-        s("no such log", &["--log-format", "xml"], "possible values: text, json"),
+        s("no such log", &["--log-format", "xml"], "possible values: auto, text, json, journald"),
     ]
 }
 

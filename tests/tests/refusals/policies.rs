@@ -84,7 +84,7 @@ fn lines() -> Vec<Case> {
         words("an unknown knob", &["lost_after=60"], 2, "did you mean lost_after_seconds?"),
         words("no name", &["=1"], 2, SHOW),
         words("below the range", &["lost_after_seconds=3"], 1, "must be 4 to 86400"),
-        words("above the range", &["peak_percentile=1000"], 1, "must be 500 to 999"),
+        words("above the range", &["history_min_seconds=700000"], 1, "must be 1 to 604800"),
         words("a file and words", &["consolidate=1", "--file", "DIR/p.toml"], 2, "--file <FILE>"),
     ]
 }
