@@ -36,7 +36,9 @@ const REFUSAL_CHARS_MAX: usize = 2000;
 /// What garbage may cost in memory, in kibibytes.
 const GROWTH_MAX: u64 = 256 * 1024;
 /// How often a call is made whose connection is ended under it.
-const TRIES: usize = 5;
+const TRIES: usize = 20;
+/// The pause between two of them.
+const PAUSE: Duration = Duration::from_millis(50);
 /// The services whose words are ours; reflection repeats to the caller what the caller said.
 const OURS: &str = "/tengyun.v1.";
 /// The greeting of a stream whose later messages are garbage.
@@ -96,6 +98,8 @@ async fn say(channel: &Channel, path: &str, messages: Vec<Vec<u8>>) -> Result<()
         if !matches!(&said, Err(status) if status.code() == Code::Cancelled || is_cut(status)) {
             return said;
         }
+        // The channel needs a moment to connect again.
+        tokio::time::sleep(PAUSE).await;
     }
     say_once(channel, path, messages).await
 }
