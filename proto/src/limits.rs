@@ -16,8 +16,8 @@ use crate::v1::operator_service_server::{OperatorService, OperatorServiceServer}
 use crate::v1::secret_service_client::SecretServiceClient;
 use crate::v1::secret_service_server::{SecretService, SecretServiceServer};
 
-/// The most streams one connection may have open: an agent needs two, an operator's tool a few. A
-/// thousand abusers with 64 each made honest agents wait for more than a second.
+/// The most streams one connection may have open: an agent needs two, an operator's tool a few, and
+/// whoever has more only makes the others wait.
 pub const STREAMS_MAX: u32 = 16;
 /// The most streams reset for a peer's own faults before the connection is closed (rapid reset).
 pub const LOCAL_ERROR_RESETS_MAX: usize = 128;

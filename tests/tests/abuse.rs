@@ -1,4 +1,4 @@
-//! HTTP/2 abused with a thousand connections: honest agents do not notice, and it costs little.
+//! HTTP/2 abused with hundreds of connections: honest agents do not notice, and it costs little.
 //!
 //! The form of full length is `cargo bench -p tengyun-tests --bench abuse`.
 
@@ -14,7 +14,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const GROWTH_MAX: u64 = 256 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_thousand_abusers_are_bounded_and_honest_agents_do_not_notice() {
+async fn abusers_are_bounded_and_honest_agents_do_not_notice() {
     let siege = Siege::begin(SIZE).await;
     let mut bad = Vec::new();
     for attack in ATTACKS {
