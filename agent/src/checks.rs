@@ -6,7 +6,6 @@
 mod ask;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::act::Fact;
 use crate::health::Answer;
+use crate::jitter;
 use crate::reconcile::{Life, Observed};
 use crate::run::{RunKey, RunTarget, Runner};
 
@@ -133,9 +133,7 @@ async fn run(plan: Plan, runner: Runner, lanes: Arc<Lanes>, tell: mpsc::Sender<F
 
 /// Draws a pause between seven eighths and the whole, so that checks do not come all at once.
 fn jittered(pause: Duration) -> Duration {
-    let draw = RandomState::new().build_hasher().finish();
-    let part = u32::try_from(draw % 126).expect("a remainder of 126 fits");
-    pause.saturating_sub(pause.saturating_mul(part) / 1000)
+    jitter::shortened(pause, 125)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod guard;
 mod health;
 mod identity;
 mod instances;
+mod jitter;
 mod ledger;
 mod link;
 mod logs;

@@ -5,7 +5,6 @@
 //! instances, which live by the ledger.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::identity::Renewal;
+use crate::jitter;
 use crate::supply::SecretAsk;
 
 /// The first pause before the stream is opened again.
@@ -294,9 +294,7 @@ fn is_spoken(version: u32) -> bool {
 
 /// Draws a pause between half and the whole, so that agents do not come back all at once.
 pub(crate) fn jittered(pause: Duration) -> Duration {
-    let draw = RandomState::new().build_hasher().finish();
-    let thousandths = u32::try_from(draw % 501).expect("a remainder of 501 fits");
-    pause / 2 + pause.saturating_mul(thousandths) / 1000
+    jitter::shortened(pause, 500)
 }
 
 #[cfg(test)]

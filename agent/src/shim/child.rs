@@ -189,7 +189,7 @@ fn join(spec: &ShimSpec) -> Result<(), ChildError> {
 }
 
 fn limit() -> Result<(), ChildError> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).tried("forbid core dumps")?;
+    crate::roles::no_core_dumps().tried("forbid core dumps")?;
     for (resource, most) in
         [(Resource::RLIMIT_NOFILE, OPEN_FILES_MAX), (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES_MAX)]
     {
