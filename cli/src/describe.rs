@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::get::{
     instance_json, instance_table, list_nodes, node_json, node_state, word, workload_json,
 };
+use crate::message::{Message, heard};
 use crate::output::{clean, cores, joined, memory, show, time};
 use crate::session::{Session, key_of, path};
 
@@ -42,7 +43,7 @@ async fn node(session: &Session, name: &str) -> Result<(), Failure> {
         n.node.to_string() == name || n.facts.as_ref().is_some_and(|f| f.name == name)
     };
     let Some(node) = list.nodes.into_iter().find(named) else {
-        return Err(Failure::Refused(format!("no node is called {name}\nnext: tengyun get nodes")));
+        return Err(Failure::refused(&Message::NoNode { name: &name }, &Message::SeeNodes {}));
     };
     show(session.format, || node_text(&node), &node_json(&node))
 }
@@ -155,7 +156,7 @@ fn workload_text(view: &v1::WorkloadView) -> String {
         ("wish", view.wish.clone()),
         ("revision", view.revision.to_string()),
         ("applied", time(view.applied_millis)),
-        ("rollout", view.rollout.clone()),
+        ("rollout", heard(view.rollout_said.as_ref(), &view.rollout)),
         ("next run", next),
         (
             "instances",
@@ -208,8 +209,8 @@ async fn instance(session: &Session, name: &str) -> Result<(), Failure> {
     let list = session.instances(None).await?;
     let named = |i: &v1::InstanceView| i.instance.to_string() == name;
     let Some(view) = list.instances.into_iter().find(named) else {
-        let text = format!("no instance has the number {name}\nnext: tengyun get instances");
-        return Err(Failure::Refused(text));
+        let what = Message::NoInstance { name: &name };
+        return Err(Failure::refused(&what, &Message::SeeInstances {}));
     };
     show(session.format, || instance_text(&view), &instance_json(&view))
 }
@@ -231,7 +232,7 @@ fn instance_text(view: &v1::InstanceView) -> String {
         ("replaces", view.replaces.map_or_else(dash, |r| format!("instance {r}"))),
         ("uses", format!("{}, {}", cores(view.cpu_used_millicores), memory(view.memory_used_mib))),
         ("forecast peak", cores(view.forecast_cpu_millicores)),
-        ("why here", view.reason.clone()),
+        ("why here", heard(view.reason_said.as_ref(), &view.reason)),
         ("ports", crate::get::ports(view)),
     ])
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::{Message, heard, kind};
 use crate::output::{Format, clean, now_millis, print, show, table, time};
 use crate::session::Session;
 
@@ -28,6 +29,9 @@ pub(crate) struct EventsArgs {
     /// Only events since a moment (2026-01-31T08:00:00+08:00) or for a time (90s, 15m, 2h, 7d)
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<u64>,
+    /// Only what this person wished, or this user of the scheduler's machine (uid:0)
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
     /// At most the newest so many
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     tail: u32,
@@ -41,6 +45,7 @@ pub(crate) async fn run(session: &Session, args: EventsArgs) -> Result<(), Failu
         workload: args.workload.unwrap_or_default(),
         since_millis: args.since.unwrap_or_default(),
         limit: args.tail,
+        by: args.by.unwrap_or_default(),
     };
     let list = ask(session, &request).await?;
     if !args.follow {
@@ -64,8 +69,9 @@ pub(crate) async fn history(session: &Session, name: &str) -> Result<(), Failure
     let request = v1::ListEventsRequest { workload, ..v1::ListEventsRequest::default() };
     let list = ask(session, &request).await?;
     if list.events.is_empty() {
-        let next = "next: tengyun get workloads";
-        return Err(Failure::Refused(format!("nothing is kept about {}\n{next}", clean(name))));
+        let name = clean(name);
+        let what = Message::NothingKept { name: &name };
+        return Err(Failure::refused(&what, &Message::SeeWorkloads {}));
     }
     show_all(session, &list.events)
 }
@@ -111,12 +117,27 @@ fn cells(event: &v1::EventView) -> Vec<String> {
     let instance = if event.instance == 0 { String::new() } else { event.instance.to_string() };
     vec![
         time(event.at_millis),
-        event.kind.clone(),
+        kind(&event.kind),
         or_dash(&event.node),
         or_dash(&event.workload),
         or_dash(&instance),
-        event.message.clone(),
+        details(event),
     ]
+}
+
+/// Says what else is known of an event, and who wished it.
+fn details(event: &v1::EventView) -> String {
+    let details = heard(event.said.as_ref(), &event.message);
+    if event.by.is_empty() {
+        return details;
+    }
+    let role = event.role.as_ref().map(|role| heard(Some(role), "")).unwrap_or_default();
+    let in_role = || Message::InRole { by: &event.by, role: &role }.said();
+    let by = if role.is_empty() { event.by.clone() } else { in_role() };
+    if details.is_empty() {
+        return Message::OnlyBy { by: &by }.said();
+    }
+    Message::EventBy { details: &details, by: &by }.said()
 }
 
 fn event_json(event: &v1::EventView) -> Value {
@@ -128,6 +149,7 @@ fn event_json(event: &v1::EventView) -> Value {
         "workload": event.workload,
         "instance": event.instance,
         "details": event.message,
+        "by": event.by,
     })
 }
 

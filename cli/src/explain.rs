@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::{Message, heard};
 use crate::output::{clean, show, table};
 use crate::session::{Session, key_of, path};
 
@@ -33,22 +34,24 @@ pub(crate) async fn run(session: &Session, name: &str) -> Result<(), Failure> {
 
 fn one(session: &Session, explanation: &v1::Explanation) -> String {
     let key = path(explanation.key.clone().unwrap_or_default());
-    let mut text = format!(
-        "instance {} of {}: {}\n",
-        explanation.instance,
-        clean(&key),
-        clean(&explanation.summary)
-    );
+    let summary = heard(explanation.summary_said.as_ref(), &explanation.summary);
+    let (workload, summary) = (clean(&key), clean(&summary));
+    let instance = &explanation.instance;
+    let head = Message::ExplainHead { instance, workload: &workload, summary: &summary };
+    let mut text = head.said() + "\n";
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {
-            let answer = if n.feasible { "yes".to_owned() } else { format!("no: {}", n.reason) };
+            let why = heard(n.reason_said.as_ref(), &n.reason);
+            let not = || Message::TakesItNot { why: &why }.said();
+            let answer = if n.feasible { Message::TakesIt {}.said() } else { not() };
             vec![n.name.clone(), format!("{}.{} %", n.score / 10, n.score % 10), answer]
         };
         let rows: Vec<Vec<String>> = explanation.nodes.iter().map(row).collect();
         text.push_str(&table(&session.headings(&["NODE", "FILLED", "TAKES IT"]), &rows));
     }
     if !explanation.remedy.is_empty() {
-        text = text + "next: " + &clean(&explanation.remedy) + "\n";
+        let remedy = clean(&heard(explanation.remedy_said.as_ref(), &explanation.remedy));
+        text = text + &Message::ExplainNext { next: &remedy }.said() + "\n";
     }
     text
 }

@@ -8,6 +8,8 @@ use tengyun_proto::tls::TlsError;
 use tengyun_proto::uds::UdsError;
 use tengyun_proto::v1;
 
+use crate::message::Message;
+
 /// Why a command failed. The exit code tells scripts which kind it was.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -18,9 +20,7 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     /// The scheduler cannot be reached (exit code 3).
-    #[error(
-        "{0}\nnext: start it with `tengyun up`, or say where it is with --state-dir or --socket"
-    )]
+    #[error("{}", unreachable(.0))]
     Unreachable(String),
     /// Something else failed (exit code 4).
     #[error("{0}")]
@@ -28,6 +28,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Says no, and what to do next.
+    pub(crate) fn refused(what: &Message<'_>, next: &Message<'_>) -> Self {
+        Self::Refused(Message::Next { what: &what.said(), next: &next.said() }.said())
+    }
+
     /// Returns the exit code.
     pub fn code(&self) -> ExitCode {
         ExitCode::from(match self {
@@ -79,7 +84,8 @@ impl From<IdentityError> for Failure {
         let said = chain(&error);
         Self::Usage(match error {
             IdentityError::File { .. } => {
-                format!("{said}\nnext: `tengyun login --name NAME TOKEN` makes one")
+                let next = Message::LoginNext {}.said();
+                Message::Next { what: &said, next: &next }.said()
             }
             IdentityError::NoRandomness
             | IdentityError::Open { .. }
@@ -107,10 +113,16 @@ impl From<v1::Refusal> for Failure {
 
 /// Returns a refusal with what would lift it.
 pub fn refusal_text(refusal: &v1::Refusal) -> String {
-    if refusal.remedy.is_empty() {
-        return refusal.message.clone();
+    let (message, remedy) = crate::message::refusal(refusal);
+    if remedy.is_empty() {
+        return message;
     }
-    format!("{}\nnext: {}", refusal.message, refusal.remedy)
+    Message::Next { what: &message, next: &remedy }.said()
+}
+
+/// Says that nobody answers, and what to do.
+fn unreachable(what: &str) -> String {
+    Message::Next { what: &what, next: &Message::UnreachableNext {}.said() }.said()
 }
 
 /// Joins an error and its causes.

@@ -91,6 +91,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Verb::Drain(args) => wait(node::drain(&session, args)).map(done),
         Verb::Move(args) => wait(moves::run(&session, args)).map(done),
         Verb::AcknowledgeLoss(args) => wait(loss::acknowledge(&session, args)).map(done),
+        Verb::Forget(args) => wait(loss::forget(&session, args)).map(done),
         Verb::Release { name } => wait(loss::release(&session, &name)).map(done),
         Verb::Rollout(args) => wait(rollout::run(&session, args)).map(done),
         Verb::Events(args) => wait(events::run(&session, args)).map(done),

@@ -4,9 +4,14 @@
 //! sees that they are given. Names, numbers and commands are arguments or stand in backquotes; they are
 //! the same in every language.
 
+mod chinese;
+mod heard;
+
 use std::fmt::Display;
 
 use crate::text::Language;
+
+pub(crate) use heard::{heard, kind, refusal};
 
 macro_rules! messages {
     ($($name:ident { $($field:ident),* } $english:literal $chinese:literal)*) => {
@@ -145,6 +150,75 @@ messages! {
         "启动调度器，或用 --state-dir、--socket、--identity 指明位置"
     ClockApart { millis } "{millis} ms from the scheduler's clock" "与调度器时钟相差 {millis} 毫秒"
     ReadOnly { reason } "the scheduler only reads: {reason}" "调度器处于只读状态：{reason}"
+    Next { what, next } "{what}\nnext: {next}" "{what}\n下一步：{next}"
+    ExplainHead { instance, workload, summary }
+        "instance {instance} of {workload}: {summary}"
+        "{workload} 的实例 {instance}：{summary}"
+    ExplainNext { next } "next: {next}" "下一步：{next}"
+    TakesIt {} "yes" "可以"
+    TakesItNot { why } "no: {why}" "不可：{why}"
+    EventBy { details, by } "{details}, by {by}" "{details}，操作人 {by}"
+    OnlyBy { by } "by {by}" "操作人 {by}"
+    InRole { by, role } "{by} ({role})" "{by}（{role}）"
+    NothingKept { name } "nothing is kept about {name}" "没有关于 {name} 的记录"
+    SeeWorkloads {} "`tengyun get workloads`" "用 `tengyun get workloads` 查看"
+    NoNode { name } "no node is called {name}" "没有名为 {name} 的节点"
+    NoWorkload { name } "no workload is called {name}" "没有名为 {name} 的工作负载"
+    NoWorkloadNear { name, near }
+        "no workload is called {name}; did you mean {near}?"
+        "没有名为 {name} 的工作负载；是否指 {near}？"
+    NoInstance { name } "no instance has the number {name}" "没有编号为 {name} 的实例"
+    SeveralWorkloads { name, list }
+        "{name} may mean several workloads; name one:\n  {list}"
+        "{name} 可能指多个工作负载，请指明其一：\n  {list}"
+    SeeNodes {} "`tengyun get nodes`" "用 `tengyun get nodes` 查看"
+    SeeInstances {} "`tengyun get instances`" "用 `tengyun get instances` 查看"
+    NodeForgotten { node } "{node}: forgotten" "{node}：已注销"
+    NodeLostNow { node } "{node}: lost" "{node}：已认定失联"
+    NodeCordoned { node } "{node}: cordoned" "{node}：已隔离"
+    NodeOpened { node } "{node}: open" "{node}：已启用"
+    NodeDraining { node } "{node}: draining" "{node}：正在腾空"
+    NodeDrained { node }
+        "{node}: drained and empty: `tengyun uncordon` opens it again"
+        "{node}：已腾空，`tengyun uncordon` 可重新启用"
+    DrainEnded { node, wish }
+        "somebody ended the drain of {node}: it is {wish} now"
+        "{node} 的腾空已被他人结束：现为 {wish}"
+    DrainStays { node, list }
+        "what is left on {node} must not move:\n{list}"
+        "{node} 上剩下的不得迁移：\n{list}"
+    DrainForce { node } "`tengyun drain {node} --force`" "执行 `tengyun drain {node} --force`"
+    DrainVolumes {}
+        "`tengyun stop NAME`: it starts again where its volumes are"
+        "`tengyun stop NAME`：它会在卷所在之处重新启动"
+    DrainLeft { node, left, moving, stopping }
+        "{node}: {left} left, {moving} moving, {stopping} stopping"
+        "{node}：剩 {left} 个，{moving} 个迁移中，{stopping} 个停止中"
+    WorkloadReleased { workload } "{workload}: released" "{workload}：已解除暂停"
+    InstanceMoves { instance, node } "instance {instance}: moves to {node}" "实例 {instance}：正在迁移到 {node}"
+    RolloutSteeredPause { workload } "{workload}: paused" "{workload}：已暂停"
+    RolloutSteeredResume { workload } "{workload}: resumed" "{workload}：已继续"
+    RolloutSteeredUndo { workload } "{workload}: going back" "{workload}：正在退回"
+    RolloutNoneGood {} "none yet" "尚无"
+    RolloutCopies { wanted, renewed, proven, old }
+        "{wanted} wanted, {renewed} of this revision, {proven} proved healthy, {old} of others"
+        "需要 {wanted} 个，本版本 {renewed} 个，已证实健康 {proven} 个，其他版本 {old} 个"
+    RolloutFailures { failures, limit } "{failures}, {limit} are too many" "{failures} 个，达到 {limit} 个即为失败"
+    StatusReadOnly { reason } "read-only: {reason}" "只读：{reason}"
+    StatusReadWrite {} "read and write" "读写"
+    StatusVersion { version, wire } "tengyun {version} (wire {wire})" "tengyun {version}（协议 {wire}）"
+    StatusJournal { entry, epoch } "entry {entry}, epoch {epoch}" "第 {entry} 条记录，第 {epoch} 任期"
+    StatusNodes { known, connected, used, least }
+        "{known} known, {connected} connected, {used} in use{least}"
+        "已知 {known} 个，在线 {connected} 个，使用中 {used} 个{least}"
+    StatusAtLeast { nodes, by }
+        ", no fewer than {nodes} could do, by {by}"
+        "，按 {by} 计不能少于 {nodes} 个"
+    StatusMoves { moves } "{moves} ever" "累计 {moves} 次"
+    UnreachableNext {}
+        "start it with `tengyun up`, or say where it is with --state-dir or --socket"
+        "用 `tengyun up` 启动它，或用 --state-dir、--socket 指明位置"
+    LoginNext {} "`tengyun login --name NAME TOKEN` makes one" "用 `tengyun login --name NAME TOKEN` 取得"
     ReadOnlyNext {} "restore a backup, or start it without --read-only" "恢复备份，或去掉 --read-only 启动"
 }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::Message;
 use crate::node::find;
 use crate::output::show;
 use crate::session::{Session, operation_id};
@@ -30,6 +31,7 @@ pub(crate) async fn run(session: &Session, args: MoveArgs) -> Result<(), Failure
     if let Some(refusal) = response.await?.refusal {
         return Err(refusal.into());
     }
-    let text = || format!("instance {instance}: moves to {}\n", args.to);
+    let message = Message::InstanceMoves { instance: &instance, node: &args.to };
+    let text = || message.said() + "\n";
     show(session.format, text, &json!({"instance": instance, "to": args.to, "effect": "moving"}))
 }

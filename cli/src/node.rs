@@ -7,6 +7,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::get::list_nodes;
+use crate::message::{Message, heard};
 use crate::output::{clean, note, show, table};
 use crate::session::{Session, operation_id, path};
 
@@ -30,14 +31,16 @@ pub(crate) struct DrainArgs {
 pub(crate) async fn cordon(session: &Session, name: &str) -> Result<(), Failure> {
     let node = find(session, name).await?;
     wish(session, &node, v1::NodeWish::Cordon).await?;
-    done(session, name, "cordoned")
+    let message = Message::NodeCordoned { node: &clean(name) }.said();
+    done(session, name, "cordoned", &message)
 }
 
 /// Opens a node again.
 pub(crate) async fn uncordon(session: &Session, name: &str) -> Result<(), Failure> {
     let node = find(session, name).await?;
     wish(session, &node, v1::NodeWish::Serve).await?;
-    done(session, name, "open")
+    let message = Message::NodeOpened { node: &clean(name) }.said();
+    done(session, name, "open", &message)
 }
 
 /// Empties a node and says how far it is.
@@ -46,10 +49,13 @@ pub(crate) async fn drain(session: &Session, args: DrainArgs) -> Result<(), Fail
     let force = if args.force { v1::NodeWish::DrainByForce } else { v1::NodeWish::Drain };
     wish(session, &node, force).await?;
     if args.no_wait {
-        return done(session, &args.node, "draining");
+        let message = Message::NodeDraining { node: &clean(&args.node) }.said();
+        return done(session, &args.node, "draining", &message);
     }
     follow(session, &node, &args.node).await?;
-    done(session, &args.node, "drained and empty: `tengyun uncordon` opens it again")
+    let message = Message::NodeDrained { node: &clean(&args.node) }.said();
+    let effect = "drained and empty: `tengyun uncordon` opens it again";
+    done(session, &args.node, effect, &message)
 }
 
 /// Waits until a node is empty, or until only what must not move is left.
@@ -58,8 +64,8 @@ async fn follow(session: &Session, node: &v1::NodeView, name: &str) -> Result<()
     loop {
         let left = leaving(session, node.node).await?;
         if !matches!(left.wish.as_str(), "drain" | "drain-by-force") {
-            let problem = format!("somebody ended the drain of {name}: it is {} now", left.wish);
-            return Err(Failure::Refused(problem));
+            let problem = Message::DrainEnded { node: &name, wish: &left.wish };
+            return Err(Failure::Refused(problem.said()));
         }
         if left.instances.is_empty() {
             return Ok(());
@@ -69,15 +75,11 @@ async fn follow(session: &Session, node: &v1::NodeView, name: &str) -> Result<()
         if left.instances.iter().all(stays) {
             // Not even force takes an instance away from its volumes.
             let forced = left.instances.iter().any(|i| i.state == "must-not-move");
-            let next = if forced {
-                format!("tengyun drain {name} --force")
-            } else {
-                "tengyun stop NAME: it starts again where its volumes are".to_owned()
-            };
-            return Err(Failure::Refused(format!(
-                "what is left on {name} must not move:\n{}next: {next}",
-                list(session, &left.instances)
-            )));
+            let next =
+                if forced { Message::DrainForce { node: &name } } else { Message::DrainVolumes {} };
+            let list = list(session, &left.instances);
+            let list = list.trim_end();
+            return Err(Failure::refused(&Message::DrainStays { node: &name, list: &list }, &next));
         }
         let progress = progress(session, name, &left.instances);
         if progress != said {
@@ -93,14 +95,16 @@ fn progress(session: &Session, name: &str, left: &[v1::LeavingView]) -> String {
     let count = |state: &str| left.iter().filter(|i| i.state == state).count();
     let (moving, stopping) = (count("moving"), count("stopping"));
     let waiting: Vec<_> = left.iter().filter(|i| !i.reason.is_empty()).cloned().collect();
-    let line = format!("{name}: {} left, {moving} moving, {stopping} stopping", left.len());
+    let all = left.len();
+    let (left, moving, stopping) = (&all, &moving, &stopping);
+    let line = Message::DrainLeft { node: &name, left, moving, stopping }.said();
     if waiting.is_empty() { line } else { format!("{line}\n{}", list(session, &waiting)) }
 }
 
 fn list(session: &Session, left: &[v1::LeavingView]) -> String {
     let row = |i: &v1::LeavingView| {
         let key = path(i.key.clone().unwrap_or_default());
-        vec![i.instance.to_string(), key, i.state.clone(), i.reason.clone()]
+        vec![i.instance.to_string(), key, i.state.clone(), heard(i.reason_said.as_ref(), &i.reason)]
     };
     let rows: Vec<_> = left.iter().map(row).collect();
     table(&session.headings(&["INSTANCE", "WORKLOAD", "STATE", "REASON"]), &rows)
@@ -120,8 +124,8 @@ pub(crate) async fn find(session: &Session, name: &str) -> Result<v1::NodeView, 
     let list = list_nodes(session).await?;
     let named = |n: &v1::NodeView| n.facts.as_ref().is_some_and(|f| f.name == name);
     let unknown = || {
-        let next = "next: tengyun get nodes";
-        Failure::Refused(format!("no node is called {}\n{next}", clean(name)))
+        let name = clean(name);
+        Failure::refused(&Message::NoNode { name: &name }, &Message::SeeNodes {})
     };
     list.nodes.into_iter().find(named).ok_or_else(unknown)
 }
@@ -142,7 +146,7 @@ async fn wish(session: &Session, node: &v1::NodeView, wish: v1::NodeWish) -> Res
     }
 }
 
-fn done(session: &Session, name: &str, effect: &str) -> Result<(), Failure> {
-    let text = || format!("{}: {effect}\n", clean(name));
+fn done(session: &Session, name: &str, effect: &str, message: &str) -> Result<(), Failure> {
+    let text = || format!("{message}\n");
     show(session.format, text, &json!({"node": name, "effect": effect}))
 }

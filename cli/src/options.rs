@@ -96,6 +96,8 @@ pub(crate) enum Verb {
     Move(moves::MoveArgs),
     /// Say that silent nodes are lost, where the scheduler waits for an operator's word
     AcknowledgeLoss(loss::LossArgs),
+    /// Remove a lost node from the register, and end what its certificate may do
+    Forget(loss::ForgetArgs),
     /// Let a workload start again that was held because nodes were lost under it
     Release {
         /// The workload

@@ -5,6 +5,7 @@ use tengyun_proto::v1;
 
 use crate::describe::lines;
 use crate::failure::Failure;
+use crate::message::{Message, heard};
 use crate::output::{show, table, time};
 use crate::session::{Session, key_of, operation_id, path};
 
@@ -74,22 +75,26 @@ async fn look(session: &Session, name: &str) -> Result<(String, v1::GetRolloutRe
 
 async fn status(session: &Session, name: &str) -> Result<(), Failure> {
     let (workload, view) = look(session, name).await?;
-    let good = if view.good == 0 { "none yet".to_owned() } else { view.good.to_string() };
+    let none = || Message::RolloutNoneGood {}.said();
+    let good = if view.good == 0 { none() } else { view.good.to_string() };
+    let copies = Message::RolloutCopies {
+        wanted: &view.wanted,
+        renewed: &view.renewed,
+        proven: &view.proven,
+        old: &view.old,
+    };
+    let (failures, limit) = (&view.failures, &view.failure_limit);
+    let failures = Message::RolloutFailures { failures, limit };
     let text = || {
         lines(&[
             ("workload", workload.clone()),
             ("rollout", view.stage.clone()),
             ("revision", view.revision.to_string()),
             ("last good", good),
-            (
-                "copies",
-                format!(
-                    "{} wanted, {} of this revision, {} proved healthy, {} of others",
-                    view.wanted, view.renewed, view.proven, view.old
-                ),
-            ),
-            ("failures", format!("{}, {} are too many", view.failures, view.failure_limit)),
-            ("standing", view.summary.clone()),
+            ("copies", copies.said()),
+            ("failures", failures.said()),
+            ("standing", heard(view.summary_said.as_ref(), &view.summary)),
+            ("next", heard(view.remedy_said.as_ref(), &view.remedy)),
         ])
     };
     let json = json!({
@@ -104,6 +109,7 @@ async fn status(session: &Session, name: &str) -> Result<(), Failure> {
         "failures": view.failures,
         "failure_limit": view.failure_limit,
         "summary": view.summary,
+        "remedy": view.remedy,
     });
     show(session.format, text, &json)
 }
@@ -117,7 +123,7 @@ async fn history(session: &Session, name: &str) -> Result<(), Failure> {
             time(revision.applied_millis),
             revision.fate.clone(),
             revision.instances.to_string(),
-            revision.why.clone(),
+            heard(revision.why_said.as_ref(), &revision.why),
         ]
     };
     let rows = || {
@@ -159,12 +165,14 @@ async fn steer(
     if let Some(refusal) = response.await?.refusal {
         return Err(refusal.into());
     }
-    let effect = match steer {
-        v1::Steer::Pause => "paused",
-        v1::Steer::Resume => "resumed",
-        v1::Steer::Undo | v1::Steer::Unspecified => "going back",
-    };
     let workload = path(key);
-    let text = || format!("{workload}: {effect}\n");
+    let (effect, message) = match steer {
+        v1::Steer::Pause => ("paused", Message::RolloutSteeredPause { workload: &workload }),
+        v1::Steer::Resume => ("resumed", Message::RolloutSteeredResume { workload: &workload }),
+        v1::Steer::Undo | v1::Steer::Unspecified => {
+            ("going back", Message::RolloutSteeredUndo { workload: &workload })
+        }
+    };
+    let text = || message.said() + "\n";
     show(session.format, text, &json!({"workload": workload, "effect": effect}))
 }

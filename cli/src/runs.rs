@@ -5,6 +5,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::get::within;
+use crate::message::heard;
 use crate::output::{show, table, time};
 use crate::session::{Session, path};
 
@@ -41,7 +42,7 @@ fn run_table(session: &Session, runs: &[v1::RunView]) -> String {
             run.outcome.clone(),
             if run.ended_millis == 0 { dash() } else { time(run.ended_millis) },
             run.instance.map_or_else(dash, |instance| instance.to_string()),
-            run.why.clone(),
+            heard(run.why_said.as_ref(), &run.why),
         ]
     };
     table(&headings, &runs.iter().map(row).collect::<Vec<_>>())

@@ -14,6 +14,7 @@ use tengyun_proto::{join, limits, tls, uds, v1};
 use tonic::transport::Channel;
 
 use crate::failure::{Failure, chain};
+use crate::message::Message;
 use crate::output::{Format, note, now_millis};
 use crate::text::{Language, heading};
 
@@ -183,7 +184,8 @@ fn find(paths: &[String], name: &str) -> Result<usize, Failure> {
         several => {
             let list: Vec<&str> = several.iter().map(|i| paths[*i].as_str()).collect();
             let list = list.join("\n  ");
-            Err(Failure::Usage(format!("{name} may mean several workloads; name one:\n  {list}")))
+            let several = Message::SeveralWorkloads { name: &name, list: &list };
+            Err(Failure::Usage(several.said()))
         }
     }
 }
@@ -196,8 +198,11 @@ fn unknown(paths: &[String], name: &str) -> String {
         .filter(|(distance, _)| *distance <= 2)
         .min();
     match near {
-        Some((_, path)) => format!("no workload is called {name}; did you mean {path}?"),
-        None => format!("no workload is called {name}\nnext: tengyun get workloads"),
+        Some((_, near)) => Message::NoWorkloadNear { name: &name, near }.said(),
+        None => {
+            let what = Message::NoWorkload { name: &name }.said();
+            Message::Next { what: &what, next: &Message::SeeWorkloads {}.said() }.said()
+        }
     }
 }
 

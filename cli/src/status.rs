@@ -6,6 +6,7 @@ use tengyun_proto::v1;
 use crate::describe::lines;
 use crate::failure::Failure;
 use crate::get::word;
+use crate::message::{Message, heard};
 use crate::output::{core_hours, gibibyte_hours, show, table, time};
 use crate::session::{Session, path};
 
@@ -14,33 +15,31 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
     let status = session.call(|mut o| async move { o.status(v1::StatusRequest {}).await }).await?;
     let text = || {
         let mode = if status.read_only {
-            format!("read-only: {}", status.read_only_reason)
+            Message::StatusReadOnly { reason: &status.read_only_reason }.said()
         } else {
-            "read and write".to_owned()
+            Message::StatusReadWrite {}.said()
+        };
+        let (version, wire) = (&status.software_version, &status.wire_version);
+        let version = Message::StatusVersion { version, wire };
+        let journal = Message::StatusJournal { entry: &status.sequence, epoch: &status.epoch };
+        let least = at_least(status.nodes_needed, &status.nodes_needed_by);
+        let nodes = Message::StatusNodes {
+            known: &status.nodes,
+            connected: &status.nodes_connected,
+            used: &status.nodes_in_use,
+            least: &least,
         };
         lines(&[
-            (
-                "scheduler",
-                format!("tengyun {} (wire {})", status.software_version, status.wire_version),
-            ),
+            ("scheduler", version.said()),
             session.reached(),
             ("time", time(status.at_millis)),
             ("mode", mode),
-            ("journal", format!("entry {}, epoch {}", status.sequence, status.epoch)),
-            (
-                "nodes",
-                format!(
-                    "{} known, {} connected, {} in use{}",
-                    status.nodes,
-                    status.nodes_connected,
-                    status.nodes_in_use,
-                    at_least(status.nodes_needed, &status.nodes_needed_by)
-                ),
-            ),
-            ("moves", format!("{} ever", status.moves_total)),
-            ("rebalancing", status.rebalancing.clone()),
-            ("losses", status.losses.clone()),
-            ("restore", status.restore.clone()),
+            ("journal", journal.said()),
+            ("nodes", nodes.said()),
+            ("moves", Message::StatusMoves { moves: &status.moves_total }.said()),
+            ("rebalancing", heard(status.rebalancing_said.as_ref(), &status.rebalancing)),
+            ("losses", heard(status.losses_said.as_ref(), &status.losses)),
+            ("restore", heard(status.restore_said.as_ref(), &status.restore)),
         ]) + &strangers(session, &status.strangers)
     };
     let json = json!({
@@ -67,7 +66,10 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
 
 /// Says how few nodes could do; nothing while nothing needs a node.
 pub(crate) fn at_least(nodes: u32, by: &str) -> String {
-    if nodes == 0 { String::new() } else { format!(", no fewer than {nodes} could do, by {by}") }
+    if nodes == 0 {
+        return String::new();
+    }
+    Message::StatusAtLeast { nodes: &nodes, by: &by }.said()
 }
 
 /// Shows what runs and a restored journal does not know; nothing when there is nothing.

@@ -288,7 +288,7 @@ impl Cloud {
     }
 
     fn must(&mut self, what: &'static str, command: Command) -> Result<Effect, DriveError> {
-        match self.state.apply(&Entry { at: self.now, command }) {
+        match self.state.apply(&Entry { at: self.now, by: None, command }) {
             Outcome::Applied(effect) => Ok(effect),
             Outcome::Refused(refusal) => {
                 Err(DriveError::Refused { what, refusal: refusal.to_string() })

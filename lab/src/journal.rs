@@ -88,7 +88,7 @@ mod tests {
     fn a_replay_counts_what_it_refuses_and_ends_at_a_fault() {
         let key: WorkloadKey = "a/b/c".parse().unwrap();
         let stop = Command::StopWorkload { operation: OperationId::new(1), key };
-        let entry = |command, at| Entry { at: At::from_millis(at), command };
+        let entry = |command, at| Entry { at: At::from_millis(at), by: None, command };
         let entries = [
             Ok((Sequence::new(1), entry(Command::BeginEpoch, 5))),
             Ok((Sequence::new(2), entry(stop, 7))),

@@ -57,7 +57,7 @@ impl Recorded {
     }
 
     fn enter(&mut self, command: Command) {
-        let entry = Entry { at: self.now, command };
+        let entry = Entry { at: self.now, by: None, command };
         let durable = entry.command.is_durable();
         let outcome = self.state.apply(&entry);
         assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");

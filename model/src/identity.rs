@@ -52,6 +52,42 @@ impl fmt::Display for Role {
     }
 }
 
+/// Who wished something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wisher {
+    /// A user of the scheduler's machine, by the credentials of the Unix socket.
+    Local(u32),
+    /// A person by the subject of a certificate, in the role it had then.
+    Person(Name, Role),
+}
+
+impl Wisher {
+    /// Returns what it is called, in one word: a name, or `uid:` and a number.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Local(uid) => format!("uid:{uid}"),
+            Self::Person(name, _) => name.to_string(),
+        }
+    }
+
+    /// Returns the role that it had; none of a local user, who may do everything.
+    pub const fn role(&self) -> Option<&Role> {
+        match self {
+            Self::Local(_) => None,
+            Self::Person(_, role) => Some(role),
+        }
+    }
+}
+
+impl fmt::Display for Wisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(_) => write!(f, "{}", self.name()),
+            Self::Person(name, role) => write!(f, "{name} ({role})"),
+        }
+    }
+}
+
 /// One who may be let in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Member {

@@ -11,6 +11,7 @@ pub mod name;
 pub mod node;
 pub mod policy;
 pub mod provision;
+pub mod said;
 pub mod template;
 pub mod unit;
 pub mod usage;
@@ -22,13 +23,14 @@ pub use id::{
     Admission, BootId, Epoch, Generation, Incarnation, InstanceId, MachineId, NodeId, OperationId,
     Revision, Sequence, WorkloadId,
 };
-pub use identity::{Digest, Grant, Member, Role};
+pub use identity::{Digest, Grant, Member, Role, Wisher};
 pub use name::{DepartmentPath, Name, NameError, NodeName, WorkloadKey};
 pub use node::{
     Capacity, CgroupVersion, Control, Disk, Enforcement, EnforcementLevel, Inventory, NodeFacts,
 };
 pub use policy::Band;
 pub use provision::{Artifact, Origin, Provision, SecretName, SecretSpec};
+pub use said::{Argument, Code, Said};
 pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
 pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report, VolumeUsage};
 pub use workload::{

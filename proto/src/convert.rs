@@ -11,6 +11,7 @@ mod health;
 mod identity;
 mod node;
 mod provision;
+pub mod said;
 mod usage;
 mod word;
 mod workload;

@@ -54,7 +54,7 @@ impl AgentService for Agents {
             return Err(Status::failed_precondition(format!("read-only: {reason}")));
         }
         let speaker = match request.extensions().get::<Caller>() {
-            Some(Caller::Local) => Speaker::Local,
+            Some(Caller::Local(_)) => Speaker::Local,
             Some(Caller::Node(node, admission)) => Speaker::Node(*node, *admission),
             Some(Caller::Person(..) | Caller::Unknown) | None => {
                 return Err(Status::permission_denied("only agents attach"));

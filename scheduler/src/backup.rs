@@ -481,8 +481,11 @@ mod tests {
         let made = std::thread::scope(|scope| {
             let writing = scope.spawn(|| {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    let entry =
-                        tengyun_engine::Entry { at: live.state.at(), command: Command::BeginEpoch };
+                    let entry = tengyun_engine::Entry {
+                        at: live.state.at(),
+                        by: None,
+                        command: Command::BeginEpoch,
+                    };
                     let next = live.state.sequence().next();
                     journal.append(next, std::slice::from_ref(&entry)).unwrap();
                     commit::apply(&mut live.state, &entry);

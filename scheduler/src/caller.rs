@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 
-use tengyun_model::{Admission, DepartmentPath, Name, NodeId, Role};
+use tengyun_model::{Admission, DepartmentPath, Name, NodeId, Role, Wisher};
 use tengyun_proto::uds::Peer;
 use tonic::Status;
 use tonic::body::Body;
@@ -23,8 +23,8 @@ use tokio::sync::watch;
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// Ourselves or root, over the Unix socket.
-    Local,
+    /// Ourselves or root, over the Unix socket: this user.
+    Local(u32),
     /// A node, as it was let in.
     Node(NodeId, Admission),
     /// A person in a role.
@@ -48,7 +48,7 @@ impl Scope {
     /// Returns what the caller of a request that passed the gate may see.
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Self {
         match request.extensions().get::<Caller>() {
-            Some(Caller::Local | Caller::Person(_, Role::Operator | Role::Viewer)) => Self::All,
+            Some(Caller::Local(_) | Caller::Person(_, Role::Operator | Role::Viewer)) => Self::All,
             Some(Caller::Person(_, Role::Department(path))) => Self::Department(path.clone()),
             Some(Caller::Node(..) | Caller::Unknown) | None => Self::Nothing,
         }
@@ -64,6 +64,27 @@ impl Scope {
             }
             Self::Nothing => false,
         }
+    }
+}
+
+/// Who asks for something, as far as it matters behind the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asker {
+    /// What it may see and change.
+    pub scope: Scope,
+    /// Who it is, for the record.
+    pub wisher: Option<Wisher>,
+}
+
+impl Asker {
+    /// Returns who makes a request that passed the gate.
+    pub(crate) fn of<T>(request: &tonic::Request<T>) -> Self {
+        let wisher = match request.extensions().get::<Caller>() {
+            Some(Caller::Local(uid)) => Some(Wisher::Local(*uid)),
+            Some(Caller::Person(name, role)) => Some(Wisher::Person(name.clone(), role.clone())),
+            Some(Caller::Node(..) | Caller::Unknown) | None => None,
+        };
+        Self { scope: Scope::of(request), wisher }
     }
 }
 
@@ -127,6 +148,7 @@ const RIGHTS: &[Right] = &[
     Right { call: "/tengyun.v1.OperatorService/GetRollout", to: LOOK },
     Right { call: "/tengyun.v1.OperatorService/SteerRollout", to: OWN },
     Right { call: "/tengyun.v1.OperatorService/ListRuns", to: LOOK },
+    Right { call: "/tengyun.v1.OperatorService/ForgetNode", to: RUN },
     Right { call: "/tengyun.v1.IdentityService/Join", to: &[Unknown] },
     Right { call: "/tengyun.v1.IdentityService/Renew", to: &[Operator, Department, Viewer, Node] },
     Right { call: "/tengyun.v1.IdentityService/CreateToken", to: RUN },
@@ -144,7 +166,7 @@ const RIGHTS: &[Right] = &[
 
 fn may(caller: &Caller, call: &str) -> bool {
     let kind = match caller {
-        Caller::Local => Local,
+        Caller::Local(_) => Local,
         Caller::Node(..) => Node,
         Caller::Person(_, Role::Operator) => Operator,
         Caller::Person(_, Role::Department(_)) => Department,
@@ -168,8 +190,8 @@ impl<S> Gate<S> {
     }
 
     fn caller(&self, request: &Request<Body>) -> Result<Caller, &'static str> {
-        if request.extensions().get::<Peer>().is_some() {
-            return Ok(Caller::Local);
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            return Ok(Caller::Local(peer.uid));
         }
         let Some(visit) = request.extensions().get::<Visit>() else {
             return Err("a connection of an unknown kind");
@@ -214,7 +236,7 @@ impl<S: Calls> Service<Request<Body>> for Gate<S> {
 
 fn title(caller: &Caller) -> String {
     match caller {
-        Caller::Local => "a local user".to_owned(),
+        Caller::Local(_) => "a local user".to_owned(),
         Caller::Node(node, _) => format!("node {node}"),
         Caller::Person(name, role) => format!("{name} ({role})"),
         Caller::Unknown => "somebody without a certificate".to_owned(),
@@ -262,7 +284,7 @@ mod tests {
     #[test]
     fn what_has_no_row_is_done_by_nobody() {
         for caller in
-            [Caller::Local, Caller::Unknown, Caller::Node(NodeId::new(1), Admission::new(1))]
+            [Caller::Local(0), Caller::Unknown, Caller::Node(NodeId::new(1), Admission::new(1))]
         {
             assert!(!may(&caller, "/tengyun.v1.OperatorService/NoSuchCall"));
             assert!(!may(&caller, ""));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tengyun_engine::{Command, Entry, Outcome, State, event};
-use tengyun_model::{At, Sequence};
+use tengyun_model::{At, Sequence, Wisher};
 
 use crate::clock::Clock;
 use crate::events::Events;
@@ -84,13 +84,25 @@ impl Log {
     /// # Errors
     /// After an error nothing was applied and the journal must not be used again.
     pub(crate) fn commit(&mut self, commands: Vec<Command>) -> Result<Vec<Outcome>, JournalError> {
-        assert!(commands.iter().all(Command::is_durable), "volatile commands are not journaled");
+        self.commit_wished(commands.into_iter().map(|command| (command, None)).collect())
+    }
+
+    /// Does so, and records who wished each of them.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub(crate) fn commit_wished(
+        &mut self,
+        commands: Vec<(Command, Option<Wisher>)>,
+    ) -> Result<Vec<Outcome>, JournalError> {
+        let durable = commands.iter().all(|(command, _)| command.is_durable());
+        assert!(durable, "volatile commands are not journaled");
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         let at = self.clock.now();
         let entries: Vec<Entry> =
-            commands.into_iter().map(|command| Entry { at, command }).collect();
+            commands.into_iter().map(|(command, by)| Entry { at, by, command }).collect();
         let journal = self.journal.as_mut().expect("changes are refused when there is no journal");
         let began = Instant::now();
         journal.append(self.state.sequence().next(), &entries)?;
@@ -111,7 +123,7 @@ impl Log {
     pub(crate) fn note(&mut self, command: Command) -> Outcome {
         assert!(!command.is_durable(), "durable commands are journaled");
         let at = self.clock.now();
-        let entry = Entry { at, command };
+        let entry = Entry { at, by: None, command };
         let outcome = self.enter(&entry);
         if let Some(recorder) = &mut self.recorder {
             recorder.keep(&self.state, &entry);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tengyun_engine::{Command, Outcome, Proof, Refusal};
-use tengyun_model::{Admission, Epoch, InstanceId, NodeFacts, NodeId, OperationId, Report};
+use tengyun_model::{
+    Admission, Epoch, InstanceId, NodeFacts, NodeId, OperationId, Report, Said, Wisher,
+};
 use tengyun_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -25,6 +27,8 @@ pub(crate) enum Request {
         command: Box<Command>,
         /// Whether to change nothing.
         dry_run: bool,
+        /// Who wishes it.
+        by: Option<Wisher>,
         /// What came of it.
         answer: oneshot::Sender<Outcome>,
     },
@@ -36,6 +40,8 @@ pub(crate) enum Request {
         values: BTreeMap<String, u64>,
         /// Whether other knobs return to their defaults.
         replace: bool,
+        /// Who wishes it.
+        by: Option<Wisher>,
         /// What came of it.
         answer: oneshot::Sender<Outcome>,
     },
@@ -85,6 +91,8 @@ pub(crate) enum Request {
         instance: InstanceId,
         /// Where to.
         to: NodeId,
+        /// Who wishes it.
+        by: Option<Wisher>,
         /// What came of it.
         answer: oneshot::Sender<Moved>,
     },
@@ -96,6 +104,8 @@ pub(crate) enum Request {
         nodes: Vec<NodeId>,
         /// How sure the operator is.
         proof: Proof,
+        /// Who that is.
+        by: Option<Wisher>,
         /// Which nodes count as lost now.
         answer: oneshot::Sender<Result<Vec<NodeId>, Refusal>>,
     },
@@ -131,7 +141,7 @@ pub(crate) struct Attached {
 }
 
 /// An instance may not be moved so, and what would help; or the answer comes with the commit.
-pub(crate) type Moved = Result<Answer<Outcome>, Box<(Refusal, String)>>;
+pub(crate) type Moved = Result<Answer<Outcome>, Box<(Refusal, Said)>>;
 
 /// A stream did not become the one of its node.
 #[derive(Debug)]

@@ -177,7 +177,7 @@ mod tests {
     const NOW: At = At::from_millis(60_000);
 
     fn enter(state: &mut State, command: Command) {
-        commit::apply(state, &Entry { at: NOW, command });
+        commit::apply(state, &Entry { at: NOW, by: None, command });
     }
 
     /// A service of a department, placed as this instance on a node.

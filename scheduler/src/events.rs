@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use tengyun_engine::event::Event;
-use tengyun_model::InstanceId;
+use tengyun_model::{InstanceId, Said, Wisher};
+use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 use tracing::warn;
 
@@ -116,6 +117,7 @@ impl Events {
             e.number > wanted.after
                 && e.at_millis >= wanted.since_millis
                 && (wanted.node.is_empty() || e.node == wanted.node)
+                && (wanted.by.is_empty() || e.by == wanted.by)
                 && (wanted.workload.is_empty() || is_named(&e.workload, &wanted.workload))
         };
         let newest = self.ring.iter().rev().filter(matches).take(most);
@@ -131,14 +133,18 @@ fn is_named(path: &str, name: &str) -> bool {
 }
 
 fn view(number: u64, event: Event) -> v1::EventView {
+    let message = event.message.to_string();
     v1::EventView {
         number,
         at_millis: event.at.millis(),
-        kind: event.kind.to_owned(),
+        kind: event.kind.as_str().to_owned(),
         node: event.node.map(|n| n.to_string()).unwrap_or_default(),
         workload: event.workload.map(|w| w.to_string()).unwrap_or_default(),
         instance: event.instance.map(InstanceId::get).unwrap_or_default(),
-        message: event.message.chars().take(MESSAGE_CHARS_MAX).collect(),
+        message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
+        said: to_wire(&event.message.bounded(MESSAGE_CHARS_MAX)),
+        by: event.by.as_ref().map(Wisher::name).unwrap_or_default(),
+        role: event.by.as_ref().and_then(Wisher::role).map(|role| (&Said::from(role)).into()),
     }
 }
 
@@ -184,18 +190,20 @@ fn whole(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tengyun_engine::event::EventKind;
     use tengyun_model::At;
 
     use super::*;
 
-    fn event(kind: &'static str, node: &str) -> Event {
+    fn event(kind: EventKind, node: &str) -> Event {
         Event {
             at: At::from_millis(5),
             kind,
             node: Some(node.parse().unwrap()),
             workload: Some("city/finance/ledger/web".parse().unwrap()),
             instance: None,
-            message: "x".repeat(1000),
+            message: Said::verbatim("x".repeat(1000)),
+            by: None,
         }
     }
 
@@ -208,14 +216,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
         let mut events = Events::open(&path);
-        events.tell(vec![event("placed", "n1"), event("started", "n1")]);
+        events.tell(vec![event(EventKind::Placed, "n1"), event(EventKind::Started, "n1")]);
         events.keep();
         drop(events);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         let mut again = Events::open(&path);
         assert_eq!(again.list(&all()).events.len(), 1);
-        again.tell(vec![event("healthy", "n1")]);
+        again.tell(vec![event(EventKind::Healthy, "n1")]);
         again.keep();
         let kinds: Vec<String> =
             Events::read(&path).list(&all()).events.into_iter().map(|e| e.kind).collect();
@@ -226,7 +234,7 @@ mod tests {
     fn events_are_filtered_and_bounded() {
         let mut events = Events::default();
         for _ in 0..(EVENTS_MAX / 2 + 10) {
-            events.tell(vec![event("placed", "n1"), event("placed", "n2")]);
+            events.tell(vec![event(EventKind::Placed, "n1"), event(EventKind::Placed, "n2")]);
         }
         assert_eq!(events.ring.len(), EVENTS_MAX);
         let wanted = v1::ListEventsRequest { node: "n2".to_owned(), limit: 3, ..all() };
@@ -249,10 +257,10 @@ mod tests {
         let path = dir.path().join("events");
         let mut events = Events::open(&path);
         for _ in 0..30_000 {
-            events.tell(vec![event("placed", "n1")]);
+            events.tell(vec![event(EventKind::Placed, "n1")]);
         }
         for _ in 0..3 {
-            events.tell(vec![event("placed", "n1"); 9000]);
+            events.tell(vec![event(EventKind::Placed, "n1"); 9000]);
             events.keep();
         }
         drop(events);
@@ -265,7 +273,7 @@ mod tests {
     fn a_file_that_cannot_be_written_costs_nothing_but_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let mut events = Events::open(&dir.path().join("missing/events"));
-        events.tell(vec![event("placed", "n1")]);
+        events.tell(vec![event(EventKind::Placed, "n1")]);
         events.keep();
         assert_eq!(events.list(&all()).events.len(), 1);
     }

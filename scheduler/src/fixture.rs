@@ -5,7 +5,7 @@ use tengyun_model::{
     At, BootId, Capacity, CoreMillis, Digest, Generation, Grant, Incarnation, InstanceId,
     InstanceStatus, Inventory, MebibyteSeconds, Mebibytes, Member, MeterKey, MeterRecord,
     Millicores, Millis, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Phase, Report,
-    Resources, Restart, Role, Sequence, Stop, WorkloadSpec,
+    Resources, Restart, Role, Sequence, Stop, Wisher, WorkloadSpec,
 };
 
 /// The boot that fixture nodes run.
@@ -178,7 +178,21 @@ pub(crate) fn story() -> Vec<Entry> {
         Command::Restore { elapsed: Millis::from_secs(60) },
         Command::SettleRestore(vec![one]),
         Command::ConfirmRestore { operation: OperationId::new(10) },
+        Command::ForgetNode {
+            operation: OperationId::new(11),
+            node: NodeId::new(2),
+            proof: Proof::Death,
+        },
     ];
+    let by = |i: usize| match i % 3 {
+        0 => None,
+        1 => Some(Wisher::Local(1000)),
+        _ => Some(Wisher::Person("dora".parse().unwrap(), department())),
+    };
     let at = |i: usize| At::from_millis(1000 + 10 * u64::try_from(i).unwrap());
-    commands.into_iter().enumerate().map(|(i, command)| Entry { at: at(i), command }).collect()
+    commands
+        .into_iter()
+        .enumerate()
+        .map(|(i, command)| Entry { at: at(i), by: by(i), command })
+        .collect()
 }

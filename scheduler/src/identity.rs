@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tengyun_engine::{Command, Effect, MemberImage, Outcome};
-use tengyun_model::{Admission, At, Digest, Grant, Member, Millis, NodeId};
+use tengyun_model::{Admission, At, Digest, Grant, Member, Millis, NodeId, Wisher, said};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::identity::Certificate;
 use tengyun_proto::token::{Address, Secret, Token, sha256};
@@ -18,9 +18,10 @@ use tracing::{error, info, warn};
 
 use crate::authority::Authority;
 use crate::authority::claim::{Claim, Subject};
+use crate::caller::Asker;
 use crate::connections::{Connections, Visit, Who};
 use crate::desk::{self, Desk};
-use crate::view::{effect_word, refusal};
+use crate::view::{self, effect_word, refusal};
 use attempts::Attempts;
 
 /// How much longer a person's certificate holds than a node's: people do not renew in the night.
@@ -64,22 +65,16 @@ impl Identities {
 
     fn admittance(&self) -> Result<&Admittance, v1::Refusal> {
         if let Some(reason) = self.desk.read_only() {
-            return Err(v1::Refusal {
-                code: "read-only".to_owned(),
-                message: format!("the scheduler is read-only: {reason}"),
-                remedy: "stop it and start it without --read-only".to_owned(),
-            });
+            return Err(view::read_only(reason));
         }
-        self.admittance.as_ref().ok_or_else(|| v1::Refusal {
-            code: "not-listening".to_owned(),
-            message: "the scheduler listens for nobody outside of its machine".to_owned(),
-            remedy: "start it with --listen ADDRESS:PORT".to_owned(),
-        })
+        self.admittance
+            .as_ref()
+            .ok_or_else(|| view::refused("not-listening", &said!(NotListening), &said!(DoListen)))
     }
 
-    async fn submit(&self, command: Command) -> Result<Outcome, Status> {
+    async fn submit(&self, command: Command, by: Option<Wisher>) -> Result<Outcome, Status> {
         let command = Box::new(command);
-        self.desk.ask(|answer| desk::Request::Wish { command, dry_run: false, answer }).await
+        self.desk.ask(|answer| desk::Request::Wish { command, dry_run: false, by, answer }).await
     }
 
     async fn now(&self) -> Result<At, Status> {
@@ -96,10 +91,10 @@ impl Identities {
         let unknown = || refused(&tengyun_engine::Refusal::UnknownToken);
         let token = Secret::from_slice(secret).ok_or_else(unknown)?.digest();
         let asked = member.clone();
-        let check = move |view: crate::view::View<'_>| view.check_token(token, &asked, key);
+        let check = move |view: view::View<'_>| view.check_token(token, &asked, key);
         self.desk.read(check).await?.map_err(|no| refused(&no))?;
         let command = Command::RedeemToken { token, member: member.clone(), key };
-        match self.submit(command).await? {
+        match self.submit(command, None).await? {
             Outcome::Applied(Effect::Admitted { node, admission }) => Ok((node, admission)),
             Outcome::Applied(effect) => {
                 error!(?effect, "redeeming a token had another effect");
@@ -176,6 +171,7 @@ impl IdentityService for Identities {
             Ok(admittance) => admittance,
             Err(refusal) => return no(refusal),
         };
+        let by = Asker::of(&request).wisher;
         let request = request.into_inner();
         let grant = grant(request.grant)?;
         let address = if request.address.is_empty() {
@@ -187,7 +183,7 @@ impl IdentityService for Identities {
         let expires = self.now().await?.after(admittance.token_lifetime);
         let shown = grant.to_string();
         let command = Command::CreateToken { token: secret.digest(), grant, expires };
-        if let Outcome::Refused(refused) = self.submit(command).await? {
+        if let Outcome::Refused(refused) = self.submit(command, by).await? {
             return no(refusal(&refused));
         }
         info!(grant = shown, "token made");
@@ -201,6 +197,7 @@ impl IdentityService for Identities {
         &self,
         request: Request<v1::RevokeMemberRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
+        let by = Asker::of(&request).wisher;
         let request = request.into_inner();
         if let Some(reason) = self.desk.read_only() {
             return Err(Status::failed_precondition(format!("read-only: {reason}")));
@@ -208,7 +205,8 @@ impl IdentityService for Identities {
         let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
         let member = member(request.member)?;
         let shown = member.to_string();
-        let response = match self.submit(Command::RevokeMember { operation, member }).await? {
+        let command = Command::RevokeMember { operation, member };
+        let response = match self.submit(command, by).await? {
             Outcome::Applied(effect) => {
                 info!(member = shown, "member revoked");
                 v1::OperationResponse { effect: effect_word(&effect).to_owned(), refusal: None }

@@ -231,7 +231,7 @@ mod tests {
 
     fn enter(state: &mut State, command: Command) {
         let at = At::from_millis(1);
-        commit::apply(state, &Entry { at, command });
+        commit::apply(state, &Entry { at, by: None, command });
     }
 
     /// Two instances started on one node.

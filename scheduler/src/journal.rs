@@ -21,7 +21,7 @@ use tengyun_model::Sequence;
 pub(crate) use sqlite::SqliteJournal;
 
 /// The format of a row that this version writes; it reads this one and older ones.
-pub(crate) const SCHEMA_VERSION: u32 = 3;
+pub(crate) const SCHEMA_VERSION: u32 = 4;
 
 /// Keeps entries for good.
 ///

@@ -45,7 +45,7 @@ impl Metrics {
         }
         let mut counts = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         for event in events {
-            let count = counts.entry(event.kind).or_default();
+            let count = counts.entry(event.kind.as_str()).or_default();
             *count = count.saturating_add(1);
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tengyun_engine::{Command, Outcome, Proof, Steer};
-use tengyun_model::{CopyKey, InstanceId, NodeId, Revision, WorkloadKey, WorkloadSpec};
+use tengyun_model::{
+    CopyKey, InstanceId, NodeId, Revision, Said, Wisher, WorkloadKey, WorkloadSpec, said,
+};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::v1;
 use tengyun_proto::v1::operator_service_server::OperatorService;
@@ -11,11 +13,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::caller::Scope;
+use crate::caller::{Asker, Scope};
 use crate::desk::{self, Answer, Desk};
 use crate::journal::codec::node_wish_from_wire;
 use crate::secrets::{self, Secrets};
-use crate::view::{View, effect_revision, effect_word, refusal};
+use crate::view::{self, View, effect_revision, effect_word, refusal};
 
 /// The most workloads of one call; a call's answer should come within its time.
 const ITEMS_MAX: usize = 1000;
@@ -39,24 +41,20 @@ enum Item {
 
 impl Operators {
     fn read_only(&self) -> Option<v1::Refusal> {
-        self.desk.read_only().map(|reason| v1::Refusal {
-            code: "read-only".to_owned(),
-            message: format!("the scheduler is read-only: {reason}"),
-            remedy: "stop it and start it without --read-only".to_owned(),
-        })
+        self.desk.read_only().map(view::read_only)
     }
 
     async fn apply_item(
         &self,
         item: v1::ApplyItem,
         dry_run: bool,
-        scope: &Scope,
+        asker: &Asker,
     ) -> Result<Item, Status> {
         if let Some(refused) = self.read_only() {
             return Ok(Item::Refused(refused));
         }
         let department = item.spec.as_ref().and_then(|spec| spec.key.as_ref());
-        if let Some(foreign) = department.filter(|key| !scope.covers(&key.department)) {
+        if let Some(foreign) = department.filter(|key| !asker.scope.covers(&key.department)) {
             return Ok(Item::Refused(not_yours(&foreign.department)));
         }
         let operation = operation_id("operation_id", &item.operation_id).map_err(invalid)?;
@@ -68,38 +66,44 @@ impl Operators {
             return Ok(Item::Refused(refused));
         }
         let command = Command::ApplyWorkload { operation, spec: Box::new(spec) };
-        self.submit(command, dry_run).await.map(Item::Asked)
+        self.submit(command, dry_run, asker.wisher.clone()).await.map(Item::Asked)
     }
 
-    async fn submit(&self, command: Command, dry_run: bool) -> Result<Answer<Outcome>, Status> {
+    async fn submit(
+        &self,
+        command: Command,
+        dry_run: bool,
+        by: Option<Wisher>,
+    ) -> Result<Answer<Outcome>, Status> {
         let command = Box::new(command);
-        self.desk.submit(|answer| desk::Request::Wish { command, dry_run, answer }).await
+        self.desk.submit(|answer| desk::Request::Wish { command, dry_run, by, answer }).await
     }
 
     async fn operate(
         &self,
         operation: &str,
         key: Option<v1::WorkloadKey>,
-        scope: &Scope,
+        asker: Asker,
         make: impl FnOnce(tengyun_model::OperationId, WorkloadKey) -> Command,
     ) -> Result<Response<v1::OperationResponse>, Status> {
         let key = workload_key(key)?;
-        if !scope.covers(key.department.as_str()) {
+        if !asker.scope.covers(key.department.as_str()) {
             return Ok(Response::new(denied(not_yours(key.department.as_str()))));
         }
-        self.wish(operation, |operation| make(operation, key)).await
+        self.wish(operation, asker, |operation| make(operation, key)).await
     }
 
     async fn wish(
         &self,
         operation: &str,
+        asker: Asker,
         make: impl FnOnce(tengyun_model::OperationId) -> Command,
     ) -> Result<Response<v1::OperationResponse>, Status> {
         if let Some(refused) = self.read_only() {
             return Ok(Response::new(denied(refused)));
         }
         let operation = operation_id("operation_id", operation).map_err(invalid)?;
-        let outcome = self.submit(make(operation), false).await?.wait().await?;
+        let outcome = self.submit(make(operation), false, asker.wisher).await?.wait().await?;
         Ok(Response::new(operated(&outcome)))
     }
 
@@ -132,7 +136,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
-        let scope = Scope::of(&request);
+        let asker = Asker::of(&request);
         let request = request.into_inner();
         if request.items.len() > ITEMS_MAX {
             let problem = format!("items: {} are more than {ITEMS_MAX}", request.items.len());
@@ -141,7 +145,7 @@ impl OperatorService for Operators {
         let mut asked = Vec::with_capacity(request.items.len());
         for (i, item) in request.items.into_iter().enumerate() {
             let key = item.spec.as_ref().and_then(|spec| spec.key.clone());
-            let item = self.apply_item(item, request.dry_run, &scope).await;
+            let item = self.apply_item(item, request.dry_run, &asker).await;
             asked.push((key, item.map_err(|status| in_item(i, &status))?));
         }
         let mut results = Vec::with_capacity(asked.len());
@@ -158,20 +162,20 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::StopRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
-        let scope = Scope::of(&request);
+        let asker = Asker::of(&request);
         let request = request.into_inner();
         let make = |operation, key| Command::StopWorkload { operation, key };
-        self.operate(&request.operation_id, request.key, &scope, make).await
+        self.operate(&request.operation_id, request.key, asker, make).await
     }
 
     async fn delete(
         &self,
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
-        let scope = Scope::of(&request);
+        let asker = Asker::of(&request);
         let request = request.into_inner();
         let make = |operation, key| Command::DeleteWorkload { operation, key };
-        self.operate(&request.operation_id, request.key, &scope, make).await
+        self.operate(&request.operation_id, request.key, asker, make).await
     }
 
     async fn list_nodes(
@@ -266,6 +270,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::SetPolicyRequest>,
     ) -> Result<Response<v1::PolicyResponse>, Status> {
+        let by = Asker::of(&request).wisher;
         let request = request.into_inner();
         if let refusal @ Some(_) = self.read_only() {
             return self.policy(refusal).await;
@@ -279,7 +284,7 @@ impl OperatorService for Operators {
         let replace = request.replace;
         let outcome = self
             .desk
-            .ask(|answer| desk::Request::SetPolicy { operation, values, replace, answer })
+            .ask(|answer| desk::Request::SetPolicy { operation, values, replace, by, answer })
             .await?;
         match outcome {
             Outcome::Applied(_) => self.policy(None).await,
@@ -298,12 +303,13 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::SetNodeWishRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
+        let asker = Asker::of(&request);
         let request = request.into_inner();
         let wish = node_wish_from_wire(request.wish())
             .map_err(|_| Status::invalid_argument("wish: is missing or not known here"))?;
         let node = NodeId::new(request.node);
         let make = |operation| Command::SetNodeWish { operation, node, wish };
-        self.wish(&request.operation_id, make).await
+        self.wish(&request.operation_id, asker, make).await
     }
 
     async fn list_leaving(
@@ -318,6 +324,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::MoveRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
+        let by = Asker::of(&request).wisher;
         let request = request.into_inner();
         if let Some(refused) = self.read_only() {
             return Ok(Response::new(denied(refused)));
@@ -325,14 +332,14 @@ impl OperatorService for Operators {
         let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
         let (instance, to) = (InstanceId::new(request.instance), NodeId::new(request.to));
         let command = Box::new(Command::MoveInstance { operation, instance, to });
-        let asked = self.desk.ask(|answer| desk::Request::Move { command, instance, to, answer });
+        let asked =
+            self.desk.ask(|answer| desk::Request::Move { command, instance, to, by, answer });
         let response = match asked.await? {
             Ok(answer) => operated(&answer.wait().await?),
             Err(refused) => {
                 let (refused, remedy) = *refused;
-                let refused = refusal(&refused);
-                let remedy = if remedy.is_empty() { refused.remedy } else { remedy };
-                denied(v1::Refusal { remedy, ..refused })
+                let own = refusal(&refused);
+                denied(if remedy.is_empty() { own } else { view::helped(own, &remedy) })
             }
         };
         Ok(Response::new(response))
@@ -342,6 +349,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::AcknowledgeLossRequest>,
     ) -> Result<Response<v1::AcknowledgeLossResponse>, Status> {
+        let by = Asker::of(&request).wisher;
         let request = request.into_inner();
         let refused = |refusal| {
             let nodes = Vec::new();
@@ -361,6 +369,7 @@ impl OperatorService for Operators {
             operation,
             nodes,
             proof,
+            by,
             answer,
         });
         Ok(match asked.await? {
@@ -376,10 +385,10 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
-        let scope = Scope::of(&request);
+        let asker = Asker::of(&request);
         let request = request.into_inner();
         let make = |operation, key| Command::ReleaseWorkload { operation, key };
-        self.operate(&request.operation_id, request.key, &scope, make).await
+        self.operate(&request.operation_id, request.key, asker, make).await
     }
 
     async fn list_events(
@@ -395,8 +404,21 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ConfirmRestoreRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
+        let asker = Asker::of(&request);
         let make = |operation| Command::ConfirmRestore { operation };
-        self.wish(&request.into_inner().operation_id, make).await
+        self.wish(&request.into_inner().operation_id, asker, make).await
+    }
+
+    async fn forget_node(
+        &self,
+        request: Request<v1::ForgetNodeRequest>,
+    ) -> Result<Response<v1::OperationResponse>, Status> {
+        let asker = Asker::of(&request);
+        let request = request.into_inner();
+        let node = NodeId::new(request.node);
+        let proof = if request.dead { Proof::Death } else { Proof::Silence };
+        let make = |operation| Command::ForgetNode { operation, node, proof };
+        self.wish(&request.operation_id, asker, make).await
     }
 
     async fn get_rollout(
@@ -415,7 +437,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::SteerRolloutRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
-        let scope = Scope::of(&request);
+        let asker = Asker::of(&request);
         let request = request.into_inner();
         let steer = match request.steer() {
             v1::Steer::Pause => Steer::Pause,
@@ -426,7 +448,7 @@ impl OperatorService for Operators {
             }
         };
         let make = |operation, key| Command::SteerRollout { operation, key, steer };
-        self.operate(&request.operation_id, request.key, &scope, make).await
+        self.operate(&request.operation_id, request.key, asker, make).await
     }
 
     async fn list_runs(
@@ -466,7 +488,7 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::DeleteVolumesRequest>,
     ) -> Result<Response<v1::OperationResponse>, Status> {
-        let scope = Scope::of(&request);
+        let asker = Asker::of(&request);
         let request = request.into_inner();
         let node = NodeId::new(request.node);
         let ordinal = request.copy.as_ref().map(|copy| copy.ordinal).unwrap_or_default();
@@ -475,7 +497,7 @@ impl OperatorService for Operators {
             let copy = CopyKey { workload, ordinal };
             Command::DeleteVolumes { operation, copy, node }
         };
-        self.operate(&request.operation_id, key, &scope, make).await
+        self.operate(&request.operation_id, key, asker, make).await
     }
 }
 
@@ -516,11 +538,7 @@ fn covers(scope: &Scope, key: Option<&v1::WorkloadKey>) -> bool {
 }
 
 fn not_yours(department: &str) -> v1::Refusal {
-    v1::Refusal {
-        code: "not-yours".to_owned(),
-        message: format!("{department} is not within the department that you speak for"),
-        remedy: "ask an operator, or name a department of yours".to_owned(),
-    }
+    view::refused("not-yours", &said!(NotYours, department), &said!(DoAskOperator))
 }
 
 fn spec(wire: Option<v1::WorkloadSpec>) -> Result<WorkloadSpec, ConvertError> {
@@ -534,11 +552,7 @@ fn workload_key(wire: Option<v1::WorkloadKey>) -> Result<WorkloadKey, Status> {
 }
 
 fn bad_field(error: &ConvertError) -> v1::Refusal {
-    v1::Refusal {
-        code: "bad-field".to_owned(),
-        message: error.to_string(),
-        remedy: "correct the field and apply again".to_owned(),
-    }
+    view::refused("bad-field", &Said::verbatim(error.to_string()), &said!(DoCorrect))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]

@@ -70,7 +70,10 @@ impl Recorder {
             self.begin_part()?;
             // A part can be read without those before it, which may be gone.
             for node in state.nodes().filter(|n| state.connected(n.id)) {
-                self.write(state, &Entry { at: entry.at, command: Command::ConnectNode(node.id) })?;
+                self.write(
+                    state,
+                    &Entry { at: entry.at, by: None, command: Command::ConnectNode(node.id) },
+                )?;
             }
         }
         self.write(state, entry)?;

@@ -89,7 +89,7 @@ mod tests {
 
     fn enter(state: &mut State, command: Command) {
         let at = state.at().after(Millis::new(1));
-        let outcome = commit::apply(state, &Entry { at, command });
+        let outcome = commit::apply(state, &Entry { at, by: None, command });
         assert!(matches!(outcome, tengyun_engine::Outcome::Applied(_)), "{outcome:?}");
     }
 

@@ -7,15 +7,16 @@ mod store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tengyun_model::{NodeId, SecretName, WorkloadSpec};
+use tengyun_model::{NodeId, SecretName, Wisher, WorkloadSpec, said};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1;
 use tengyun_proto::v1::secret_service_server::SecretService;
 use tonic::{Request, Response, Status};
 use tracing::{error, info};
 
-use crate::caller::Scope;
+use crate::caller::{Asker, Scope};
 use crate::desk::Desk;
+use crate::view;
 
 pub use store::SecretsError;
 pub(crate) use store::{Kept, Secrets};
@@ -32,11 +33,7 @@ pub(crate) struct Keepers {
 
 impl Keepers {
     fn read_only(&self) -> Option<v1::Refusal> {
-        self.desk.read_only().map(|reason| v1::Refusal {
-            code: "read-only".to_owned(),
-            message: format!("the scheduler is read-only: {reason}"),
-            remedy: "stop it and start it without --read-only".to_owned(),
-        })
+        self.desk.read_only().map(view::read_only)
     }
 
     /// Works on the store in a thread that may wait for the disk.
@@ -59,7 +56,7 @@ impl SecretService for Keepers {
         let no = |refusal| {
             Ok(Response::new(v1::SetSecretResponse { version: 0, refusal: Some(refusal) }))
         };
-        let scope = Scope::of(&request);
+        let Asker { scope, wisher: by } = Asker::of(&request);
         if let Some(refusal) = self.read_only() {
             return no(refusal);
         }
@@ -77,7 +74,7 @@ impl SecretService for Keepers {
             Kept::Same(version) => return Ok(answer(version)),
             Kept::Refused(refusal) => return no(refusal),
         };
-        info!(secret = %shown, version, "secret set");
+        info!(secret = %shown, version, by = shown_by(by.as_ref()), "secret set");
         Ok(answer(version))
     }
 
@@ -110,7 +107,7 @@ impl SecretService for Keepers {
             let effect = String::new();
             Ok(Response::new(v1::OperationResponse { effect, refusal: Some(refusal) }))
         };
-        let scope = Scope::of(&request);
+        let Asker { scope, wisher: by } = Asker::of(&request);
         if let Some(refusal) = self.read_only() {
             return no(refusal);
         }
@@ -120,16 +117,13 @@ impl SecretService for Keepers {
         }
         let uses = self.desk.read(|view| view.secret_uses()).await?;
         if let Some(user) = uses.get(&name).and_then(|users| users.first()) {
-            return no(v1::Refusal {
-                code: "secret-in-use".to_owned(),
-                message: format!("{user} is given the secret {name}"),
-                remedy: "delete that workload, or apply it without the secret, first".to_owned(),
-            });
+            let message = said!(SecretInUse, user, name.to_string());
+            return no(view::refused("secret-in-use", &message, &said!(DoDeleteUser)));
         }
         let shown = name.clone();
         let deleted = self.work(move |secrets| secrets.delete(&name)).await?;
         if deleted {
-            info!(secret = %shown, "secret deleted");
+            info!(secret = %shown, by = shown_by(by.as_ref()), "secret deleted");
         }
         let effect = if deleted { "deleted" } else { "unchanged" }.to_owned();
         Ok(Response::new(v1::OperationResponse { effect, refusal: None }))
@@ -137,13 +131,14 @@ impl SecretService for Keepers {
 
     async fn rotate_secret_keys(
         &self,
-        _: Request<v1::RotateSecretKeysRequest>,
+        request: Request<v1::RotateSecretKeysRequest>,
     ) -> Result<Response<v1::RotateSecretKeysResponse>, Status> {
+        let by = Asker::of(&request).wisher;
         if let refusal @ Some(_) = self.read_only() {
             return Ok(Response::new(v1::RotateSecretKeysResponse { departments: 0, refusal }));
         }
         let departments = self.work(Secrets::rotate).await?;
-        info!(departments, "keys of secrets rotated");
+        info!(departments, by = shown_by(by.as_ref()), "keys of secrets rotated");
         Ok(Response::new(v1::RotateSecretKeysResponse { departments, refusal: None }))
     }
 }
@@ -183,11 +178,9 @@ pub(crate) fn check(spec: &WorkloadSpec, secrets: &Secrets) -> Result<(), v1::Re
         let name =
             SecretName { department: spec.key.department.clone(), name: secret.from.clone() };
         if !secrets.contains(&name) {
-            return Err(v1::Refusal {
-                code: "unknown-secret".to_owned(),
-                message: format!("there is no secret {name}"),
-                remedy: format!("set it with `tengyun secret set {name}` and apply again"),
-            });
+            let shown = name.to_string();
+            let message = said!(UnknownSecret, &shown);
+            return Err(view::refused("unknown-secret", &message, &said!(DoSetSecret, shown)));
         }
     }
     Ok(())
@@ -203,6 +196,11 @@ pub(crate) fn names(spec: &WorkloadSpec) -> impl Iterator<Item = SecretName> {
 /// Which workloads are given a secret.
 pub(crate) type Uses = BTreeMap<SecretName, Vec<String>>;
 
+/// Names who wished something, for the log.
+fn shown_by(by: Option<&Wisher>) -> String {
+    by.map(ToString::to_string).unwrap_or_default()
+}
+
 fn answer(version: u32) -> Response<v1::SetSecretResponse> {
     Response::new(v1::SetSecretResponse { version, refusal: None })
 }
@@ -214,11 +212,7 @@ fn name(wire: Option<v1::SecretName>) -> Result<SecretName, Status> {
 }
 
 fn not_yours(name: &SecretName) -> v1::Refusal {
-    v1::Refusal {
-        code: "not-yours".to_owned(),
-        message: format!("{} is not within the department that you speak for", name.department),
-        remedy: "ask an operator, or name a department of yours".to_owned(),
-    }
+    view::refused("not-yours", &said!(NotYours, &name.department), &said!(DoAskOperator))
 }
 
 fn failed(error: &SecretsError) -> Status {

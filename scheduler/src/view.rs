@@ -15,6 +15,7 @@ use tengyun_model::{
     At, DepartmentPath, Digest, InstanceId, Member, NodeId, Revision, SecretName, WorkloadId,
     WorkloadSpec,
 };
+use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::{WIRE_VERSION, v1};
 
 use crate::dispatch::Links;
@@ -22,7 +23,7 @@ use crate::secrets;
 
 pub(crate) use figures::Figures;
 pub(crate) use instance::{effect_revision, effect_word};
-pub(crate) use refusal::refusal;
+pub(crate) use refusal::{helped, read_only, refusal, refused};
 
 /// One look at the state.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ impl<'a> View<'a> {
     /// Returns the state of the scheduler itself.
     pub(crate) fn status(&self) -> v1::StatusResponse {
         let (nodes_needed, nodes_needed_by) = self.nodes_needed(&self.forecast());
+        let (rebalancing, losses) = (self.rebalancing(), self.losses());
+        let restore = self.restore();
         v1::StatusResponse {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             wire_version: WIRE_VERSION,
@@ -59,11 +62,14 @@ impl<'a> View<'a> {
             nodes_connected: small(self.links.len()),
             nodes_in_use: small(self.nodes_in_use()),
             read_only_reason: self.read_only.unwrap_or_default().to_owned(),
-            rebalancing: self.rebalancing(),
-            losses: self.losses(),
+            rebalancing: rebalancing.to_string(),
+            rebalancing_said: to_wire(&rebalancing),
+            losses: losses.to_string(),
+            losses_said: to_wire(&losses),
             nodes_needed,
             nodes_needed_by,
-            restore: self.restore(),
+            restore: restore.to_string(),
+            restore_said: to_wire(&restore),
             strangers: self.strangers(),
         }
     }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tengyun_engine::{
     Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict, rollout,
 };
-use tengyun_model::{InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report};
+use tengyun_model::{
+    InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report, Wisher,
+};
 use tengyun_proto::v1;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -65,7 +67,7 @@ pub(crate) struct Writer {
 
 /// Commands that become one commit.
 #[derive(Default)]
-struct Pending(Vec<(Command, Waiter)>);
+struct Pending(Vec<(Command, Option<Wisher>, Waiter)>);
 
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -137,8 +139,10 @@ impl Writer {
 
     fn take(&mut self, request: Request) -> Result<(), JournalError> {
         match request {
-            Request::Wish { command, dry_run, answer } => self.wish(*command, dry_run, answer),
-            Request::SetPolicy { operation, mut values, replace, answer } => {
+            Request::Wish { command, dry_run, by, answer } => {
+                self.wish((*command, by), dry_run, answer);
+            }
+            Request::SetPolicy { operation, mut values, replace, by, answer } => {
                 if !replace {
                     // What is set already must be known before the others can stay.
                     self.flush()?;
@@ -146,7 +150,7 @@ impl Writer {
                     merged.append(&mut values);
                     values = merged;
                 }
-                self.wish(Command::SetPolicy { operation, values }, false, answer);
+                self.wish((Command::SetPolicy { operation, values }, by), false, answer);
             }
             Request::Attach { speaker, facts, link, answer } => {
                 if self.may_speak(speaker, &facts) {
@@ -167,12 +171,12 @@ impl Writer {
                 let asked = self.ask_log(instance, request, sink);
                 deliver(answer, asked);
             }
-            Request::Move { command, instance, to, answer } => {
-                let moved = self.move_instance(*command, instance, to);
+            Request::Move { command, instance, to, by, answer } => {
+                let moved = self.move_instance((*command, by), instance, to);
                 deliver(answer, moved);
             }
-            Request::AcknowledgeLoss { operation, nodes, proof, answer } => {
-                let acknowledged = self.acknowledge_loss(operation, nodes, proof)?;
+            Request::AcknowledgeLoss { operation, nodes, proof, by, answer } => {
+                let acknowledged = self.acknowledge_loss((operation, by), nodes, proof)?;
                 deliver(answer, acknowledged);
             }
             Request::Events { filter, answer } => {
@@ -187,9 +191,18 @@ impl Writer {
         Ok(())
     }
 
-    fn wish(&mut self, command: Command, dry_run: bool, answer: oneshot::Sender<Outcome>) {
+    fn wish(
+        &mut self,
+        (command, by): (Command, Option<Wisher>),
+        dry_run: bool,
+        answer: oneshot::Sender<Outcome>,
+    ) {
         let known = match &command {
             Command::ApplyWorkload { spec, .. } => calendar::check(spec),
+            // Who is there is not durable, so it is asked here.
+            Command::ForgetNode { node, .. } if self.log.state().connected(*node) => {
+                Err(Refusal::NodeThere(*node))
+            }
             _ => Ok(()),
         };
         match known.and_then(|()| self.log.state().validate(&command)) {
@@ -197,7 +210,7 @@ impl Writer {
             Ok(()) if dry_run => {
                 deliver(answer, Outcome::Applied(foreseen(self.log.state(), &command)));
             }
-            Ok(()) => self.pending.0.push((command, Waiter::Wish(answer))),
+            Ok(()) => self.pending.0.push((command, by, Waiter::Wish(answer))),
         }
     }
 
@@ -231,14 +244,14 @@ impl Writer {
         let command = Command::RegisterNode((*facts).clone());
         match self.log.state().validate(&command) {
             Err(refusal) => deliver(answer, Err(AttachRefusal::Refused(refusal))),
-            Ok(()) => self.pending.0.push((command, Waiter::Attach(facts, link, answer))),
+            Ok(()) => self.pending.0.push((command, None, Waiter::Attach(facts, link, answer))),
         }
     }
 
     /// Returns true when a stream of the same name waits for this very commit.
     fn is_joining(&self, facts: &NodeFacts) -> bool {
         let joins = |waiter: &Waiter| matches!(waiter, Waiter::Attach(other, _, _) if other.name == facts.name);
-        self.pending.0.iter().any(|(_, waiter)| joins(waiter))
+        self.pending.0.iter().any(|(_, _, waiter)| joins(waiter))
     }
 
     fn connect(
@@ -289,7 +302,7 @@ impl Writer {
     fn fact(&mut self, command: Option<Command>, waiter: Waiter) {
         let Some(command) = command else { return };
         match self.log.state().validate(&command) {
-            Ok(()) => self.pending.0.push((command, waiter)),
+            Ok(()) => self.pending.0.push((command, None, waiter)),
             Err(refusal) => warn!(%refusal, "part of a report refused"),
         }
     }
@@ -309,24 +322,29 @@ impl Writer {
     }
 
     /// Asks what is measured before a move is journaled; what is durable is asked again there.
-    fn move_instance(&mut self, command: Command, id: InstanceId, to: NodeId) -> Moved {
+    fn move_instance(
+        &mut self,
+        wished: (Command, Option<Wisher>),
+        id: InstanceId,
+        to: NodeId,
+    ) -> Moved {
         let now = self.log.now();
         let state = self.log.state();
         let forecast = predict::forecast(state, now);
-        let known = command.operation().is_some_and(|known| state.operation(known).is_some());
+        let known = wished.0.operation().is_some_and(|known| state.operation(known).is_some());
         if !known && let Err(refusal) = explain::wished(state, &forecast, (id, to), now) {
             let remedy = explain::elsewhere(state, &forecast, id, now);
             return Err(Box::new((refusal, remedy)));
         }
         let (answer, outcome) = Answer::pair();
-        self.wish(command, false, answer);
+        self.wish(wished, false, answer);
         Ok(outcome)
     }
 
     /// Takes an operator's word that nodes are lost; of one that is there it is refused.
     fn acknowledge_loss(
         &mut self,
-        operation: OperationId,
+        (operation, by): (OperationId, Option<Wisher>),
         mut nodes: Vec<NodeId>,
         proof: Proof,
     ) -> Result<Result<Vec<NodeId>, Refusal>, JournalError> {
@@ -351,7 +369,7 @@ impl Writer {
         if let Err(refusal) = state.validate(&command) {
             return Ok(Err(refusal));
         }
-        let outcomes = self.log.commit(vec![command])?;
+        let outcomes = self.log.commit_wished(vec![(command, by)])?;
         self.plan_soon();
         Ok(match outcomes.into_iter().next() {
             Some(Outcome::Refused(refusal)) => Err(refusal),
@@ -390,12 +408,13 @@ impl Writer {
 
     /// Commits what is pending and answers.
     fn flush(&mut self) -> Result<(), JournalError> {
+        let pending = std::mem::take(&mut self.pending.0).into_iter();
         let (commands, waiters): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.pending.0).into_iter().unzip();
-        if commands.iter().any(|c| !matches!(c, Command::AcknowledgeMeters { .. })) {
+            pending.map(|(command, by, waiter)| ((command, by), waiter)).unzip();
+        if commands.iter().any(|(c, _)| !matches!(c, Command::AcknowledgeMeters { .. })) {
             self.plan_soon();
         }
-        let outcomes = self.log.commit(commands)?;
+        let outcomes = self.log.commit_wished(commands)?;
         for (outcome, waiter) in outcomes.into_iter().zip(waiters) {
             self.settle(outcome, waiter);
         }
@@ -539,7 +558,9 @@ mod tests {
         let thread = std::thread::spawn(move || writer.run(&runtime));
         let (answer, outcome) = oneshot::channel();
         let command = Box::new(apply(1, spec("web", 1)));
-        assert!(queue.send(Request::Wish { command, dry_run: false, answer }).await.is_ok());
+        assert!(
+            queue.send(Request::Wish { command, dry_run: false, by: None, answer }).await.is_ok()
+        );
         assert!(outcome.await.is_err(), "a wish that was not kept was answered");
         let ended = tokio::task::spawn_blocking(move || thread.join()).await.unwrap().unwrap();
         assert!(ended.is_err());

@@ -98,7 +98,7 @@ impl Side {
         at: At,
         command: Command,
     ) -> Result<Effect, ReplanError<E>> {
-        match self.state.apply(&Entry { at, command }) {
+        match self.state.apply(&Entry { at, by: None, command }) {
             Outcome::Applied(effect) => Ok(effect),
             Outcome::Refused(refusal) => {
                 Err(ReplanError::Refused { what, refusal: refusal.to_string() })
@@ -107,7 +107,7 @@ impl Side {
     }
 
     fn enter(&mut self, at: At, command: Command) -> Option<Effect> {
-        match self.state.apply(&Entry { at, command }) {
+        match self.state.apply(&Entry { at, by: None, command }) {
             Outcome::Applied(effect) => Some(effect),
             Outcome::Refused(_) => {
                 self.refused += 1;

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{
     Admission, At, CopyKey, Digest, Generation, Grant, InstanceId, InstanceStatus, Member,
-    MeterRecord, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Revision, WorkloadId,
-    WorkloadKey, WorkloadSpec,
+    MeterRecord, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Revision, Said, Wisher,
+    WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::image::{NodeWish, Proof};
 use crate::plan::Plan;
 use crate::rollout::{Steer, Verdict};
 
-pub use crate::refusal::{Lack, Refusal};
+pub use crate::refusal::{Fixed, Lack, Many, Past, Refusal};
 
 /// One accepted command and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The moment; never before the previous entry's.
     pub at: At,
+    /// Who wished it; none for facts and decisions. Nothing is decided by it.
+    pub by: Option<Wisher>,
     /// What happened, is wished or was decided.
     pub command: Command,
 }
@@ -155,6 +157,15 @@ pub enum Command {
         /// The client's id of the wish.
         operation: OperationId,
     },
+    /// Wish: forget a lost node; nothing of it is waited for any longer.
+    ForgetNode {
+        /// The client's id of the wish.
+        operation: OperationId,
+        /// Which.
+        node: NodeId,
+        /// How sure the operator is that nothing runs there.
+        proof: Proof,
+    },
     /// Decision: a rollout is complete or has failed.
     JudgeRollout {
         /// Of which workload.
@@ -163,8 +174,8 @@ pub enum Command {
         revision: Revision,
         /// What is decided.
         verdict: Verdict,
-        /// Why, in words.
-        why: String,
+        /// Why.
+        why: Said,
     },
     /// Wish: pause, resume or undo a rollout.
     SteerRollout {
@@ -242,6 +253,7 @@ impl Command {
             | Self::Restore { .. }
             | Self::SettleRestore(_)
             | Self::ConfirmRestore { .. }
+            | Self::ForgetNode { .. }
             | Self::JudgeRollout { .. }
             | Self::SteerRollout { .. }
             | Self::FireRun { .. } => true,
@@ -269,6 +281,7 @@ impl Command {
             | Self::RevokeMember { operation, .. }
             | Self::DeleteVolumes { operation, .. }
             | Self::ConfirmRestore { operation }
+            | Self::ForgetNode { operation, .. }
             | Self::SteerRollout { operation, .. } => Some(*operation),
             Self::BeginEpoch
             | Self::RegisterNode(_)

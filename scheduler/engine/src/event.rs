@@ -6,32 +6,37 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    At, CopyKey, Exit, Incarnation, InstanceId, Member, Millis, NodeId, NodeName, Phase,
-    WorkloadId, WorkloadKey,
+    At, CopyKey, Exit, Incarnation, InstanceId, Member, Millis, NodeId, NodeName, Phase, Said,
+    Wisher, WorkloadId, WorkloadKey, said,
 };
 
 use crate::command::{Command, Effect, Entry, Outcome};
-use crate::image::{InstanceImage, InstanceWish, Proof, WorkloadImage, WorkloadWish};
+use crate::image::{InstanceImage, InstanceWish, NodeWish, Proof, WorkloadImage, WorkloadWish};
 use crate::plan::{Move, ShiftReason, StopReason, about};
 use crate::state::State;
 
+mod kind;
 mod rollout;
+
+pub use kind::EventKind;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When.
     pub at: At,
-    /// What, as a stable word.
-    pub kind: &'static str,
+    /// What.
+    pub kind: EventKind,
     /// The node it is about, by name.
     pub node: Option<NodeName>,
     /// The workload it is about.
     pub workload: Option<WorkloadKey>,
     /// The instance it is about.
     pub instance: Option<InstanceId>,
-    /// The rest, in words; empty when the kind says all.
-    pub message: String,
+    /// The rest; empty when the kind says all.
+    pub message: Said,
+    /// Who wished it; none of what follows by itself.
+    pub by: Option<Wisher>,
 }
 
 /// What is to be known of an instance from before an entry.
@@ -52,6 +57,8 @@ pub struct Glance {
     suspects: BTreeSet<NodeId>,
     known: bool,
     held: BTreeSet<WorkloadId>,
+    /// The name of a node that is about to be forgotten.
+    forgotten: Option<NodeName>,
 }
 
 /// Looks at what an entry is about to change.
@@ -82,6 +89,10 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         }
         Command::ConnectNode(node) | Command::DisconnectNode(node) => {
             glance.known = state.connected(*node);
+        }
+        Command::ForgetNode { node, .. } => {
+            let known = state.node(*node);
+            glance.forgotten = known.map(|n| n.facts.name.clone());
         }
         Command::Watch => glance.suspects.clone_from(state.suspects()),
         Command::BeginEpoch
@@ -132,7 +143,8 @@ impl Glance {
 /// Says what an entry that was applied made happen.
 pub fn happened(glance: &Glance, state: &State, entry: &Entry, outcome: &Outcome) -> Vec<Event> {
     let Outcome::Applied(effect) = outcome else { return Vec::new() };
-    let mut made = Made { state, at: entry.at, events: Vec::new() };
+    let by = entry.by.clone();
+    let mut made = Made { state, at: entry.at, by, events: Vec::new() };
     made.from(glance, &entry.command, effect);
     made.events
 }
@@ -141,6 +153,7 @@ pub fn happened(glance: &Glance, state: &State, entry: &Entry, outcome: &Outcome
 struct Made<'a> {
     state: &'a State,
     at: At,
+    by: Option<Wisher>,
     events: Vec<Event>,
 }
 
@@ -148,19 +161,19 @@ impl Made<'_> {
     fn from(&mut self, glance: &Glance, command: &Command, effect: &Effect) {
         match command {
             Command::BeginEpoch => {
-                let message = format!("epoch {}", self.state.epoch());
-                self.push("scheduler-started", message);
+                let message = said!(EventEpoch, self.state.epoch());
+                self.push(EventKind::SchedulerStarted, message);
             }
             Command::RegisterNode(_) => self.registered(glance, effect),
             Command::ApplyWorkload { spec, .. } => self.applied(&spec.key, effect),
             Command::StopWorkload { key, .. } if glance.known => {
-                self.of_key("workload-stopped", key, String::new());
+                self.of_key(EventKind::WorkloadStopped, key, Said::NOTHING);
             }
             Command::DeleteWorkload { key, .. } => {
-                self.of_key("workload-deleted", key, String::new());
+                self.of_key(EventKind::WorkloadDeleted, key, Said::NOTHING);
             }
             Command::ReleaseWorkload { key, .. } => {
-                self.of_key("workload-released", key, String::new());
+                self.of_key(EventKind::WorkloadReleased, key, Said::NOTHING);
             }
             Command::SetPolicy { values, .. } => self.policy(values),
             Command::ObserveInstances { node, .. } => self.observed(glance, *node),
@@ -170,7 +183,7 @@ impl Made<'_> {
             }
             Command::MoveInstance { instance, to, .. } => self.sent(glance, *instance, *to),
             Command::SetNodeWish { node, wish, .. } => {
-                self.of_node("node-wish", *node, wish.as_str().to_owned());
+                self.of_node(EventKind::NodeWish, *node, wish_said(*wish));
             }
             Command::AcknowledgeLoss { nodes, proof, .. } => {
                 for node in nodes {
@@ -178,28 +191,29 @@ impl Made<'_> {
                 }
             }
             Command::DeclareLost(node) if !glance.known => {
-                self.of_node("node-lost", *node, "it was silent for too long".to_owned());
+                self.of_node(EventKind::NodeLost, *node, said!(EventSilent));
                 self.newly_held(glance, *node);
             }
             Command::DeclareReturned(node) => {
-                self.of_node("node-returned", *node, String::new());
+                self.of_node(EventKind::NodeReturned, *node, Said::NOTHING);
             }
             Command::CreateToken { grant, .. } => {
-                self.push("token-created", format!("for {grant}"));
+                self.push(EventKind::TokenCreated, said!(EventFor, Said::from(grant)));
             }
             Command::RedeemToken { member, .. } => self.joined(member, effect),
             Command::RevokeMember { member, .. } => {
-                self.push("member-revoked", member.to_string());
+                self.push(EventKind::MemberRevoked, Said::from(member));
             }
             Command::Restore { elapsed } => self.restored(*elapsed),
             Command::SettleRestore(nodes) => self.settled(nodes.len()),
-            Command::ConfirmRestore { .. } => self.push("restore-confirmed", String::new()),
+            Command::ForgetNode { node, .. } => self.forgotten(glance, *node),
+            Command::ConfirmRestore { .. } => self.push(EventKind::RestoreConfirmed, Said::NOTHING),
             Command::Watch => self.watched(glance),
             Command::ConnectNode(node) if !glance.known => {
-                self.of_node("node-connected", *node, String::new());
+                self.of_node(EventKind::NodeConnected, *node, Said::NOTHING);
             }
             Command::DisconnectNode(node) if glance.known => {
-                self.of_node("node-away", *node, String::new());
+                self.of_node(EventKind::NodeAway, *node, Said::NOTHING);
             }
             Command::DeleteVolumes { copy, node, .. } => self.removing(*node, copy),
             Command::ForgetVolumes { node, copies } => self.removed(*node, copies),
@@ -230,51 +244,65 @@ impl Made<'_> {
 
     fn registered(&mut self, glance: &Glance, effect: &Effect) {
         let Effect::Node(node) = effect else { return };
-        let kind = if glance.known { "node-changed" } else { "node-registered" };
+        let kind = if glance.known { EventKind::NodeChanged } else { EventKind::NodeRegistered };
         let capacity = self.state.node(*node).map(|n| n.facts.capacity.clone());
         let capacity = capacity.unwrap_or_default();
-        let message = format!("{} CPU, {} memory", capacity.cpu, capacity.memory);
+        let message = said!(EventCapacity, capacity.cpu, capacity.memory);
         self.of_node(kind, *node, message);
         self.newly_held(glance, *node);
     }
 
+    /// A node was forgotten, unless the wish was carried out before.
+    fn forgotten(&mut self, glance: &Glance, id: NodeId) {
+        let Some(name) = glance.forgotten.clone() else { return };
+        self.of_node(EventKind::NodeForgotten, id, said!(EventForgotten, id));
+        if let Some(event) = self.events.last_mut() {
+            event.node = Some(name);
+        }
+        self.queued(glance);
+    }
+
     fn restored(&mut self, elapsed: Millis) {
         let secs = elapsed.get() / 1000;
-        self.push("restored", format!("from a backup that ends {secs} s before"));
+        self.push(EventKind::Restored, said!(EventRestored, secs));
     }
 
     fn settled(&mut self, nodes: usize) {
-        self.push("restore-settled", format!("{nodes} nodes run what is known"));
+        self.push(EventKind::RestoreSettled, said!(EventSettled, nodes));
     }
 
     fn policy(&mut self, values: &BTreeMap<String, u64>) {
         let values: Vec<String> =
             values.iter().map(|(knob, value)| format!("{knob}={value}")).collect();
-        let all = if values.is_empty() { "defaults".to_owned() } else { values.join(" ") };
-        self.push("policy-changed", all);
+        let all = if values.is_empty() {
+            said!(EventDefaults)
+        } else {
+            said!(Verbatim, values.join(" "))
+        };
+        self.push(EventKind::PolicyChanged, all);
     }
 
     fn given_up(&mut self, node: NodeId, proof: Proof) {
         let word = match proof {
-            Proof::Silence => "an operator says so",
-            Proof::Death => "an operator knows that it is off",
+            Proof::Silence => said!(EventSaysSo),
+            Proof::Death => said!(EventKnowsOff),
         };
-        self.of_node("node-lost", node, word.to_owned());
+        self.of_node(EventKind::NodeLost, node, word);
     }
 
     fn joined(&mut self, member: &Member, effect: &Effect) {
         if let Effect::Admitted { admission, .. } = effect {
-            self.push("member-joined", format!("{member}, admission {admission}"));
+            self.push(EventKind::MemberJoined, said!(EventAdmitted, Said::from(member), admission));
         }
     }
 
     fn applied(&mut self, key: &WorkloadKey, effect: &Effect) {
         match effect {
             Effect::Created(_, revision) => {
-                self.of_key("workload-created", key, format!("revision {revision}"));
+                self.of_key(EventKind::WorkloadCreated, key, said!(EventRevision, revision));
             }
             Effect::Updated(_, revision) => {
-                self.of_key("workload-updated", key, format!("revision {revision}"));
+                self.of_key(EventKind::WorkloadUpdated, key, said!(EventRevision, revision));
             }
             Effect::Unchanged(..)
             | Effect::Done
@@ -292,7 +320,7 @@ impl Made<'_> {
             }
             let Some(is) = self.state.instance(*id) else {
                 if !was.phase.is_final() {
-                    self.of_was("stopped", *id, was, String::new());
+                    self.of_was(EventKind::Stopped, *id, was, Said::NOTHING);
                 }
                 continue;
             };
@@ -303,16 +331,18 @@ impl Made<'_> {
             }
             // It may have been ended before its node could say so.
             if status.exit == Some(Exit::Unhealthy) && was.phase == Phase::Healthy {
-                self.of_was("unhealthy", *id, was, status.message.clone());
+                self.of_was(EventKind::Unhealthy, *id, was, Said::verbatim(status.message.clone()));
             }
             let (kind, message) = match status.phase {
-                Phase::Running if was.phase != Phase::Running || again => ("started", start(is)),
-                Phase::Healthy => ("healthy", String::new()),
-                Phase::Unhealthy => ("unhealthy", status.message.clone()),
-                Phase::BackingOff => ("restarting", ended(status.exit, &status.message)),
-                Phase::Succeeded => ("ended", ended(status.exit, &status.message)),
-                Phase::Failed => ("failed", ended(status.exit, &status.message)),
-                Phase::Stopped => ("stopped", ended(status.exit, &status.message)),
+                Phase::Running if was.phase != Phase::Running || again => {
+                    (EventKind::Started, start(is))
+                }
+                Phase::Healthy => (EventKind::Healthy, Said::NOTHING),
+                Phase::Unhealthy => (EventKind::Unhealthy, Said::verbatim(status.message.clone())),
+                Phase::BackingOff => (EventKind::Restarting, ended(status.exit, &status.message)),
+                Phase::Succeeded => (EventKind::Ended, ended(status.exit, &status.message)),
+                Phase::Failed => (EventKind::Failed, ended(status.exit, &status.message)),
+                Phase::Stopped => (EventKind::Stopped, ended(status.exit, &status.message)),
                 Phase::Waiting | Phase::Starting | Phase::Running | Phase::Stopping => continue,
             };
             self.of_was(kind, *id, was, message);
@@ -329,7 +359,7 @@ impl Made<'_> {
             Move::Start { node, .. } => {
                 if was.node.is_none() && is.is_some_and(|i| i.node == Some(node)) {
                     let placed = Was { node: Some(node), ..was.clone() };
-                    self.of_was("placed", id, &placed, String::new());
+                    self.of_was(EventKind::Placed, id, &placed, Said::NOTHING);
                 }
             }
             Move::Shift { from, to, reason, .. } => {
@@ -338,23 +368,23 @@ impl Made<'_> {
                 {
                     let names = (self.name(from), self.name(to));
                     let (from, to) = (words(names.0), words(names.1));
-                    let why = shift_words(reason);
-                    let message = format!("from {from} to {to} as instance {new}: {why}");
-                    self.of_was("moving", id, was, message);
+                    let why = shift_said(reason);
+                    let message = said!(EventMoving, from, to, new, why);
+                    self.of_was(EventKind::Moving, id, was, message);
                 }
             }
             Move::Stop { reason, .. } => {
                 let stops = is.is_none_or(|i| i.wish == InstanceWish::Stop(reason));
                 if was.wish == InstanceWish::Run && stops {
                     let kind = match reason {
-                        StopReason::NotWanted => "stopping",
-                        StopReason::Replaced => "moved",
-                        StopReason::Evicted | StopReason::Drained => "evicted",
-                        StopReason::GivenUp => "move-given-up",
-                        StopReason::Lost => "instance-lost",
-                        StopReason::Renewed => "renewing",
+                        StopReason::NotWanted => EventKind::Stopping,
+                        StopReason::Replaced => EventKind::Moved,
+                        StopReason::Evicted | StopReason::Drained => EventKind::Evicted,
+                        StopReason::GivenUp => EventKind::MoveGivenUp,
+                        StopReason::Lost => EventKind::InstanceLost,
+                        StopReason::Renewed => EventKind::Renewing,
                     };
-                    self.of_was(kind, id, was, stop_words(reason).to_owned());
+                    self.of_was(kind, id, was, stop_said(reason));
                 }
             }
         }
@@ -370,11 +400,12 @@ impl Made<'_> {
         for (id, key) in waiting {
             self.events.push(Event {
                 at: self.at,
-                kind: "queued",
+                kind: EventKind::Queued,
                 node: None,
                 workload: Some(key),
                 instance: Some(id),
-                message: String::new(),
+                message: Said::NOTHING,
+                by: None,
             });
         }
     }
@@ -385,8 +416,8 @@ impl Made<'_> {
         for workload in workloads.into_iter().filter_map(|id| self.state.workload(id)) {
             if workload.is_held() && !glance.held.contains(&workload.id) {
                 let key = workload.revisions[&workload.revision].key.clone();
-                let message = format!("{} nodes were lost under it", workload.harms.len());
-                self.of_key("workload-held", &key, message);
+                let message = said!(EventHarms, workload.harms.len());
+                self.of_key(EventKind::WorkloadHeld, &key, message);
             }
         }
     }
@@ -395,7 +426,7 @@ impl Made<'_> {
         let fresh: Vec<NodeId> =
             self.state.suspects().difference(&glance.suspects).copied().collect();
         for node in fresh {
-            self.of_node("node-suspect", node, "it was not heard for some time".to_owned());
+            self.of_node(EventKind::NodeSuspect, node, said!(EventNotHeard));
         }
     }
 
@@ -403,42 +434,46 @@ impl Made<'_> {
         self.state.node(node).map(|n| n.facts.name.clone())
     }
 
-    fn push(&mut self, kind: &'static str, message: String) {
+    fn push(&mut self, kind: EventKind, message: Said) {
         let (node, workload, instance) = (None, None, None);
-        self.events.push(Event { at: self.at, kind, node, workload, instance, message });
+        let by = self.by.clone();
+        self.events.push(Event { at: self.at, kind, node, workload, instance, message, by });
     }
 
-    fn of_node(&mut self, kind: &'static str, node: NodeId, message: String) {
+    fn of_node(&mut self, kind: EventKind, node: NodeId, message: Said) {
         let (node, workload, instance) = (self.name(node), None, None);
-        self.events.push(Event { at: self.at, kind, node, workload, instance, message });
+        let by = self.by.clone();
+        self.events.push(Event { at: self.at, kind, node, workload, instance, message, by });
     }
 
-    fn of_key(&mut self, kind: &'static str, key: &WorkloadKey, message: String) {
+    fn of_key(&mut self, kind: EventKind, key: &WorkloadKey, message: Said) {
         let (node, workload, instance) = (None, Some(key.clone()), None);
-        self.events.push(Event { at: self.at, kind, node, workload, instance, message });
+        let by = self.by.clone();
+        self.events.push(Event { at: self.at, kind, node, workload, instance, message, by });
     }
 
     fn removing(&mut self, node: NodeId, copy: &CopyKey) {
-        self.of_volumes("volumes-removing", node, copy);
+        self.of_volumes(EventKind::VolumesRemoving, node, copy);
     }
 
     fn removed(&mut self, node: NodeId, copies: &[CopyKey]) {
         for copy in copies {
-            self.of_volumes("volumes-removed", node, copy);
+            self.of_volumes(EventKind::VolumesRemoved, node, copy);
         }
     }
 
-    fn of_volumes(&mut self, kind: &'static str, node: NodeId, copy: &CopyKey) {
+    fn of_volumes(&mut self, kind: EventKind, node: NodeId, copy: &CopyKey) {
         let (node, workload) = (self.name(node), Some(copy.workload.clone()));
-        let message = format!("of copy {}", copy.ordinal);
-        let (at, instance) = (self.at, None);
-        self.events.push(Event { at, kind, node, workload, instance, message });
+        let message = said!(EventOfCopy, copy.ordinal);
+        let (at, instance, by) = (self.at, None, self.by.clone());
+        self.events.push(Event { at, kind, node, workload, instance, message, by });
     }
 
-    fn of_was(&mut self, kind: &'static str, id: InstanceId, was: &Was, message: String) {
+    fn of_was(&mut self, kind: EventKind, id: InstanceId, was: &Was, message: Said) {
         let node = was.node.and_then(|node| self.name(node));
         let (workload, instance) = (Some(was.key.clone()), Some(id));
-        self.events.push(Event { at: self.at, kind, node, workload, instance, message });
+        let by = self.by.clone();
+        self.events.push(Event { at: self.at, kind, node, workload, instance, message, by });
     }
 }
 
@@ -446,41 +481,51 @@ fn words(name: Option<NodeName>) -> String {
     name.map(|n| n.to_string()).unwrap_or_default()
 }
 
-fn start(instance: &InstanceImage) -> String {
+fn start(instance: &InstanceImage) -> Said {
     match instance.status.incarnation.get() {
-        0 | 1 => String::new(),
-        again => format!("start {again}"),
+        0 | 1 => Said::NOTHING,
+        again => said!(EventStart, again),
     }
 }
 
-fn ended(exit: Option<Exit>, message: &str) -> String {
+/// Says how an instance ended.
+pub(crate) fn ended(exit: Option<Exit>, message: &str) -> Said {
     match (exit, message.is_empty()) {
-        (Some(exit), true) => exit.to_string(),
-        (Some(exit), false) => format!("{exit}: {message}"),
-        (None, _) => message.to_owned(),
+        (Some(exit), true) => exit.into(),
+        (Some(exit), false) => said!(ErrorWith, Said::from(exit), message),
+        (None, _) => Said::verbatim(message.to_owned()),
+    }
+}
+
+fn wish_said(wish: NodeWish) -> Said {
+    match wish {
+        NodeWish::Serve => said!(WishServe),
+        NodeWish::Cordon => said!(WishCordon),
+        NodeWish::Drain => said!(WishDrain),
+        NodeWish::DrainByForce => said!(WishDrainByForce),
     }
 }
 
 /// Says why an instance shifts.
-pub const fn shift_words(reason: ShiftReason) -> &'static str {
+pub fn shift_said(reason: ShiftReason) -> Said {
     match reason {
-        ShiftReason::Consolidate => "its node is worth emptying",
-        ShiftReason::Overload => "its node is above the ceiling",
-        ShiftReason::Revision => "its workload has a newer revision",
-        ShiftReason::Drain => "its node is drained",
-        ShiftReason::Operator => "an operator said so",
+        ShiftReason::Consolidate => said!(ShiftConsolidate),
+        ShiftReason::Overload => said!(ShiftOverload),
+        ShiftReason::Revision => said!(ShiftRevision),
+        ShiftReason::Drain => said!(ShiftDrain),
+        ShiftReason::Operator => said!(ShiftOperator),
     }
 }
 
 /// Says why an instance stops.
-pub const fn stop_words(reason: StopReason) -> &'static str {
+pub fn stop_said(reason: StopReason) -> Said {
     match reason {
-        StopReason::NotWanted => "its workload no longer wants it",
-        StopReason::Replaced => "its replacement is healthy",
-        StopReason::Evicted => "others need the room or its node is drained, it is queued again",
-        StopReason::GivenUp => "it did not become healthy in time, the old copy stays",
-        StopReason::Drained => "its node is drained, it is queued again",
-        StopReason::Lost => "its node is lost, it is queued again",
-        StopReason::Renewed => "its workload has a newer revision, which starts in its place",
+        StopReason::NotWanted => said!(StopNotWanted),
+        StopReason::Replaced => said!(StopReplaced),
+        StopReason::Evicted => said!(StopEvicted),
+        StopReason::GivenUp => said!(StopGivenUp),
+        StopReason::Drained => said!(StopDrained),
+        StopReason::Lost => said!(StopLost),
+        StopReason::Renewed => said!(StopRenewed),
     }
 }

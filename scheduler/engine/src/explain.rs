@@ -6,11 +6,11 @@ mod leaving;
 mod waiting;
 
 use tengyun_model::{
-    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, WorkloadKey,
+    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, Said, WorkloadKey, said,
 };
 
-use crate::command::Refusal;
-use crate::event::stop_words;
+use crate::command::{Past, Refusal};
+use crate::event::stop_said;
 use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::liveness;
 use crate::place::drain::{Leave, leave};
@@ -28,11 +28,11 @@ pub struct Explanation {
     /// Its workload.
     pub key: WorkloadKey,
     /// What became of it, in one sentence.
-    pub summary: String,
+    pub summary: Said,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
     /// The nearest change that would help; empty when nothing needs to.
-    pub remedy: String,
+    pub remedy: Said,
 }
 
 /// What one node says of an instance.
@@ -60,7 +60,7 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
     let remedy = match condition_remedy(state, instance) {
         Some(remedy) => remedy,
         None if waits => remedy(&problem, &nodes),
-        None => String::new(),
+        None => Said::NOTHING,
     };
     let summary = summary(&problem, instance, &nodes);
     Some(Explanation {
@@ -86,7 +86,7 @@ fn verdict(
     let refusal = if here {
         None
     } else if harvest && !problem.takes_harvest(seat) {
-        Some(Refusal::Stale("its use by others, beside whom harvest runs,"))
+        Some(Refusal::Stale(Past::OthersUse))
     } else {
         problem.fits(at, guest, line).err()
     };
@@ -95,44 +95,46 @@ fn verdict(
     NodeVerdict { node: seat.node.id, name: seat.node.facts.name.clone(), refusal, score }
 }
 
-fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict]) -> String {
+fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict]) -> Said {
     let state = problem.state;
     let expected = problem.forecast.instance(instance.status.instance);
-    let basis = if expected.measured { "measured" } else { "requested" };
+    let basis = if expected.measured { said!(BasisMeasured) } else { said!(BasisRequested) };
     let Some(node) = instance.node.and_then(|id| state.node(id)) else {
-        if let Some(words) = waiting::waiting(problem, instance) {
-            return words;
-        }
-        if nodes.is_empty() {
-            return "waits: no node has joined".to_owned();
-        }
-        if let Some(home) = home(problem, instance) {
-            let verdict = nodes.iter().find(|n| n.node == home);
-            let refusal = verdict.and_then(|n| n.refusal.as_ref()).map(ToString::to_string);
-            let name = verdict.map(|n| n.name.to_string()).unwrap_or_default();
-            let why = refusal.unwrap_or_else(|| "it starts soon".to_owned());
-            return format!("waits for {name}, where its volumes are: {why}");
-        }
-        let refused = nodes.iter().filter(|n| n.refusal.is_some()).count();
-        return if refused == nodes.len() {
-            format!("waits: none of {refused} nodes can take it")
-        } else {
-            format!("waits: {} of {} nodes can take it soon", nodes.len() - refused, nodes.len())
-        };
+        return unplaced(problem, instance, nodes);
     };
     let name = &node.facts.name;
-    let uses = format!("expected to use at most {} ({basis})", expected.peak);
+    let uses = said!(Uses, expected.peak, basis);
     match instance.wish {
-        InstanceWish::Stop(reason) => format!("stops on {name}: {}", stop_words(reason)),
+        InstanceWish::Stop(reason) => said!(IsStopping, name, stop_said(reason)),
         InstanceWish::Run => {
             match (instance.replaces, state.replacement_of(instance.status.instance)) {
-                (Some(old), _) => format!("starts on {name} to replace instance {old}, {uses}"),
-                (None, Some(new)) => {
-                    format!("runs on {name} until instance {new} is healthy elsewhere, {uses}")
-                }
-                (None, None) => alone(problem, instance, node, &uses),
+                (Some(old), _) => said!(IsReplacing, name, old, uses),
+                (None, Some(new)) => said!(IsReplaced, name, new, uses),
+                (None, None) => alone(problem, instance, node, uses),
             }
         }
+    }
+}
+
+/// Says what an instance waits for that has no node.
+fn unplaced(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict]) -> Said {
+    if let Some(waits) = waiting::waiting(problem, instance) {
+        return waits;
+    }
+    if nodes.is_empty() {
+        return said!(WaitsNobody);
+    }
+    if let Some(home) = home(problem, instance) {
+        let verdict = nodes.iter().find(|n| n.node == home);
+        let refusal = verdict.and_then(|n| n.refusal.as_ref()).map(Refusal::said);
+        let name = verdict.map(|n| n.name.to_string()).unwrap_or_default();
+        return said!(WaitsVolumes, name, refusal.unwrap_or_else(|| said!(WaitsSoon)));
+    }
+    let refused = nodes.iter().filter(|n| n.refusal.is_some()).count();
+    if refused == nodes.len() {
+        said!(WaitsNone, refused)
+    } else {
+        said!(WaitsSome, nodes.len() - refused, nodes.len())
     }
 }
 
@@ -143,80 +145,74 @@ fn home(problem: &Problem<'_>, instance: &InstanceImage) -> Option<NodeId> {
 }
 
 /// Says what an instance does that neither replaces another nor is being replaced.
-fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses: &str) -> String {
+fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses: Said) -> Said {
     let (state, name, status) = (problem.state, &node.facts.name, &instance.status);
     if node.loss.is_some() {
-        return if state.may_leave_lost(instance) {
-            format!("was on {name}, which is lost, and is about to start elsewhere")
-        } else {
-            format!("waits for {name}, which is lost: it may still run there (on_lost: wait)")
-        };
+        let leaves = state.may_leave_lost(instance);
+        return if leaves { said!(LostLeaves, name) } else { said!(LostWaits, name) };
     }
     let silence = liveness::silence(state, node.id, problem.now);
     if silence >= state.policy().suspect_after() {
-        let secs = silence.get() / 1000;
-        return format!("is on {name}, which was not heard for {secs} s");
+        return said!(NotHeard, name, silence.get() / 1000);
     }
     let leaves = match leave(problem, instance) {
-        Leave::Stay if node.wish.is_drain() => "; the node is drained, but it must not move",
-        Leave::Keep if node.wish.is_drain() => "; the node is drained, but its volumes are here",
-        Leave::Window if node.wish.is_drain() => "; the node is drained, it waits for its window",
-        _ if node.wish.is_drain() => "; it leaves, the node is drained",
-        _ => "",
+        Leave::Stay if node.wish.is_drain() => said!(DrainedStays),
+        Leave::Keep if node.wish.is_drain() => said!(DrainedKeeps),
+        Leave::Window if node.wish.is_drain() => said!(DrainedWindow),
+        _ if node.wish.is_drain() => said!(DrainedLeaves),
+        _ => Said::NOTHING,
     };
     let over = matches!(status.phase, Phase::BackingOff | Phase::Failed);
     if over && status.exit == Some(Exit::NotStarted) && !status.message.is_empty() {
-        let again = if status.phase.is_final() { "" } else { "; it is tried again" };
-        return format!("cannot be started on {name}: {}{again}{leaves}", status.message);
+        let again = if status.phase.is_final() { Said::NOTHING } else { said!(TriedAgain) };
+        return said!(CannotStart, name, &status.message, again, leaves);
     }
     if status.phase == Phase::BackingOff {
-        let exit = status.exit.map_or_else(|| "ended".to_owned(), |exit| exit.to_string());
-        let starts = status.incarnation;
-        return format!("crashes on {name}: {exit} at start {starts}, and starts again{leaves}");
+        let exit = status.exit.map_or_else(|| said!(Ended), Said::from);
+        return said!(Crashes, name, exit, status.incarnation, leaves);
     }
-    let why =
-        if status.message.is_empty() { String::new() } else { format!(" ({})", status.message) };
+    let why = match status.message.as_str() {
+        "" => Said::NOTHING,
+        message => said!(Aside, message),
+    };
     let old = waiting::renewal(problem, instance);
-    format!("is {}{why} on {name}, {uses}{leaves}{old}", status.phase)
+    said!(Is, Said::from(status.phase), why, name, uses, leaves, old)
 }
 
 /// Says what an operator can do for an instance that neither a node nor a change of it would help.
-fn condition_remedy(state: &State, instance: &InstanceImage) -> Option<String> {
+fn condition_remedy(state: &State, instance: &InstanceImage) -> Option<Said> {
     if instance.wish != InstanceWish::Run {
         return None;
     }
     let workload = state.workload(instance.workload)?;
+    let key = &state.spec(instance).key;
     if workload.is_held() && (instance.node.is_none() || state.is_on_lost(instance)) {
-        let key = &state.spec(instance).key;
-        return Some(format!("mend it, then `tengyun release {key}`"));
+        return Some(said!(HelpRelease, key));
     }
     let node = instance.node.and_then(|id| state.node(id))?;
     let name = &node.facts.name;
     if node.loss.is_some() && !state.may_leave_lost(instance) {
-        return Some(format!(
-            "bring {name} back, or, if it is off, `tengyun acknowledge-loss {name} --dead`"
-        ));
+        return Some(said!(HelpBringBack, name));
     }
     if node.wish.is_drain() && !state.spec(instance).volumes.is_empty() {
-        let key = &state.spec(instance).key;
-        return Some(format!("`tengyun stop {key}`: it starts again where its volumes are"));
+        return Some(said!(HelpStop, key));
     }
     let stays = state.spec(instance).move_policy == MovePolicy::Never
         && state.spec(instance).kind != tengyun_model::Kind::PerNode;
     let insists = node.wish == NodeWish::Drain && stays;
-    insists.then(|| format!("`tengyun drain {name} --force` stops it before it starts elsewhere"))
+    insists.then(|| said!(HelpForce, name))
 }
 
 /// Names the node that is nearest to taking the instance and what it lacks.
-fn remedy(problem: &Problem<'_>, nodes: &[NodeVerdict]) -> String {
+fn remedy(problem: &Problem<'_>, nodes: &[NodeVerdict]) -> Said {
     if nodes.is_empty() {
-        return "start an agent: `tengyun up`, or `tengyun-agent` on a server".to_owned();
+        return said!(HelpAgent);
     }
     let nearest = nodes
         .iter()
         .filter_map(|n| n.refusal.as_ref().map(|r| (distance(r), n.node, &n.name, r)))
         .min_by_key(|(distance, node, ..)| (*distance, *node));
-    nearest.map_or_else(String::new, |(_, node, name, refusal)| {
+    nearest.map_or(Said::NOTHING, |(_, node, name, refusal)| {
         let foreign = problem.seats[problem.seat_of(node)].foreign;
         advice(name, refusal, foreign)
     })
@@ -241,37 +237,27 @@ fn distance(refusal: &Refusal) -> (u32, u64) {
     }
 }
 
-fn advice(name: &NodeName, refusal: &Refusal, foreign: Millicores) -> String {
+fn advice(name: &NodeName, refusal: &Refusal, foreign: Millicores) -> Said {
     match refusal {
-        Refusal::NoCpu { left, .. } if left.is_zero() && !foreign.is_zero() => format!(
-            "end what is not of this cloud on {name}, it uses up to {foreign}, or add a node"
-        ),
-        Refusal::NoCpu { left, .. } if left.is_zero() => "add a node".to_owned(),
-        Refusal::NoCpu { left, .. } => {
-            format!("lower resources.cpu to at most {left} to fit on {name}, or add a node")
+        Refusal::NoCpu { left, .. } if left.is_zero() && !foreign.is_zero() => {
+            said!(HelpForeign, name, foreign)
         }
-        Refusal::NoMemory { left, .. } => {
-            format!("lower resources.memory to at most {left} to fit on {name}, or add a node")
-        }
-        Refusal::NoDisk { left, .. } => {
-            format!("lower resources.disk to at most {left} to fit on {name}, or add a node")
-        }
-        Refusal::NoPids { left, .. } => {
-            format!("lower resources.pids to at most {left} to fit on {name}, or add a node")
-        }
+        Refusal::NoCpu { left, .. } if left.is_zero() => said!(HelpNode),
+        Refusal::NoCpu { left, .. } => said!(HelpLowerCpu, *left, name),
+        Refusal::NoMemory { left, .. } => said!(HelpLowerMemory, *left, name),
+        Refusal::NoDisk { left, .. } => said!(HelpLowerDisk, *left, name),
+        Refusal::NoPids { left, .. } => said!(HelpLowerPids, left, name),
         Refusal::NoCounter { name: counter, left, .. } => {
-            format!("ask for at most {left} of counter {counter} to fit on {name}")
+            said!(HelpLowerCounter, counter, left, name)
         }
-        Refusal::PortTaken(port) => format!("choose another port than {port}, or add a node"),
-        Refusal::NoPort { .. } => "widen port_first to port_last, or add a node".to_owned(),
-        Refusal::NoLabel { name: label, value } => {
-            format!("drop the constraint {label}={value}, or add a node that has it")
-        }
-        Refusal::AntiAffinity(key) => format!("drop the anti-affinity to {key}, or add a node"),
-        Refusal::Spread(label) => format!("add a node with another value of {label}"),
-        Refusal::NodeAway => format!("start the agent of {name} again"),
-        Refusal::NodeLost => format!("bring {name} back, or add a node"),
-        Refusal::NotOpen(_) => format!("`tengyun uncordon {name}`, or add a node"),
-        other => format!("{name}: {other}"),
+        Refusal::PortTaken(port) => said!(HelpPort, port),
+        Refusal::NoPort { .. } => said!(HelpPorts),
+        Refusal::NoLabel { name: label, value } => said!(HelpLabel, label, value),
+        Refusal::AntiAffinity(key) => said!(HelpAntiAffinity, key),
+        Refusal::Spread(label) => said!(HelpSpread, label),
+        Refusal::NodeAway => said!(HelpAgentOf, name),
+        Refusal::NodeLost => said!(HelpBack, name),
+        Refusal::NotOpen(_) => said!(HelpUncordon, name),
+        other => said!(ErrorWith, name, other.said()),
     }
 }

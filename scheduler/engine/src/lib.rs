@@ -20,7 +20,7 @@ pub mod rollout;
 pub mod runs;
 pub mod state;
 
-pub use command::{Command, Effect, Entry, Outcome, Refusal};
+pub use command::{Command, Effect, Entry, Lack, Outcome, Past, Refusal};
 pub use image::{
     HomeFate, HomeImage, Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish,
     OperationImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tengyun_model::{Band, Millis, Permille};
+use tengyun_model::{Band, Millis, Permille, said};
 
 use crate::command::Refusal;
 
@@ -118,7 +118,7 @@ impl Policy {
             let knob = KNOBS.iter().find(|k| k.name == name);
             let knob = knob.ok_or_else(|| Refusal::UnknownKnob(name.clone()))?;
             if *value < knob.min || *value > knob.max {
-                let expected = format!("{} to {} ({})", knob.min, knob.max, knob.unit);
+                let expected = said!(KnobRange, knob.min, knob.max, knob.unit);
                 return Err(Refusal::BadKnob { name: name.clone(), expected });
             }
         }
@@ -127,12 +127,12 @@ impl Policy {
         };
         let policy = Self { values: values.into_iter().filter(differs).collect() };
         if !policy.band().is_valid() {
-            let expected = "in the order band_floor, band_target, band_ceiling".to_owned();
+            let expected = said!(KnobBandOrder);
             return Err(Refusal::BadKnob { name: "band_target".to_owned(), expected });
         }
         let (first, last) = policy.ports();
         if first > last {
-            let expected = "at least port_first".to_owned();
+            let expected = said!(KnobPortOrder);
             return Err(Refusal::BadKnob { name: "port_last".to_owned(), expected });
         }
         Ok(policy)

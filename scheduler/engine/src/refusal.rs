@@ -3,8 +3,8 @@
 use std::fmt;
 
 use tengyun_model::{
-    CopyKey, Grant, InstanceId, Mebibytes, Member, Millicores, NodeId, NodeName, OperationId,
-    WorkloadKey,
+    CopyKey, Grant, InstanceId, Mebibytes, Member, Millicores, Millis, NodeId, NodeName,
+    OperationId, Said, WorkloadKey, said,
 };
 
 use crate::image::NodeWish;
@@ -32,20 +32,20 @@ pub enum Refusal {
     /// The kind or feature comes in a later version.
     NotSupportedYet(&'static str),
     /// A change of kind or class needs a delete first.
-    Immutable(&'static str),
+    Immutable(Fixed),
     /// No such knob.
     UnknownKnob(String),
     /// A knob's value is out of its range, or against another knob.
     BadKnob {
         /// The knob.
         name: String,
-        /// The least or most allowed, in words.
-        expected: String,
+        /// The least or most allowed.
+        expected: Said,
     },
     /// A limit of the state would be passed.
     TooMany {
         /// Of what.
-        what: &'static str,
+        what: Many,
         /// The limit.
         limit: u64,
     },
@@ -135,7 +135,7 @@ pub enum Refusal {
     /// The certificate is not, or no longer, that of this node.
     NotThisNode(NodeName),
     /// A move refers to what is no longer so.
-    Stale(&'static str),
+    Stale(Past),
     /// The node has too few free ports in the range that ports are chosen from.
     NoPort {
         /// Wanted.
@@ -168,6 +168,29 @@ pub enum Refusal {
     NoRollout(WorkloadKey),
     /// The revision is not kept, or there is none to go back to.
     NoRevision(WorkloadKey),
+    /// The node is not lost, so it cannot be forgotten.
+    NotLost(NodeId),
+    /// Instances of a lost node may still run there.
+    MayStillRun {
+        /// The node.
+        node: NodeId,
+        /// How many.
+        instances: usize,
+    },
+    /// The node keeps volumes.
+    HasVolumes {
+        /// The node.
+        node: NodeId,
+        /// Of how many copies.
+        copies: usize,
+    },
+    /// The copy failed again and again, and starts after a pause.
+    Rests {
+        /// How often in a row.
+        failures: u32,
+        /// For how long still.
+        left: Millis,
+    },
 }
 
 /// What a workload lacks that others depend on.
@@ -187,13 +210,100 @@ pub enum Lack {
 
 impl Lack {
     /// Says it after the name of the workload.
-    pub const fn as_str(self) -> &'static str {
+    pub fn said(self) -> Said {
         match self {
-            Self::Existence => "is not there",
-            Self::Wish => "is stopped",
-            Self::HealthyCopy => "has no healthy copy",
-            Self::GoodEnd => "has not ended well",
-            Self::GoodRun => "has had no run that ended well",
+            Self::Existence => said!(LacksExistence),
+            Self::Wish => said!(LacksWish),
+            Self::HealthyCopy => said!(LacksHealthyCopy),
+            Self::GoodEnd => said!(LacksGoodEnd),
+            Self::GoodRun => said!(LacksGoodRun),
+        }
+    }
+}
+
+/// What of a workload cannot change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    /// Its kind.
+    Kind,
+    /// Its class.
+    Class,
+}
+
+/// What there may be only so many of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Many {
+    Nodes,
+    Workloads,
+    Instances,
+    Tokens,
+    Members,
+}
+
+impl Many {
+    fn said(self) -> Said {
+        match self {
+            Self::Nodes => said!(ManyNodes),
+            Self::Workloads => said!(ManyWorkloads),
+            Self::Instances => said!(ManyInstances),
+            Self::Tokens => said!(ManyTokens),
+            Self::Members => said!(ManyMembers),
+        }
+    }
+}
+
+/// What a move or a decision refers to and is no longer so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "what each says stands beside its code")]
+pub enum Past {
+    Replaced,
+    Revision,
+    Node,
+    WorkloadOf,
+    OthersUse,
+    HolderOfVolumes,
+    EarlierCopy,
+    EarlierRun,
+    GoodRevision,
+    Alone,
+    Waiting,
+    NodeOfVolumes,
+    Place,
+    ShiftReason,
+    StopReason,
+    Removal,
+    Rollout,
+    Scheduled,
+    InstanceWish,
+    WorkloadWish,
+    Workload,
+}
+
+impl Past {
+    fn said(self) -> Said {
+        match self {
+            Self::Replaced => said!(PastReplaced),
+            Self::Revision => said!(PastRevision),
+            Self::Node => said!(PastNode),
+            Self::WorkloadOf => said!(PastWorkloadOf),
+            Self::OthersUse => said!(PastOthersUse),
+            Self::HolderOfVolumes => said!(PastHolderOfVolumes),
+            Self::EarlierCopy => said!(PastEarlierCopy),
+            Self::EarlierRun => said!(PastEarlierRun),
+            Self::GoodRevision => said!(PastGoodRevision),
+            Self::Alone => said!(PastAlone),
+            Self::Waiting => said!(PastWaiting),
+            Self::NodeOfVolumes => said!(PastNodeOfVolumes),
+            Self::Place => said!(PastPlace),
+            Self::ShiftReason => said!(PastShiftReason),
+            Self::StopReason => said!(PastStopReason),
+            Self::Removal => said!(PastRemoval),
+            Self::Rollout => said!(PastRollout),
+            Self::Scheduled => said!(PastScheduled),
+            Self::InstanceWish => said!(PastInstanceWish),
+            Self::WorkloadWish => said!(PastWorkloadWish),
+            Self::Workload => said!(PastWorkload),
         }
     }
 }
@@ -249,74 +359,93 @@ impl Refusal {
             Self::Circle(_) => "circle",
             Self::NoRollout(_) => "no-rollout",
             Self::NoRevision(_) => "no-revision",
+            Self::NotLost(_) => "not-lost",
+            Self::MayStillRun { .. } => "may-still-run",
+            Self::HasVolumes { .. } => "has-volumes",
+            Self::Rests { .. } => "rests",
+        }
+    }
+}
+
+impl Refusal {
+    /// Says it.
+    pub fn said(&self) -> Said {
+        match self {
+            Self::UnknownWorkload(key) => said!(UnknownWorkload, key),
+            Self::UnknownNode(node) => said!(UnknownNode, node),
+            Self::UnknownInstance(instance) => said!(UnknownInstance, instance),
+            Self::OperationReused(id) => said!(OperationReused, id),
+            Self::Deleting(key) => said!(Deleting, key),
+            Self::BadField { field, expected } => said!(BadField, *field, expected),
+            Self::NotSupportedYet(what) => said!(NotSupportedYet, *what),
+            Self::Immutable(Fixed::Kind) => said!(ImmutableKind),
+            Self::Immutable(Fixed::Class) => said!(ImmutableClass),
+            Self::UnknownKnob(name) => said!(UnknownKnob, name),
+            Self::BadKnob { name, expected } => said!(BadKnob, name, expected.clone()),
+            Self::TooMany { what, limit } => said!(TooMany, limit, what.said()),
+            Self::NoCpu { wanted, left } => said!(NoCpu, *wanted, *left),
+            Self::NoMemory { wanted, left } => said!(NoMemory, *wanted, *left),
+            Self::NoDisk { wanted, left } => said!(NoDisk, *wanted, *left),
+            Self::NoPids { wanted, left } => said!(NoPids, wanted, left),
+            Self::PortTaken(port) => said!(PortTaken, port),
+            Self::NoCounter { name, wanted, left } => said!(NoCounter, name, wanted, left),
+            Self::NoLabel { name, value } => said!(NoLabel, name, value),
+            Self::AntiAffinity(key) => said!(AntiAffinity, key),
+            Self::Spread(label) => said!(Spread, label),
+            Self::NodeAway => said!(NodeAway),
+            Self::NotOpen(NodeWish::Cordon) => said!(NodeCordoned),
+            Self::NotOpen(NodeWish::Serve) => said!(NodeOpen),
+            Self::NotOpen(NodeWish::Drain | NodeWish::DrainByForce) => said!(NodeDrained),
+            Self::NodeLost => said!(NodeLost),
+            Self::NodeThere(node) => said!(NodeThere, node),
+            Self::NobodySilent => said!(NobodySilent),
+            Self::AlreadyThere => said!(AlreadyThere),
+            Self::Held { key, nodes } => said!(Held, key, nodes),
+            Self::NoData => said!(NoData),
+            Self::UnknownToken
+            | Self::TokenUsed
+            | Self::TokenExpired
+            | Self::TokenForOther(_)
+            | Self::NameTaken(_)
+            | Self::UnknownMember(_)
+            | Self::NotThisNode(_) => self.said_of_members(),
+            Self::Stale(past) => said!(Stale, past.said()),
+            Self::NoPort { wanted, left } => said!(NoPort, wanted, left),
+            Self::VolumesElsewhere(node) => said!(VolumesElsewhere, node),
+            Self::KeepsVolumes => said!(KeepsVolumes),
+            Self::UnknownVolumes(copy) => said!(UnknownVolumes, Said::from(copy.as_ref())),
+            Self::VolumesInUse(instance) => said!(VolumesInUse, instance),
+            Self::NotRestored => said!(NotRestored),
+            Self::OnlyThere(node) => said!(OnlyThere, node),
+            Self::DependsOn { key, lacks } => said!(DependsOn, key, lacks.said()),
+            Self::Circle(key) => said!(Circle, key),
+            Self::NoRollout(key) => said!(NoRollout, key),
+            Self::NoRevision(key) => said!(NoRevision, key),
+            Self::NotLost(node) => said!(NotLost, node),
+            Self::MayStillRun { node, instances } => said!(MayStillRun, node, instances),
+            Self::HasVolumes { node, copies } => said!(HasVolumes, node, copies),
+            Self::Rests { failures, left } => {
+                said!(RestsAfterFailure, failures, left.get().div_ceil(1000))
+            }
+        }
+    }
+
+    fn said_of_members(&self) -> Said {
+        match self {
+            Self::UnknownToken => said!(UnknownToken),
+            Self::TokenUsed => said!(TokenUsed),
+            Self::TokenExpired => said!(TokenExpired),
+            Self::TokenForOther(grant) => said!(TokenForOther, Said::from(grant)),
+            Self::NameTaken(member) => said!(NameTaken, Said::from(member)),
+            Self::UnknownMember(member) => said!(UnknownMember, Said::from(member)),
+            Self::NotThisNode(name) => said!(NotThisNode, name),
+            other => unreachable!("{other:?} is said with the others"),
         }
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownWorkload(key) => write!(f, "no workload is called {key}"),
-            Self::UnknownNode(node) => write!(f, "no node has the id {node}"),
-            Self::UnknownInstance(instance) => write!(f, "no instance has the id {instance}"),
-            Self::OperationReused(id) => write!(f, "operation {id} was another wish before"),
-            Self::Deleting(key) => write!(f, "workload {key} is being deleted"),
-            Self::BadField { field, expected } => write!(f, "{field} must be {expected}"),
-            Self::NotSupportedYet(what) => write!(f, "{what} is not supported yet"),
-            Self::Immutable(what) => write!(f, "{what} of a workload cannot change"),
-            Self::UnknownKnob(name) => write!(f, "no knob is called {name}"),
-            Self::BadKnob { name, expected } => write!(f, "knob {name} must be {expected}"),
-            Self::TooMany { what, limit } => write!(f, "there may be at most {limit} {what}"),
-            Self::NoCpu { wanted, left } => write!(f, "wants {wanted} CPU, {left} left"),
-            Self::NoMemory { wanted, left } => write!(f, "wants {wanted} memory, {left} left"),
-            Self::NoDisk { wanted, left } => write!(f, "wants {wanted} disk, {left} left"),
-            Self::NoPids { wanted, left } => write!(f, "wants {wanted} processes, {left} left"),
-            Self::PortTaken(port) => write!(f, "port {port} is taken"),
-            Self::NoCounter { name, wanted, left } => {
-                write!(f, "wants {wanted} of counter {name}, {left} left")
-            }
-            Self::NoLabel { name, value } => write!(f, "has no label {name}={value}"),
-            Self::AntiAffinity(key) => write!(f, "runs {key}, which must not share a node with it"),
-            Self::Spread(label) => write!(f, "would make {label} uneven by more than one"),
-            Self::NodeAway => write!(f, "its agent is away"),
-            Self::NotOpen(NodeWish::Cordon) => write!(f, "is cordoned"),
-            Self::NotOpen(NodeWish::Serve) => write!(f, "is open"),
-            Self::NotOpen(NodeWish::Drain | NodeWish::DrainByForce) => write!(f, "is drained"),
-            Self::NodeLost => write!(f, "is lost"),
-            Self::NodeThere(node) => write!(f, "the agent of node {node} is there"),
-            Self::NobodySilent => write!(f, "no node has been silent for long enough"),
-            Self::AlreadyThere => write!(f, "the instance is there already"),
-            Self::Held { key, nodes } => {
-                write!(f, "{key} is held: {nodes} nodes were lost soon after it started there")
-            }
-            Self::NoData => write!(f, "its use is not known yet"),
-            Self::UnknownToken => write!(f, "no such token is known"),
-            Self::TokenUsed => write!(f, "the token was used before"),
-            Self::TokenExpired => write!(f, "the token's time is over"),
-            Self::TokenForOther(grant) => write!(f, "the token is for {grant}"),
-            Self::NameTaken(member) => write!(f, "{member} is there already"),
-            Self::UnknownMember(member) => write!(f, "{member} was never let in"),
-            Self::NotThisNode(name) => {
-                write!(f, "the certificate is not, or no longer, that of node {name}")
-            }
-            Self::Stale(what) => write!(f, "{what} is no longer so"),
-            Self::NoPort { wanted, left } => {
-                write!(f, "wants {wanted} chosen ports, {left} are left in the range")
-            }
-            Self::VolumesElsewhere(node) => write!(f, "its volumes are on node {node}"),
-            Self::KeepsVolumes => write!(f, "its volumes stay on its node, and it with them"),
-            Self::UnknownVolumes(copy) => write!(f, "{copy} has no volumes there"),
-            Self::VolumesInUse(instance) => write!(f, "instance {instance} uses the volumes"),
-            Self::NotRestored => write!(f, "no restore waits for a word"),
-            Self::OnlyThere(node) => write!(f, "it belongs to node {node} and starts only there"),
-            Self::DependsOn { key, lacks } => {
-                write!(f, "it depends on {key}, which {}", lacks.as_str())
-            }
-            Self::Circle(key) => write!(f, "it would depend on itself, by way of {key}"),
-            Self::NoRollout(key) => write!(f, "nothing of {key} is being rolled out"),
-            Self::NoRevision(key) => {
-                write!(f, "no such revision of {key} is kept, or none to go back to")
-            }
-        }
+        self.said().fmt(f)
     }
 }

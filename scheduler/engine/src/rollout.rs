@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use tengyun_model::{At, Kind, Millis, MovePolicy, NodeId, Phase, Revision, WorkloadSpec};
+use tengyun_model::{
+    At, Kind, Millis, MovePolicy, NodeId, Phase, Revision, Said, WorkloadSpec, said,
+};
 
 use crate::command::Command;
 use crate::image::{InstanceImage, InstanceWish, NodeImage, WorkloadImage, WorkloadWish};
@@ -29,13 +31,13 @@ pub struct RolloutImage {
     /// How many copies of the new revision failed.
     pub failures: u32,
     /// How the last of them failed; empty while none did.
-    pub why: String,
+    pub why: Said,
 }
 
 impl RolloutImage {
     /// Begins at a moment.
     pub(crate) const fn begin(stage: Stage, began: At) -> Self {
-        Self { stage, began, failures: 0, why: String::new() }
+        Self { stage, began, failures: 0, why: Said::NOTHING }
     }
 }
 
@@ -75,7 +77,7 @@ pub struct RevisionNote {
     /// What became of it.
     pub fate: Fate,
     /// Why; empty when the fate says all.
-    pub why: String,
+    pub why: Said,
 }
 
 /// What became of a revision, in a word.
@@ -171,13 +173,9 @@ pub(crate) fn patience(spec: &WorkloadSpec) -> Millis {
     spec.startup.saturating_add(spec.rollout.deadline)
 }
 
-/// Cuts a reason where it is too long to keep.
-pub(crate) fn bounded(mut why: String) -> String {
-    if why.len() > WHY_BYTES_MAX {
-        let end = (0..=WHY_BYTES_MAX).rev().find(|end| why.is_char_boundary(*end));
-        why.truncate(end.unwrap_or(0));
-    }
-    why
+/// Cuts a reason where what a program said is too long to keep.
+pub(crate) fn bounded(why: Said) -> Said {
+    why.bounded(WHY_BYTES_MAX)
 }
 
 /// The copies of a workload while it is rolled out.
@@ -265,7 +263,7 @@ pub fn judge(state: &State, now: At) -> Vec<Command> {
     decided.take(JUDGED_MAX).collect()
 }
 
-fn judge_one(state: &State, workload: &WorkloadImage, now: At) -> Option<(Verdict, String)> {
+fn judge_one(state: &State, workload: &WorkloadImage, now: At) -> Option<(Verdict, Said)> {
     let rollout = workload.rollout.as_ref()?;
     let spec = &workload.revisions[&workload.revision];
     if matches!(rollout.stage, Stage::Advancing | Stage::Paused) && workload.good.is_some() {
@@ -283,11 +281,11 @@ fn judge_one(state: &State, workload: &WorkloadImage, now: At) -> Option<(Verdic
     let copies = copies(state, workload, now);
     let all = copies.old == 0 && copies.proven == copies.renewed;
     let some = copies.proven > 0 || copies.wanted == 0;
-    (all && some).then(|| (Verdict::Complete, String::new()))
+    (all && some).then_some((Verdict::Complete, Said::NOTHING))
 }
 
 /// Says of each new copy whose time is over, and that nothing replaces, that it is late.
-fn late(state: &State, workload: &WorkloadImage, now: At) -> Vec<String> {
+fn late(state: &State, workload: &WorkloadImage, now: At) -> Vec<Said> {
     let spec = &workload.revisions[&workload.revision];
     let overdue = |i: &&InstanceImage| {
         let Some(node) = i.node else { return false };
@@ -302,47 +300,42 @@ fn late(state: &State, workload: &WorkloadImage, now: At) -> Vec<String> {
             && !state.is_on_lost(i)
     };
     let all = state.of_workload(workload.id).filter_map(|id| state.instance(id));
-    all.filter(overdue).map(|i| late_words(i, spec)).collect()
+    all.filter(overdue).map(|i| late_said(i, spec)).collect()
 }
 
 /// Says that a copy took too long.
-pub(crate) fn late_words(instance: &InstanceImage, spec: &WorkloadSpec) -> String {
-    let (id, secs) = (instance.status.instance, patience(spec).get() / 1000);
-    bounded(format!("instance {id} was not healthy within {secs} s"))
+pub(crate) fn late_said(instance: &InstanceImage, spec: &WorkloadSpec) -> Said {
+    said!(WhyLate, instance.status.instance, patience(spec).get() / 1000)
 }
 
 /// Says where a rollout stands, in one sentence; empty when nothing is rolled out.
-pub fn summary(state: &State, workload: &WorkloadImage, now: At) -> String {
-    let Some(rollout) = &workload.rollout else { return String::new() };
+pub fn summary(state: &State, workload: &WorkloadImage, now: At) -> Said {
+    let Some(rollout) = &workload.rollout else { return Said::NOTHING };
     let spec = &workload.revisions[&workload.revision];
     let copies = copies(state, workload, now);
-    let (revision, done) = (workload.revision, format!("{} of {}", copies.proven, copies.wanted));
+    let (revision, proven, wanted) = (workload.revision, copies.proven, copies.wanted);
     let failures = match rollout.failures {
-        0 => String::new(),
-        n => format!(", {n} failed ({})", rollout.why),
+        0 => Said::NOTHING,
+        n => said!(RolloutFailures, n, rollout.why.clone()),
     };
     match rollout.stage {
         Stage::Advancing => {
             let waits = match spec.move_policy {
                 MovePolicy::Window if copies.old > 0 && !state.may_move_now(workload.id, now) => {
-                    "; it waits for its window"
+                    said!(RolloutWindow)
                 }
-                MovePolicy::Never | MovePolicy::Window | MovePolicy::Any => "",
+                MovePolicy::Never | MovePolicy::Window | MovePolicy::Any => Said::NOTHING,
             };
-            format!(
-                "revision {revision} is rolled out: {done} copies proved healthy{failures}{waits}"
-            )
+            said!(RolloutAdvances, revision, proven, wanted, failures, waits)
         }
-        Stage::Paused => {
-            format!("revision {revision} is paused: {done} copies proved healthy{failures}")
-        }
-        Stage::Halted => format!("revision {revision} has failed and waits: {}", rollout.why),
+        Stage::Paused => said!(RolloutPaused, revision, proven, wanted, failures),
+        Stage::Halted => said!(RolloutHalted, revision, rollout.why.clone()),
         Stage::Returning => {
             let failed = workload.notes.iter().rev().find(|(_, note)| note.fate == Fate::Failed);
-            let why = failed.map_or_else(String::new, |(failed, note)| {
-                format!("; revision {failed} failed: {}", note.why)
+            let why = failed.map_or(Said::NOTHING, |(failed, note)| {
+                said!(RolloutFailed, failed, note.why.clone())
             });
-            format!("returns to revision {revision}: {done} copies proved healthy{why}")
+            said!(RolloutReturns, revision, proven, wanted, why)
         }
     }
 }

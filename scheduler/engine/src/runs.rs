@@ -2,7 +2,7 @@
 //!
 //! When one is due is worked out by the shell, which knows time zones; what is due is journaled.
 
-use tengyun_model::{At, InstanceId};
+use tengyun_model::{At, InstanceId, Said};
 
 /// The most runs of one workload under way together.
 pub const RUNS_UNDER_WAY_MAX: usize = 100;
@@ -33,8 +33,8 @@ pub struct RunImage {
     pub outcome: RunOutcome,
     /// Its instance, if it had one.
     pub instance: Option<InstanceId>,
-    /// How it ended, in words.
-    pub why: String,
+    /// How it ended.
+    pub why: Said,
 }
 
 /// What became of a run.

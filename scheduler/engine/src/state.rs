@@ -6,6 +6,7 @@
 
 mod check;
 mod derived;
+mod forget;
 mod homes;
 mod image;
 mod instances;
@@ -122,6 +123,7 @@ impl State {
             | Command::MoveInstance { .. }
             | Command::AcknowledgeLoss { .. }
             | Command::ReleaseWorkload { .. }
+            | Command::ForgetNode { .. }
             | Command::DeleteVolumes { .. }
             | Command::ForgetVolumes { .. } => self.operate(command, at),
             Command::DeclareLost(node) => {

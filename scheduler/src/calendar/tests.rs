@@ -134,7 +134,7 @@ impl World {
     }
 
     fn enter(&mut self, command: Command) {
-        let entry = Entry { at: self.now, command };
+        let entry = Entry { at: self.now, by: None, command };
         let outcome = crate::commit::apply(&mut self.state, &entry);
         assert!(matches!(outcome, Outcome::Applied(_)), "{entry:?}: {outcome:?}");
         if entry.command.is_durable() {

@@ -55,6 +55,7 @@ fn entry_to_wire(entry: &Entry) -> v1::JournalEntry {
     v1::JournalEntry {
         at_millis: entry.at.millis(),
         command: Some(command_to_wire(&entry.command)),
+        wisher: entry.by.as_ref().map(member::wisher_to_wire),
     }
 }
 
@@ -117,6 +118,7 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::Restore { .. }
         | Command::SettleRestore(_)
         | Command::ConfirmRestore { .. }
+        | Command::ForgetNode { .. }
         | Command::Watch
         | Command::StopWorkload { .. }
         | Command::DeleteWorkload { .. }
@@ -205,6 +207,13 @@ fn kept_to_wire(command: &Command) -> wire::Command {
                 operation_id: operation.to_string(),
             })
         }
+        Command::ForgetNode { operation, node, proof } => {
+            wire::Command::ForgetNode(v1::ForgetNode {
+                operation_id: operation.to_string(),
+                node: node.get(),
+                proof: proof_to_wire(*proof).into(),
+            })
+        }
         Command::StopWorkload { operation, key } => wire::Command::StopWorkload(v1::StopWorkload {
             operation_id: operation.to_string(),
             key: Some(key.into()),
@@ -221,7 +230,8 @@ fn kept_to_wire(command: &Command) -> wire::Command {
 
 fn entry_from_wire(entry: v1::JournalEntry) -> Result<Entry, CodecError> {
     let command = entry.command.ok_or(CodecError::Unknown("the command"))?;
-    Ok(Entry { at: At::from_millis(entry.at_millis), command: command_from_wire(command)? })
+    let by = entry.wisher.map(member::wisher_from_wire).transpose()?;
+    Ok(Entry { at: At::from_millis(entry.at_millis), by, command: command_from_wire(command)? })
 }
 
 fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
@@ -290,6 +300,11 @@ fn operation_from_wire(command: wire::Command) -> Result<Command, CodecError> {
             operation: operation(&m.operation_id)?,
             proof: proof_from_wire(m.proof()).ok_or(CodecError::Missing("proof"))?,
             nodes: m.nodes.into_iter().map(NodeId::new).collect(),
+        },
+        wire::Command::ForgetNode(m) => Command::ForgetNode {
+            operation: operation(&m.operation_id)?,
+            node: NodeId::new(m.node),
+            proof: proof_from_wire(m.proof()).ok_or(CodecError::Missing("proof"))?,
         },
         wire::Command::ReleaseWorkload(m) => Command::ReleaseWorkload {
             operation: operation(&m.operation_id)?,

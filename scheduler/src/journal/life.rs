@@ -4,7 +4,8 @@ use tengyun_engine::{
     Command, CronImage, Fate, RevisionNote, RolloutImage, RunImage, RunOutcome, Stage, Steer,
     Verdict, WorkloadImage,
 };
-use tengyun_model::{At, InstanceId, Revision, WorkloadId};
+use tengyun_model::{At, InstanceId, Revision, Said, WorkloadId};
+use tengyun_proto::convert::said;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
 use super::codec::{CodecError, operation};
@@ -22,7 +23,8 @@ pub(super) fn to_wire(command: &Command) -> wire::Command {
                     Verdict::Halt => v1::RolloutVerdict::Halt,
                 }
                 .into(),
-                why: why.clone(),
+                why: why.to_string(),
+                why_said: said::to_wire(why),
             })
         }
         Command::SteerRollout { operation, key, steer } => {
@@ -76,7 +78,13 @@ fn judge_from_wire(wire: v1::JudgeRollout) -> Result<Command, CodecError> {
         }
     };
     let (workload, revision) = (WorkloadId::new(wire.workload), Revision::new(wire.revision));
-    Ok(Command::JudgeRollout { workload, revision, verdict, why: wire.why })
+    let why = why_from_wire(wire.why_said.as_ref(), wire.why);
+    Ok(Command::JudgeRollout { workload, revision, verdict, why })
+}
+
+/// Takes a reason; older journals have it in English words only.
+fn why_from_wire(said: Option<&v1::Said>, words: String) -> Said {
+    said.and_then(said::from_wire).unwrap_or_else(|| Said::verbatim(words))
 }
 
 fn steer_from_wire(wire: v1::SteerRollout) -> Result<Command, CodecError> {
@@ -130,7 +138,8 @@ pub(super) fn workload_to_wire(workload: &WorkloadImage) -> v1::SnapshotWorkload
             stage: place(&Stage::ALL, &rollout.stage),
             began_millis: rollout.began.millis(),
             failures: rollout.failures,
-            why: rollout.why.clone(),
+            why: rollout.why.to_string(),
+            why_said: said::to_wire(&rollout.why),
         }),
         notes: workload
             .notes
@@ -139,7 +148,8 @@ pub(super) fn workload_to_wire(workload: &WorkloadImage) -> v1::SnapshotWorkload
                 revision: revision.get(),
                 applied_millis: note.applied.millis(),
                 fate: place(&Fate::ALL, &note.fate),
-                why: note.why.clone(),
+                why: note.why.to_string(),
+                why_said: said::to_wire(&note.why),
             })
             .collect(),
         runs: workload.cron.runs.iter().map(run_to_wire).collect(),
@@ -165,7 +175,7 @@ pub(super) fn rollout_from_wire(
         stage: word(&Stage::ALL, wire.stage, "the stage of a rollout")?,
         began: At::from_millis(wire.began_millis),
         failures: wire.failures,
-        why: wire.why,
+        why: why_from_wire(wire.why_said.as_ref(), wire.why),
     }))
 }
 
@@ -175,7 +185,7 @@ pub(super) fn note_from_wire(
     let note = RevisionNote {
         applied: At::from_millis(wire.applied_millis),
         fate: word(&Fate::ALL, wire.fate, "the fate of a revision")?,
-        why: wire.why,
+        why: why_from_wire(wire.why_said.as_ref(), wire.why),
     };
     Ok((Revision::new(wire.revision), note))
 }
@@ -197,7 +207,8 @@ fn run_to_wire(run: &RunImage) -> v1::SnapshotRun {
         ended_millis: run.ended.map(At::millis),
         outcome: place(&RunOutcome::ALL, &run.outcome),
         instance: run.instance.map(InstanceId::get),
-        why: run.why.clone(),
+        why: run.why.to_string(),
+        why_said: said::to_wire(&run.why),
     }
 }
 
@@ -209,7 +220,7 @@ fn run_from_wire(wire: v1::SnapshotRun) -> Result<RunImage, CodecError> {
         ended: wire.ended_millis.map(At::from_millis),
         outcome: word(&RunOutcome::ALL, wire.outcome, "the outcome of a run")?,
         instance: wire.instance.map(InstanceId::new),
-        why: wire.why,
+        why: why_from_wire(wire.why_said.as_ref(), wire.why),
     })
 }
 
@@ -228,14 +239,14 @@ mod tests {
             Command::NoteWindows([(workload, (At::from_millis(1), At::from_millis(2)))].into()),
         ];
         for verdict in [Verdict::Complete, Verdict::Return, Verdict::Halt] {
-            let why = "instance 7 failed".to_owned();
+            let why = tengyun_model::said!(WhyLate, 7_u64, 120_u64);
             commands.push(Command::JudgeRollout { workload, revision, verdict, why });
         }
         for steer in [Steer::Pause, Steer::Resume, Steer::Undo(None), Steer::Undo(Some(revision))] {
             let (operation, key) = (tengyun_model::OperationId::new(5), "a/b/c".parse().unwrap());
             commands.push(Command::SteerRollout { operation, key, steer });
         }
-        let entry = |command| Entry { at: At::from_millis(1), command };
+        let entry = |command| Entry { at: At::from_millis(1), by: None, command };
         let entries: Vec<Entry> = commands.into_iter().map(entry).collect();
         assert_eq!(decode(&encode(&entries)).unwrap(), entries);
     }

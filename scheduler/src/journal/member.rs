@@ -1,7 +1,7 @@
 //! Tokens and members to and from journal messages.
 
 use tengyun_engine::{Command, MemberImage, TokenImage, TokenUse};
-use tengyun_model::{Admission, At, Digest, Grant, Member, NodeId, OperationId};
+use tengyun_model::{Admission, At, Digest, Grant, Member, Name, NodeId, OperationId, Wisher};
 use tengyun_proto::v1;
 
 use super::codec::{CodecError, operation};
@@ -63,6 +63,32 @@ pub(super) fn revoke_from_wire(wire: v1::RevokeMember) -> Result<Command, CodecE
         operation: operation(&wire.operation_id)?,
         member: wire.member.ok_or(CodecError::Missing("member"))?.try_into()?,
     })
+}
+
+/// Who wished something, for the journal.
+pub(super) fn wisher_to_wire(wisher: &Wisher) -> v1::Wisher {
+    use v1::wisher::Wisher as Kind;
+    let wisher = match wisher {
+        Wisher::Local(uid) => Kind::LocalUid(*uid),
+        Wisher::Person(name, role) => {
+            Kind::Person(v1::PersonWisher { name: name.to_string(), role: Some(role.into()) })
+        }
+    };
+    v1::Wisher { wisher: Some(wisher) }
+}
+
+/// Who wished something, from the journal.
+pub(super) fn wisher_from_wire(wire: v1::Wisher) -> Result<Wisher, CodecError> {
+    use v1::wisher::Wisher as Kind;
+    match wire.wisher.ok_or(CodecError::Unknown("the one who wished"))? {
+        Kind::LocalUid(uid) => Ok(Wisher::Local(uid)),
+        Kind::Person(person) => {
+            let name =
+                Name::new(person.name).map_err(|_| CodecError::Unknown("a person's name"))?;
+            let role = person.role.ok_or(CodecError::Missing("role"))?.try_into()?;
+            Ok(Wisher::Person(name, role))
+        }
+    }
 }
 
 /// A token for a snapshot.

@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prost::Message as _;
-use tengyun_model::{At, DepartmentPath, SecretName};
+use tengyun_model::{At, DepartmentPath, Said, SecretName, said};
 use tengyun_proto::identity::write_private;
 use tengyun_proto::secret::{SECRET_BYTES_MAX, SECRETS_MAX};
 use tengyun_proto::token::sha256;
 use tengyun_proto::v1;
 use zeroize::Zeroizing;
+
+use crate::view;
 
 use super::seal::{KEY_BYTES, SealError, SealKey};
 
@@ -129,8 +131,8 @@ impl Secrets {
         now: At,
     ) -> Result<Kept, SecretsError> {
         if value.is_empty() || value.len() > SECRET_BYTES_MAX {
-            let expected = format!("a secret has 1 to {SECRET_BYTES_MAX} bytes");
-            return Ok(refused("bad-secret", expected, "put what is larger into an artifact"));
+            let expected = said!(BadSecret, SECRET_BYTES_MAX);
+            return Ok(refused("bad-secret", &expected, &said!(DoArtifact)));
         }
         let mut held = self.lock();
         self.ensure_master(&mut held)?;
@@ -147,8 +149,8 @@ impl Secrets {
                 return Ok(Kept::Same(version));
             }
         } else if stored.secrets.len() >= SECRETS_MAX {
-            let message = format!("{} has {SECRETS_MAX} secrets", name.department);
-            return Ok(refused("too-many", message, "delete what is not needed"));
+            let message = said!(TooManySecrets, &name.department, SECRETS_MAX);
+            return Ok(refused("too-many", &message, &said!(DoDelete)));
         }
         let version = version.saturating_add(1);
         let context = context(&name.department, name.name.as_str(), version);
@@ -350,8 +352,8 @@ fn no_seal(error: SealError, path: &Path) -> SecretsError {
     }
 }
 
-fn refused(code: &str, message: String, remedy: &str) -> Kept {
-    Kept::Refused(v1::Refusal { code: code.to_owned(), message, remedy: remedy.to_owned() })
+fn refused(code: &str, message: &Said, remedy: &Said) -> Kept {
+    Kept::Refused(view::refused(code, message, remedy))
 }
 
 fn file(dir: &Path, department: &DepartmentPath) -> PathBuf {

@@ -7,7 +7,8 @@ use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
 use tengyun_engine::predict::Forecast;
 use tengyun_engine::{Effect, InstanceImage, Refusal, StopReason};
-use tengyun_model::{InstanceId, Mebibytes, Millicores, WorkloadKey};
+use tengyun_model::{InstanceId, Mebibytes, Millicores, Said, WorkloadKey, said};
+use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
 use super::View;
@@ -101,6 +102,7 @@ impl View<'_> {
         let spec = self.state.spec(instance);
         let node = instance.node.and_then(|node| self.state.node(node));
         let (cpu, memory) = used.of(id);
+        let reason = reason(instance);
         v1::InstanceView {
             instance: id.get(),
             key: Some((&spec.key).into()),
@@ -115,24 +117,25 @@ impl View<'_> {
             cpu_used_millicores: cpu.get(),
             memory_used_mib: memory.get(),
             forecast_cpu_millicores: forecast.instance(id).peak.get(),
-            reason: reason(instance).to_owned(),
+            reason: reason.to_string(),
+            reason_said: to_wire(&reason),
             ports: self.state.ports(instance).iter().map(Into::into).collect(),
         }
     }
 }
 
-const fn reason(instance: &InstanceImage) -> &'static str {
+fn reason(instance: &InstanceImage) -> Said {
     match instance.wish {
-        InstanceWish::Run if instance.replaces.is_some() => "replaces an earlier copy",
-        InstanceWish::Run if instance.node.is_none() => "waits for room",
-        InstanceWish::Run => "",
-        InstanceWish::Stop(StopReason::NotWanted) => "no longer wanted",
-        InstanceWish::Stop(StopReason::Replaced) => "its replacement is healthy",
-        InstanceWish::Stop(StopReason::Evicted) => "evicted: others need the room",
-        InstanceWish::Stop(StopReason::GivenUp) => "did not become healthy in time",
-        InstanceWish::Stop(StopReason::Drained) => "its node is drained",
-        InstanceWish::Stop(StopReason::Lost) => "its node was lost; stops when it returns",
-        InstanceWish::Stop(StopReason::Renewed) => "a newer revision starts in its place",
+        InstanceWish::Run if instance.replaces.is_some() => said!(ReasonReplaces),
+        InstanceWish::Run if instance.node.is_none() => said!(ReasonRoom),
+        InstanceWish::Run => Said::NOTHING,
+        InstanceWish::Stop(StopReason::NotWanted) => said!(ReasonNotWanted),
+        InstanceWish::Stop(StopReason::Replaced) => said!(ReasonReplaced),
+        InstanceWish::Stop(StopReason::Evicted) => said!(ReasonEvicted),
+        InstanceWish::Stop(StopReason::GivenUp) => said!(ReasonGivenUp),
+        InstanceWish::Stop(StopReason::Drained) => said!(ReasonDrained),
+        InstanceWish::Stop(StopReason::Lost) => said!(ReasonLost),
+        InstanceWish::Stop(StopReason::Renewed) => said!(ReasonRenewed),
     }
 }
 
@@ -140,9 +143,11 @@ fn explanation(explained: tengyun_engine::explain::Explanation) -> v1::Explanati
     v1::Explanation {
         instance: explained.instance.get(),
         key: Some((&explained.key).into()),
-        summary: explained.summary,
+        summary: explained.summary.to_string(),
+        summary_said: to_wire(&explained.summary),
         nodes: explained.nodes.iter().map(verdict).collect(),
-        remedy: explained.remedy,
+        remedy: explained.remedy.to_string(),
+        remedy_said: to_wire(&explained.remedy),
     }
 }
 
@@ -152,6 +157,7 @@ fn verdict(verdict: &NodeVerdict) -> v1::ExplainedNode {
         name: verdict.name.to_string(),
         feasible: verdict.refusal.is_none(),
         reason: verdict.refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
+        reason_said: verdict.refusal.as_ref().and_then(|refusal| to_wire(&refusal.said())),
         score: verdict.score,
     }
 }

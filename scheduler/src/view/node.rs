@@ -4,7 +4,8 @@ use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
 use tengyun_engine::predict::Forecast;
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
-use tengyun_model::{Class, Kind, Mebibytes, Millicores, NodeId, Permille};
+use tengyun_model::{Class, Kind, Mebibytes, Millicores, NodeId, Permille, Said, said};
+use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
 use super::{View, refusal, small};
@@ -36,7 +37,7 @@ impl View<'_> {
     }
 
     /// Says whether rebalancing waits for reports, and of how many nodes.
-    pub(super) fn rebalancing(&self) -> String {
+    pub(super) fn rebalancing(&self) -> Said {
         let nodes = self.state.nodes().filter(|n| n.loss.is_none()).count();
         let present = self.state.nodes().filter(|n| n.loss.is_none());
         let reported = present.filter(|n| self.state.usage(n.id).is_some()).count();
@@ -44,31 +45,26 @@ impl View<'_> {
             .share_of(Millicores::new(u64::from(small(nodes))));
         let needed = self.state.policy().reports_before_rebalance();
         if nodes > 0 && share < needed {
-            return format!("waits for reports: {reported} of {nodes} nodes reported");
+            return said!(StatusReports, reported, nodes);
         }
-        if self.state.policy().consolidates() { "on".to_owned() } else { "off".to_owned() }
+        if self.state.policy().consolidates() { said!(StatusOn) } else { said!(StatusOff) }
     }
 
     /// Says what holds back declaring silent nodes lost; empty when nothing does.
-    pub(super) fn losses(&self) -> String {
+    pub(super) fn losses(&self) -> Said {
         let standing = liveness::standing(self.state, self.now);
         if standing.silent == 0 {
-            return String::new();
+            return Said::NOTHING;
         }
-        let silent = format!("{} of {} nodes fell silent", standing.silent, standing.fleet);
-        let word = "`tengyun acknowledge-loss` if they are lost";
+        let silent = said!(StatusSilent, standing.silent, standing.fleet);
         match standing.mode {
-            Mode::Grace(left) => {
-                let secs = left.get().div_ceil(1000);
-                format!("{silent}; none counts as lost for another {secs} s, agents may return")
-            }
-            Mode::Held => format!("{silent}: none is declared lost, look at the network; {word}"),
+            Mode::Grace(left) => said!(StatusGrace, silent, left.get().div_ceil(1000)),
+            Mode::Held => said!(StatusHeld, silent),
             Mode::Usual | Mode::Slow if !standing.held.is_empty() => {
-                let held = standing.held.len();
-                format!("{silent}: {held} of them are a rack or zone, look at its network; {word}")
+                said!(StatusDomain, silent, standing.held.len())
             }
-            Mode::Slow => format!("{silent}: losses are declared slowly"),
-            Mode::Usual => format!("{silent}: losses are declared one by one"),
+            Mode::Slow => said!(StatusSlow, silent),
+            Mode::Usual => said!(StatusUsual, silent),
         }
     }
 
@@ -83,7 +79,8 @@ impl View<'_> {
             instance: leaving.instance.get(),
             key: Some((&leaving.key).into()),
             state: leaving.state.to_owned(),
-            reason: leaving.reason,
+            reason: leaving.reason.to_string(),
+            reason_said: to_wire(&leaving.reason),
         };
         let instances = list.into_iter().map(view).collect();
         v1::ListLeavingResponse { instances, wish: node.wish.as_str().to_owned(), refusal: None }

@@ -1,69 +1,91 @@
 //! Refusals for operators: the stable word, the sentence, and what would help.
 
 use tengyun_engine::Refusal;
+use tengyun_model::{Said, said};
+use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
-/// Says a refusal on the wire.
+/// Says a refusal of the engine on the wire.
 pub(crate) fn refusal(refusal: &Refusal) -> v1::Refusal {
+    refused(refusal.code(), &refusal.said(), &remedy(refusal))
+}
+
+/// Says a refusal on the wire.
+pub(crate) fn refused(code: &str, message: &Said, remedy: &Said) -> v1::Refusal {
     v1::Refusal {
-        code: refusal.code().to_owned(),
-        message: refusal.to_string(),
-        remedy: remedy(refusal).to_owned(),
+        code: code.to_owned(),
+        message: message.to_string(),
+        remedy: remedy.to_string(),
+        said: to_wire(message),
+        remedy_said: to_wire(remedy),
     }
 }
 
-const fn remedy(refusal: &Refusal) -> &'static str {
+/// Says what would help in this very case.
+pub(crate) fn helped(refusal: v1::Refusal, remedy: &Said) -> v1::Refusal {
+    v1::Refusal { remedy: remedy.to_string(), remedy_said: to_wire(remedy), ..refusal }
+}
+
+/// Says that nothing may be changed.
+pub(crate) fn read_only(reason: &str) -> v1::Refusal {
+    refused("read-only", &said!(ReadOnly, reason), &said!(DoWritable))
+}
+
+fn remedy(refusal: &Refusal) -> Said {
     match refusal {
-        Refusal::UnknownWorkload(_) => "list them with `tengyun get workloads`",
-        Refusal::UnknownNode(_) | Refusal::NobodySilent => "list them with `tengyun get nodes`",
-        Refusal::UnknownInstance(_) => "list them with `tengyun get instances`",
-        Refusal::OperationReused(_) => "use a new operation id for a new wish",
-        Refusal::Deleting(_) => "wait until it is gone and apply it again",
-        Refusal::BadField { .. } => "correct the field and apply again",
-        Refusal::NotSupportedYet(_) => "leave it out",
-        Refusal::Immutable(_) => "delete the workload and apply it again",
-        Refusal::UnknownKnob(_) => "list them with `tengyun policy show`",
-        Refusal::BadKnob { .. } => "see its range with `tengyun policy show`",
-        Refusal::TooMany { .. } => "delete what is not needed",
+        Refusal::UnknownWorkload(_) => said!(DoListWorkloads),
+        Refusal::UnknownNode(_) | Refusal::NobodySilent => said!(DoListNodes),
+        Refusal::UnknownInstance(_) => said!(DoListInstances),
+        Refusal::OperationReused(_) => said!(DoNewOperation),
+        Refusal::Deleting(_) => said!(DoWaitDeleted),
+        Refusal::BadField { .. } => said!(DoCorrect),
+        Refusal::NotSupportedYet(_) => said!(DoLeaveOut),
+        Refusal::Immutable(_) => said!(DoDeleteFirst),
+        Refusal::UnknownKnob(_) => said!(DoListKnobs),
+        Refusal::BadKnob { .. } => said!(DoSeeRange),
+        Refusal::TooMany { .. } => said!(DoDelete),
         Refusal::NoCpu { .. }
         | Refusal::NoMemory { .. }
         | Refusal::NoDisk { .. }
         | Refusal::NoPids { .. }
-        | Refusal::NoCounter { .. } => "ask for less, or add a node",
-        Refusal::PortTaken(_) => "choose another port, or add a node",
-        Refusal::NoLabel { .. } => "label a node so, or drop the constraint",
-        Refusal::AntiAffinity(_) | Refusal::Spread(_) => "add a node, or relax the constraint",
-        Refusal::NodeAway => "start its agent",
-        Refusal::NotOpen(_) => "open it with `tengyun uncordon`",
-        Refusal::NodeLost => "bring it back; if it is off, `tengyun acknowledge-loss --dead`",
-        Refusal::NodeThere(_) => "nothing: it is not lost",
-        Refusal::AlreadyThere => "nothing: it is where it should be",
-        Refusal::Held { .. } => "mend it, then `tengyun release`",
-        Refusal::NoData => "wait for its first reports",
+        | Refusal::NoCounter { .. } => said!(DoAskLess),
+        Refusal::PortTaken(_) => said!(DoOtherPort),
+        Refusal::NoLabel { .. } => said!(DoLabel),
+        Refusal::AntiAffinity(_) | Refusal::Spread(_) => said!(DoRelax),
+        Refusal::NodeAway => said!(DoStartAgent),
+        Refusal::NotOpen(_) => said!(DoUncordon),
+        Refusal::NodeLost => said!(DoBringBack),
+        Refusal::NodeThere(_) => said!(DoNothingNotLost),
+        Refusal::AlreadyThere => said!(DoNothingThere),
+        Refusal::Held { .. } => said!(DoMend),
+        Refusal::NoData => said!(DoAwaitReports),
         Refusal::UnknownToken | Refusal::TokenUsed | Refusal::TokenExpired => {
-            "make another with `tengyun token create`"
+            said!(DoNewToken)
         }
-        Refusal::TokenForOther(_) => "make one for it with `tengyun token create`",
+        Refusal::TokenForOther(_) => said!(DoTokenForIt),
         Refusal::NameTaken(_) => {
-            "choose another --name, or make a token for this one with `tengyun token create --node NAME`"
+            said!(DoOtherName)
         }
-        Refusal::UnknownMember(_) => "list them with `tengyun members`",
+        Refusal::UnknownMember(_) => said!(DoListMembers),
         Refusal::NotThisNode(_) => {
-            "give the agent its own --name, or make a token for this one with \
-             `tengyun token create --node NAME` and join again"
+            said!(DoOwnName)
         }
-        Refusal::NoPort { .. } => "widen port_first to port_last, or add a node",
+        Refusal::NoPort { .. } => said!(DoWidenPorts),
         Refusal::VolumesElsewhere(_) | Refusal::KeepsVolumes => {
-            "see them with `tengyun get volumes`; a copy leaves its node only without them"
+            said!(DoSeeVolumes)
         }
-        Refusal::UnknownVolumes(_) => "list them with `tengyun get volumes`",
-        Refusal::VolumesInUse(_) => "stop its workload first",
-        Refusal::OnlyThere(_) => "nothing: it belongs to that node",
-        Refusal::DependsOn { .. } => "apply it, or mend it: `tengyun explain` says what it lacks",
-        Refusal::Circle(_) => "drop one of the dependencies",
-        Refusal::NoRollout(_) => "see where it stands with `tengyun rollout status`",
-        Refusal::NoRevision(_) => "list them with `tengyun rollout history`",
-        Refusal::Stale(_) => "nothing: the next plan takes it into account",
-        Refusal::NotRestored => "nothing: see `tengyun status`",
+        Refusal::UnknownVolumes(_) => said!(DoListVolumes),
+        Refusal::VolumesInUse(_) => said!(DoStopFirst),
+        Refusal::OnlyThere(_) => said!(DoNothingBelongs),
+        Refusal::DependsOn { .. } => said!(DoMendDependency),
+        Refusal::Circle(_) => said!(DoDropDependency),
+        Refusal::NoRollout(_) => said!(DoSeeRollout),
+        Refusal::NoRevision(_) => said!(DoListRevisions),
+        Refusal::Stale(_) => said!(DoNothingPlan),
+        Refusal::NotRestored => said!(DoNothingStatus),
+        Refusal::NotLost(node) => said!(DoDrainFirst, node),
+        Refusal::MayStillRun { node, .. } => said!(DoAcknowledge, node),
+        Refusal::HasVolumes { .. } => said!(DoDeleteVolumes),
+        Refusal::Rests { .. } => said!(DoSeeLogs),
     }
 }

@@ -1,6 +1,6 @@
 //! What is still to be found out after a restore, as operators see it.
 
-use tengyun_model::NodeId;
+use tengyun_model::{NodeId, Said, said};
 use tengyun_proto::v1;
 
 use super::View;
@@ -10,21 +10,18 @@ const STRANGERS_MAX: usize = 1000;
 
 impl View<'_> {
     /// Says what is still to be found out; empty when nothing is.
-    pub(super) fn restore(&self) -> String {
-        let Some(restored) = self.state.restored() else { return String::new() };
+    pub(super) fn restore(&self) -> Said {
+        let Some(restored) = self.state.restored() else { return Said::NOTHING };
         let reported = self.links.reported();
         let (heard, nodes) = (reported.nodes(self.state), self.state.nodes().count());
         let strangers = reported.strangers(self.state).count();
         let missing = reported.missing(self.state);
-        let found = format!(
-            "{heard} of {nodes} nodes reported; {strangers} instances run that the journal does not \
-             know, {missing} are missing that it does"
-        );
+        let found = said!(StatusFound, heard, nodes, strangers, missing);
         if restored.observing {
-            return format!("only observing, nothing is started or stopped: {found}");
+            return said!(StatusObserves, found);
         }
         let late = restored.unsettled.len();
-        format!("{late} nodes are told nothing yet: {found}")
+        said!(StatusUnsettled, late, found)
     }
 
     /// Lists what runs and is not known.

@@ -3,6 +3,7 @@
 use tengyun_engine::rollout::{copies, summary};
 use tengyun_engine::{Refusal, Stage, WorkloadImage};
 use tengyun_model::{At, InstanceId, Revision, WorkloadKey};
+use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
 use super::{View, refusal, small};
@@ -17,6 +18,7 @@ impl View<'_> {
         let copies = copies(self.state, workload, self.now);
         let spec = &workload.revisions[&workload.revision];
         let rollout = workload.rollout.as_ref();
+        let summary = summary(self.state, workload, self.now);
         v1::GetRolloutResponse {
             stage: rollout.map_or("none", |rollout| Stage::as_str(rollout.stage)).to_owned(),
             revision: workload.revision.get(),
@@ -27,7 +29,10 @@ impl View<'_> {
             old: small(copies.old),
             failures: rollout.map_or(0, |rollout| rollout.failures),
             failure_limit: spec.rollout.failure_limit,
-            summary: summary(self.state, workload, self.now),
+            summary: summary.to_string(),
+            summary_said: to_wire(&summary),
+            remedy: String::new(),
+            remedy_said: None,
             revisions: self.revisions(workload),
             refusal: None,
         }
@@ -43,7 +48,8 @@ impl View<'_> {
                 revision: revision.get(),
                 applied_millis: note.applied.millis(),
                 fate: note.fate.as_str().to_owned(),
-                why: note.why.clone(),
+                why: note.why.to_string(),
+                why_said: to_wire(&note.why),
                 present: *revision == workload.revision,
                 instances: small(of(*revision)),
             };
@@ -66,7 +72,8 @@ impl View<'_> {
                 ended_millis: run.ended.map_or(0, At::millis),
                 outcome: run.outcome.as_str().to_owned(),
                 instance: run.instance.map(InstanceId::get),
-                why: run.why.clone(),
+                why: run.why.to_string(),
+                why_said: to_wire(&run.why),
             })
         });
         runs.collect()

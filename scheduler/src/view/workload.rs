@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tengyun_engine::image::WorkloadWish;
 use tengyun_engine::{HomeImage, InstanceImage, WorkloadImage, rollout};
 use tengyun_model::{At, DepartmentPath, InstanceId, Phase};
+use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
 use super::instance::Used;
@@ -122,6 +123,7 @@ impl View<'_> {
             small(all.iter().filter(|i| phases.contains(&i.status.phase)).count())
         };
         let (cpu, memory) = used.sum(all.iter().map(|i| i.status.instance));
+        let rollout = rollout::summary(self.state, workload, self.now);
         Some(v1::WorkloadView {
             workload: workload.id.get(),
             spec: Some(spec.into()),
@@ -141,7 +143,8 @@ impl View<'_> {
             cpu_used_millicores: cpu.get(),
             memory_used_mib: memory.get(),
             applied_millis: workload.applied.millis(),
-            rollout: rollout::summary(self.state, workload, self.now),
+            rollout: rollout.to_string(),
+            rollout_said: to_wire(&rollout),
             next_run_millis: calendar::next_run(workload).map_or(0, At::millis),
         })
     }

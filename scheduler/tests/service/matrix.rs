@@ -30,6 +30,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.OperatorService/Delete", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/DeleteVolumes", "L O D . . . ."),
     ("/tengyun.v1.OperatorService/Explain", "L O D V . . ."),
+    ("/tengyun.v1.OperatorService/ForgetNode", "L O . . . . ."),
     ("/tengyun.v1.OperatorService/GetPolicy", "L O . V . . ."),
     ("/tengyun.v1.OperatorService/GetRollout", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListDepartments", "L O D V . . ."),

@@ -105,7 +105,8 @@ pub(crate) fn request(secret: &[u8], name: &str, key: &Key) -> v1::JoinRequest {
 pub(crate) const SHORT: Millis = Millis::from_secs(4);
 
 /// Journals as earlier versions wrote them, with their formats: each of one node with one instance.
-pub(crate) const EARLIER_FORMATS: [(u32, &[u8]); 2] = [
+pub(crate) const EARLIER_FORMATS: [(u32, &[u8]); 3] = [
     (1, include_bytes!("../journals/format-1.db")),
     (2, include_bytes!("../journals/format-2.db")),
+    (3, include_bytes!("../journals/format-3.db")),
 ];

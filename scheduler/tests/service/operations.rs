@@ -1,8 +1,10 @@
 //! What operators do with nodes and instances, over the socket.
 
-use tengyun_proto::v1;
+use tengyun_model::Role;
+use tengyun_proto::{limits, v1};
 use tengyun_scheduler::Config;
 
+use crate::members::{House, connect, node as node_named};
 use crate::world::{self, Agent, Operator, Scheduler, key, operation, report, spec, until};
 
 async fn wish(operator: &mut Operator, node: u32, wish: v1::NodeWish) -> Option<v1::Refusal> {
@@ -160,5 +162,62 @@ async fn a_lost_node_loses_what_may_restart_and_stops_it_when_it_returns() {
         at.iter().all(Option::is_some).then(|| assert!(at.is_sorted(), "{told:?}"))
     })
     .await;
+    scheduler.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_node_is_forgotten_and_its_certificate_holds_no_longer() {
+    let mut house = House::open().await;
+    let identity = house.node("n1").await;
+    let agent = Agent::attach(&connect(&identity).await, "n1").await;
+    let node = agent.welcome.node;
+    let operator = &mut house.scheduler.operator;
+    let mut ask = async |dead: bool| {
+        let request = v1::ForgetNodeRequest { operation_id: operation(), node, dead };
+        operator.forget_node(request).await.unwrap().into_inner().refusal.map(|r| r.code)
+    };
+    assert_eq!(ask(false).await.as_deref(), Some("node-there"));
+    assert_eq!(ask(true).await.as_deref(), Some("node-there"), "one that is there is not off");
+    drop(agent);
+    until("the node is away", async || {
+        let refused = ask(false).await;
+        (refused.as_deref() == Some("not-lost")).then_some(())
+    })
+    .await;
+    assert_eq!(ask(true).await, None);
+    assert_eq!(ask(true).await.as_deref(), Some("unknown-node"));
+    let nodes = operator.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
+    assert_eq!(nodes, []);
+    let member = house.member(&node_named("n1")).await;
+    assert!(member.revoked_millis > 0 && member.node == 0, "{member:?}");
+    house.scheduler.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_wished_says_by_whom_and_is_found_by_it_after_a_restart_too() {
+    let mut house = House::open().await;
+    let role = Role::Department("city/finance".parse().unwrap());
+    let channel = connect(&house.person("dora", role).await).await;
+    let items = vec![v1::ApplyItem { operation_id: operation(), spec: Some(spec("web", 1)) }];
+    let apply = v1::ApplyRequest { items, dry_run: false };
+    let answer = limits::operator_client(channel).apply(apply).await.unwrap().into_inner();
+    assert_eq!(answer.results[0].refusal, None);
+    set(&mut house.scheduler.operator, &[("consolidate", 0)]).await;
+    let uid = format!("uid:{}", nix::unistd::geteuid());
+    let House { dir, scheduler } = house;
+    scheduler.stop().await;
+    let mut scheduler = Scheduler::start(dir.path()).await;
+    let mut by = async |who: &str| {
+        let filter = v1::ListEventsRequest { by: who.to_owned(), ..Default::default() };
+        let list = scheduler.operator.list_events(filter).await.unwrap().into_inner();
+        assert!(list.events.iter().all(|e| e.by == who));
+        let role = |e: &v1::EventView| e.role.as_ref().map(|role| role.code.clone());
+        list.events.iter().map(|e| (e.kind.clone(), role(e))).collect::<Vec<_>>()
+    };
+    let department = Some("role-department".to_owned());
+    assert_eq!(by("dora").await, [("workload-created".to_owned(), department)]);
+    let local: Vec<String> = by(&uid).await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(local, ["token-created", "policy-changed"]);
+    assert_eq!(by("nobody").await, []);
     scheduler.stop().await;
 }

@@ -1,8 +1,8 @@
 //! What is told of rollouts and of the runs of cron workloads.
 
-use tengyun_model::{At, Revision, WorkloadId, WorkloadKey};
+use tengyun_model::{At, Revision, Said, WorkloadId, WorkloadKey, said};
 
-use super::{Glance, Made};
+use super::{EventKind, Glance, Made};
 use crate::command::Command;
 use crate::rollout::{Steer, Verdict};
 use crate::runs::RunOutcome;
@@ -26,28 +26,28 @@ impl Made<'_> {
         }
     }
 
-    fn judged(&mut self, (id, revision): (WorkloadId, Revision), verdict: Verdict, why: &str) {
+    fn judged(&mut self, (id, revision): (WorkloadId, Revision), verdict: Verdict, why: &Said) {
         let Some(workload) = self.state.workload(id) else { return };
         let key = workload.revisions[&workload.revision].key.clone();
         let (kind, message) = match verdict {
-            Verdict::Complete => ("rollout-complete", format!("revision {revision}")),
+            Verdict::Complete => (EventKind::RolloutComplete, said!(EventRevision, revision)),
             Verdict::Return => {
                 let to = workload.revision;
-                ("rollout-returned", format!("from revision {revision} to {to}: {why}"))
+                (EventKind::RolloutReturned, said!(EventReturned, revision, to, why.clone()))
             }
-            Verdict::Halt => ("rollout-halted", format!("revision {revision}: {why}")),
+            Verdict::Halt => (EventKind::RolloutHalted, said!(EventHalted, revision, why.clone())),
         };
         self.of_key(kind, &key, message);
     }
 
     fn steered(&mut self, key: &WorkloadKey, steer: Steer) {
         let (kind, message) = match steer {
-            Steer::Pause => ("rollout-paused", String::new()),
-            Steer::Resume => ("rollout-resumed", String::new()),
+            Steer::Pause => (EventKind::RolloutPaused, Said::NOTHING),
+            Steer::Resume => (EventKind::RolloutResumed, Said::NOTHING),
             Steer::Undo(_) => {
                 let revision = self.state.workload_keyed(key).map(|w| w.revision);
                 let to = revision.unwrap_or_default();
-                ("rollout-undone", format!("to revision {to}: an operator said so"))
+                (EventKind::RolloutUndone, said!(EventUndone, to))
             }
         };
         self.of_key(kind, key, message);
@@ -60,14 +60,15 @@ impl Made<'_> {
         let Some(run) = run else { return };
         let key = workload.revisions[&workload.revision].key.clone();
         let kind = match run.outcome {
-            RunOutcome::UnderWay => "run-due",
-            RunOutcome::Skipped => "run-skipped",
-            RunOutcome::Missed => "run-missed",
+            RunOutcome::UnderWay => EventKind::RunDue,
+            RunOutcome::Skipped => EventKind::RunSkipped,
+            RunOutcome::Missed => EventKind::RunMissed,
             RunOutcome::Succeeded | RunOutcome::Failed | RunOutcome::Stopped => return,
         };
-        let message = match run.why.as_str() {
-            "" => format!("run {}", run.number),
-            why => format!("run {}: {why}", run.number),
+        let message = if run.why.is_empty() {
+            said!(EventRun, run.number)
+        } else {
+            said!(EventRunWhy, run.number, run.why.clone())
         };
         self.of_key(kind, &key, message);
     }

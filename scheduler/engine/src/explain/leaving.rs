@@ -1,7 +1,7 @@
 //! What an operator asks about moves: what is still to leave a drained node, whether an instance could
 //! go where the operator wants it, and where else.
 
-use tengyun_model::{At, InstanceId, Kind, NodeId, WorkloadKey};
+use tengyun_model::{At, InstanceId, Kind, NodeId, Said, WorkloadKey, said};
 
 use super::{explain, remedy, verdict};
 use crate::command::Refusal;
@@ -22,7 +22,7 @@ pub struct Leaving {
     /// `moving`, `stopping`, `waits`, `must-not-move` or `keeps-volumes`.
     pub state: &'static str,
     /// What it waits for; empty when it is on its way.
-    pub reason: String,
+    pub reason: Said,
 }
 
 /// Says what is still on a node and, while the node is drained, what keeps it there.
@@ -40,34 +40,25 @@ fn one(problem: &Problem<'_>, instance: &InstanceImage) -> Leaving {
     let id = instance.status.instance;
     let (word, reason) = match (instance.wish, leave(problem, instance)) {
         (InstanceWish::Stop(_), _) if state.is_on_lost(instance) => {
-            ("stopping", "it stops when the node returns".to_owned())
+            ("stopping", said!(LeaveReturns))
         }
         (InstanceWish::Stop(_), _) | (InstanceWish::Run, Leave::Evict) => {
-            ("stopping", String::new())
+            ("stopping", Said::NOTHING)
         }
-        (InstanceWish::Run, Leave::Stay) => {
-            ("must-not-move", "move: never; --force stops it before it starts elsewhere".to_owned())
-        }
-        (InstanceWish::Run, Leave::Keep) => (
-            "keeps-volumes",
-            "its volumes are on this node: it leaves only when stopped".to_owned(),
-        ),
-        (InstanceWish::Run, Leave::Window) => {
-            ("waits", "move: window, and its window is not open; --force moves it now".to_owned())
-        }
-        (InstanceWish::Run, Leave::Rest) => {
-            ("waits", "it was moved or tried a moment ago and rests".to_owned())
-        }
+        (InstanceWish::Run, Leave::Stay) => ("must-not-move", said!(LeaveNever)),
+        (InstanceWish::Run, Leave::Keep) => ("keeps-volumes", said!(LeaveVolumes)),
+        (InstanceWish::Run, Leave::Window) => ("waits", said!(LeaveWindow)),
+        (InstanceWish::Run, Leave::Rest) => ("waits", said!(LeaveRests)),
         (InstanceWish::Run, Leave::Otherwise) if state.replacement_of(id).is_some() => {
-            ("moving", String::new())
+            ("moving", Said::NOTHING)
         }
         (InstanceWish::Run, Leave::Otherwise) if state.is_on_lost(instance) => {
-            ("waits", "the node is lost and it may still run there".to_owned())
+            ("waits", said!(LeaveLost))
         }
         (InstanceWish::Run, Leave::Otherwise) if instance.replaces.is_some() => {
-            ("waits", "it replaces another and is not healthy yet".to_owned())
+            ("waits", said!(LeaveUnhealthy))
         }
-        (InstanceWish::Run, Leave::Otherwise) => ("waits", "it is being renewed".to_owned()),
+        (InstanceWish::Run, Leave::Otherwise) => ("waits", said!(LeaveRenewed)),
         (InstanceWish::Run, Leave::Replace | Leave::StopFirst) => {
             ("waits", room(problem, instance))
         }
@@ -76,17 +67,17 @@ fn one(problem: &Problem<'_>, instance: &InstanceImage) -> Leaving {
 }
 
 /// Says what an instance waits for that may move.
-fn room(problem: &Problem<'_>, instance: &InstanceImage) -> String {
+fn room(problem: &Problem<'_>, instance: &InstanceImage) -> Said {
     if let Err(refusal) = problem.state.check_held(instance) {
-        return refusal.to_string();
+        return refusal.said();
     }
     let guest = problem.guest(instance, true);
     if best_seat(problem, &guest).is_some() {
-        return "its turn: only so many move at a time".to_owned();
+        return said!(LeaveTurn);
     }
     let verdicts: Vec<_> =
         (0..problem.seats.len()).map(|at| verdict(problem, at, instance, &guest)).collect();
-    format!("no other node can take it: {}", remedy(problem, &verdicts))
+    said!(LeaveNoRoom, remedy(problem, &verdicts))
 }
 
 /// Says whether an instance may be brought to a node now, by durable state and by what is measured.
@@ -104,14 +95,14 @@ pub fn wished(
 }
 
 /// Says where else an instance could go, or what would help.
-pub fn elsewhere(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> String {
-    let Some(instance) = state.instance(id) else { return String::new() };
+pub fn elsewhere(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> Said {
+    let Some(instance) = state.instance(id) else { return Said::NOTHING };
     let problem = Problem::new(state, forecast, now);
     let guest = problem.guest(instance, instance.node.is_some());
     if let Some(at) = best_seat(&problem, &guest) {
         let node = problem.seats[at].node;
         if Some(node.id) != instance.node {
-            return format!("`tengyun move {id} --to {}` would do", node.facts.name);
+            return said!(HelpMove, id, &node.facts.name);
         }
     }
     explain(state, forecast, id, now).map(|e| e.remedy).unwrap_or_default()

@@ -1,15 +1,17 @@
 //! What a waiting instance waits for besides room, and how a renewal goes on.
 
+use tengyun_model::{Said, said};
+
 use super::verdict;
 use crate::image::InstanceImage;
 use crate::place::problem::Problem;
 use crate::rollout;
 
 /// Says what a waiting instance waits for; nothing when any node would do.
-pub(super) fn waiting(problem: &Problem<'_>, instance: &InstanceImage) -> Option<String> {
+pub(super) fn waiting(problem: &Problem<'_>, instance: &InstanceImage) -> Option<Said> {
     let state = problem.state;
     if let Err(refusal) = state.check_ready(instance) {
-        return Some(format!("waits: {refusal}"));
+        return Some(said!(WaitsFor, refusal.said()));
     }
     let home = state.bound_to(instance)?;
     let at = problem.seat_of(home);
@@ -17,15 +19,15 @@ pub(super) fn waiting(problem: &Problem<'_>, instance: &InstanceImage) -> Option
     let verdict = verdict(problem, at, instance, &guest);
     let name = &problem.seats[at].node.facts.name;
     Some(match verdict.refusal {
-        Some(refusal) => format!("waits for {name}, where it belongs: {refusal}"),
-        None => format!("is about to start on {name}, where it belongs"),
+        Some(refusal) => said!(WaitsHome, name, refusal.said()),
+        None => said!(StartsHome, name),
     })
 }
 
 /// Says how the renewal of a copy goes on; empty when it is of the present revision.
-pub(super) fn renewal(problem: &Problem<'_>, instance: &InstanceImage) -> String {
+pub(super) fn renewal(problem: &Problem<'_>, instance: &InstanceImage) -> Said {
     let state = problem.state;
-    let Some(workload) = state.workload(instance.workload) else { return String::new() };
+    let Some(workload) = state.workload(instance.workload) else { return Said::NOTHING };
     let summary = rollout::summary(state, workload, problem.now);
-    if summary.is_empty() { summary } else { format!("; {summary}") }
+    if summary.is_empty() { summary } else { said!(Further, summary) }
 }

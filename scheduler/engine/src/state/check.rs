@@ -10,7 +10,7 @@ use tengyun_model::workload::{
 use tengyun_model::{FileSpec, HealthProbe, NodeFacts, NodeId, OnLost, OperationId, WorkloadSpec};
 
 use super::{NODES_MAX, State, TOTAL_INSTANCES_MAX, WORKLOADS_MAX};
-use crate::command::{Command, Refusal};
+use crate::command::{Command, Fixed, Many, Refusal};
 use crate::image::WorkloadWish;
 use crate::policy::Policy;
 
@@ -35,6 +35,9 @@ impl State {
             Command::ConfirmRestore { operation } => {
                 let waits = || self.restored.as_ref().map(drop).ok_or(Refusal::NotRestored);
                 self.check_wish(*operation, waits)
+            }
+            Command::ForgetNode { operation, node, proof } => {
+                self.check_wish(*operation, || self.check_forget(*node, *proof))
             }
             Command::RegisterNode(facts) => self.check_facts(facts),
             Command::ApplyWorkload { spec, .. } => self.check_apply(spec),
@@ -92,7 +95,7 @@ impl State {
 
     fn check_facts(&self, facts: &NodeFacts) -> Result<(), Refusal> {
         if !self.names.contains_key(&facts.name) {
-            at_most("nodes", NODES_MAX, self.nodes.len())?;
+            at_most(Many::Nodes, NODES_MAX, self.nodes.len())?;
         }
         if facts.capacity.cpu.is_zero() || facts.capacity.memory.is_zero() {
             return Err(bad("capacity", "more than nothing"));
@@ -104,24 +107,24 @@ impl State {
         check_spec(spec)?;
         self.check_circle(spec)?;
         let Some(held) = self.workload_keyed(&spec.key) else {
-            at_most("workloads", WORKLOADS_MAX, self.workloads.len())?;
-            return at_most("instances", TOTAL_INSTANCES_MAX, self.instances.len());
+            at_most(Many::Workloads, WORKLOADS_MAX, self.workloads.len())?;
+            return at_most(Many::Instances, TOTAL_INSTANCES_MAX, self.instances.len());
         };
         if held.wish == WorkloadWish::Delete {
             return Err(Refusal::Deleting(spec.key.clone()));
         }
         let before = &held.revisions[&held.revision];
         if before.kind != spec.kind {
-            return Err(Refusal::Immutable("the kind"));
+            return Err(Refusal::Immutable(Fixed::Kind));
         }
         if before.class != spec.class {
-            return Err(Refusal::Immutable("the class"));
+            return Err(Refusal::Immutable(Fixed::Class));
         }
-        at_most("instances", TOTAL_INSTANCES_MAX, self.instances.len())
+        at_most(Many::Instances, TOTAL_INSTANCES_MAX, self.instances.len())
     }
 }
 
-fn at_most(what: &'static str, limit: u64, present: usize) -> Result<(), Refusal> {
+fn at_most(what: Many, limit: u64, present: usize) -> Result<(), Refusal> {
     let present = u64::try_from(present).unwrap_or(u64::MAX);
     if present < limit { Ok(()) } else { Err(Refusal::TooMany { what, limit }) }
 }

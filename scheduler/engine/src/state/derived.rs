@@ -172,6 +172,16 @@ impl State {
         self.derived.rooms.insert(node, room);
     }
 
+    /// Returns the instances that wait for a node to start on.
+    pub(super) fn waiting_for(&self, node: NodeId) -> Vec<InstanceId> {
+        self.waiting().filter(|i| i.home == Some(node)).map(|i| i.status.instance).collect()
+    }
+
+    /// A node is gone: nothing is taken there.
+    pub(super) fn derive_forgotten(&mut self, node: NodeId) {
+        self.derived.rooms.remove(&node);
+    }
+
     /// Returns the measured profile of an instance, to be added to.
     pub(super) fn profile_mut(&mut self, id: InstanceId) -> Option<&mut Profile> {
         self.derived.profiles.get_mut(&id)

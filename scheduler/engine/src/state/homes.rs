@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tengyun_model::{At, CopyKey, InstanceId, Mebibytes, NodeId, WorkloadId, WorkloadSpec};
 
 use super::State;
-use crate::command::{Command, Effect, Refusal};
+use crate::command::{Command, Effect, Past, Refusal};
 use crate::image::{HomeFate, HomeImage, InstanceImage};
 
 /// All homes.
@@ -153,13 +153,13 @@ impl State {
                 && !self.is_surely_off(other)
         };
         if others.into_iter().any(|other| holds(&other)) {
-            return Err(Refusal::Stale("the earlier copy, which holds its volumes,"));
+            return Err(Refusal::Stale(Past::HolderOfVolumes));
         }
         let copy = copy_of(instance, spec);
         let lost = |node: &NodeId| self.nodes.get(node).is_some_and(|n| n.loss.is_some());
         let mut removing = self.homes.removing.iter();
         if removing.any(|(other, node)| *other == copy && !lost(node)) {
-            return Err(Refusal::Stale("the removal of its earlier volumes"));
+            return Err(Refusal::Stale(Past::Removal));
         }
         Ok(())
     }
@@ -188,6 +188,14 @@ impl State {
         let here: Vec<HomeImage> = self.homes_on(node).cloned().collect();
         for home in here.into_iter().filter(|home| home.fate == HomeFate::Kept) {
             self.homes.insert(HomeImage { fate: HomeFate::Abandoned, ..home });
+        }
+    }
+
+    /// Forgets what has its home on a node that is forgotten.
+    pub(super) fn forget_homes(&mut self, node: NodeId) {
+        let here: Vec<CopyKey> = self.homes_on(node).map(|home| home.copy.clone()).collect();
+        for copy in here {
+            self.homes.remove(&copy, node);
         }
     }
 

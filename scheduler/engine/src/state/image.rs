@@ -7,7 +7,7 @@ use tengyun_model::NodeId;
 use super::State;
 use super::homes::Homes;
 use super::members::Members;
-use crate::command::Refusal;
+use crate::command::{Past, Refusal};
 use crate::image::Image;
 use crate::policy::Policy;
 
@@ -60,17 +60,19 @@ impl State {
         };
         for workload in image.workloads {
             let spec = workload.revisions.get(&workload.revision);
-            let key = spec.ok_or(Refusal::Stale("a workload's revision"))?.key.clone();
+            let key = spec.ok_or(Refusal::Stale(Past::Revision))?.key.clone();
             state.keys.insert(key, workload.id);
             state.workloads.insert(workload.id, workload);
         }
         for instance in image.instances {
             let workload = state.workloads.get(&instance.workload);
             if workload.is_none_or(|w| !w.revisions.contains_key(&instance.revision)) {
-                return Err(Refusal::Stale("an instance's workload"));
+                return Err(Refusal::Stale(Past::WorkloadOf));
             }
-            if instance.node.is_some_and(|n| !state.nodes.contains_key(&n)) {
-                return Err(Refusal::Stale("an instance's node"));
+            // What had ended on a node outlives it.
+            let ended = instance.status.phase.is_final();
+            if !ended && instance.node.is_some_and(|n| !state.nodes.contains_key(&n)) {
+                return Err(Refusal::Stale(Past::Node));
             }
             let id = instance.status.instance;
             state.index(id, &instance);
@@ -78,7 +80,7 @@ impl State {
         }
         let homes: BTreeSet<NodeId> = state.homes().map(|home| home.node).collect();
         if homes.iter().any(|node| !state.nodes.contains_key(node)) {
-            return Err(Refusal::Stale("the node of volumes"));
+            return Err(Refusal::Stale(Past::NodeOfVolumes));
         }
         for node in homes {
             state.sum_up_room(node);
@@ -88,7 +90,7 @@ impl State {
             state.derive_revisions(id);
         }
         if state.replacements.keys().any(|old| !state.instances.contains_key(old)) {
-            return Err(Refusal::Stale("a replaced instance"));
+            return Err(Refusal::Stale(Past::Replaced));
         }
         let operations: BTreeMap<_, _> = image.operations.into_iter().map(|o| (o.id, o)).collect();
         state.operation_order = operations.values().map(|o| (o.at, o.id)).collect();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tengyun_model::{At, Digest, Grant, Member, NodeId, NodeName, Role};
 
 use super::State;
-use crate::command::{Effect, Refusal};
+use crate::command::{Effect, Many, Refusal};
 use crate::image::{MemberImage, TokenImage, TokenUse};
 
 /// The most tokens whose time is not over: a rack of servers a minute for the time of a token.
@@ -46,7 +46,7 @@ impl Members {
         if self.tokens.contains_key(&token) {
             return Err(Refusal::TokenUsed);
         }
-        at_most("tokens", TOKENS_MAX, self.tokens.len())
+        at_most(Many::Tokens, TOKENS_MAX, self.tokens.len())
     }
 
     pub(super) fn create(&mut self, token: Digest, grant: &Grant, expires: At, now: At) -> Effect {
@@ -72,6 +72,16 @@ impl Members {
             self.changes = self.changes.saturating_add(1);
         }
         Ok(Effect::Done)
+    }
+
+    /// Forgets which node a member is: its certificate holds no longer, and if it comes in again, it
+    /// is another node.
+    pub(super) fn forget_node(&mut self, name: &NodeName, at: At) {
+        let known = self.of.get_mut(&Member::Node(name.clone()));
+        let Some(known) = known else { return };
+        known.revoked.get_or_insert(at);
+        known.node = None;
+        self.changes = self.changes.saturating_add(1);
     }
 
     fn admit(
@@ -118,7 +128,7 @@ impl State {
             return Err(Refusal::NameTaken(member.clone()));
         }
         if !self.members.of.contains_key(member) {
-            at_most("members", MEMBERS_MAX, self.members.of.len())?;
+            at_most(Many::Members, MEMBERS_MAX, self.members.of.len())?;
         }
         Ok(&known.grant)
     }
@@ -204,7 +214,7 @@ impl State {
     }
 }
 
-fn at_most(what: &'static str, limit: usize, present: usize) -> Result<(), Refusal> {
+fn at_most(what: Many, limit: usize, present: usize) -> Result<(), Refusal> {
     let limit_shown = u64::try_from(limit).unwrap_or(u64::MAX);
     if present < limit { Ok(()) } else { Err(Refusal::TooMany { what, limit: limit_shown }) }
 }

@@ -5,7 +5,7 @@ use tengyun_model::{At, Class, InstanceId, Kind, MovePolicy, NodeId, Phase};
 use super::State;
 use super::ports::open_ports;
 use super::workloads::fresh_status;
-use crate::command::{Effect, Refusal};
+use crate::command::{Effect, Past, Refusal};
 use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::place::feasible;
 use crate::plan::{Move, Plan, ShiftReason, StopReason};
@@ -48,14 +48,14 @@ impl State {
         let instance = self.instances.get(&id).ok_or(Refusal::UnknownInstance(id))?;
         match instance.wish {
             InstanceWish::Run => Ok(instance),
-            InstanceWish::Stop(_) => Err(Refusal::Stale("the wish to run the instance")),
+            InstanceWish::Stop(_) => Err(Refusal::Stale(Past::InstanceWish)),
         }
     }
 
     fn check_start(&self, id: InstanceId, node: NodeId) -> Result<(), Refusal> {
         let instance = self.wanted(id)?;
         if instance.node.is_some() {
-            return Err(Refusal::Stale("the instance's waiting"));
+            return Err(Refusal::Stale(Past::Waiting));
         }
         self.check_home(instance, node)?;
         self.check_ready(instance)?;
@@ -90,10 +90,10 @@ impl State {
     ) -> Result<(), Refusal> {
         let instance = self.wanted(id)?;
         if instance.node != Some(from) || instance.status.phase.is_final() {
-            return Err(Refusal::Stale("the place of the instance"));
+            return Err(Refusal::Stale(Past::Place));
         }
         if !self.is_alone(instance) {
-            return Err(Refusal::Stale("the instance's being alone"));
+            return Err(Refusal::Stale(Past::Alone));
         }
         if self.is_on_lost(instance) {
             return Err(Refusal::NodeLost);
@@ -111,7 +111,7 @@ impl State {
             ShiftReason::Operator => from != to,
         };
         if !allowed {
-            return Err(Refusal::Stale("the reason of the shift"));
+            return Err(Refusal::Stale(Past::ShiftReason));
         }
         self.check_held(instance)?;
         feasible::hard(self, &workload.revisions[&workload.revision], to, Some(id))
@@ -177,7 +177,7 @@ impl State {
             StopReason::Drained => self.may_be_drained(instance),
             StopReason::Lost => self.is_alone(instance) && self.may_leave_lost(instance),
         };
-        if holds { Ok(()) } else { Err(Refusal::Stale("the reason of the stop")) }
+        if holds { Ok(()) } else { Err(Refusal::Stale(Past::StopReason)) }
     }
 
     /// Says whether a replacement is of a revision that was left, while its old copy is right.

@@ -72,6 +72,9 @@ impl State {
             Command::DeleteVolumes { operation, copy, node } => {
                 self.once(*operation, at, |state| Ok(state.delete_volumes(copy, *node)))
             }
+            Command::ForgetNode { operation, node, proof } => {
+                self.once(*operation, at, |state| state.forget_node(*node, *proof, at))
+            }
             Command::ForgetVolumes { node, copies } => Ok(self.forget_volumes(*node, copies)),
             other => unreachable!("{other:?} is no wish of an operator about nodes"),
         }

@@ -56,6 +56,7 @@ impl State {
             | Command::RevokeMember { operation, .. }
             | Command::DeleteVolumes { operation, .. }
             | Command::ConfirmRestore { operation }
+            | Command::ForgetNode { operation, .. }
             | Command::SteerRollout { operation, .. } => (
                 *operation,
                 self.operations.get(operation).is_none_or(|o| o.effect == Effect::Done),

@@ -7,7 +7,7 @@ use tengyun_model::{
 };
 
 use super::State;
-use crate::command::{Lack, Refusal};
+use crate::command::{Lack, Past, Refusal};
 use crate::image::{InstanceImage, WorkloadImage, WorkloadWish};
 use crate::runs::RunOutcome;
 
@@ -30,7 +30,7 @@ impl State {
         let before = self.turns.get(&(instance.workload, instance.ordinal));
         let before = before.and_then(|id| self.instances.get(id));
         if instance.node.is_none() && before.is_some_and(|before| !self.is_surely_off(before)) {
-            return Err(Refusal::Stale("the earlier copy, which must not run twice,"));
+            return Err(Refusal::Stale(Past::EarlierCopy));
         }
         self.check_alone(instance)?;
         let workload = self.workloads.get(&instance.workload).expect("its workload outlives it");
@@ -57,7 +57,7 @@ impl State {
             earlier && !other.status.phase.is_final() && !self.is_surely_off(other)
         };
         let mut others = self.of_workload(instance.workload).map(|id| &self.instances[&id]);
-        if others.any(runs) { Err(Refusal::Stale("the earlier run's end")) } else { Ok(()) }
+        if others.any(runs) { Err(Refusal::Stale(Past::EarlierRun)) } else { Ok(()) }
     }
 
     /// Says whether a workload that others depend on is ready: a service has a healthy copy, a job has

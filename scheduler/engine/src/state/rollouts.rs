@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use tengyun_model::{
-    At, InstanceId, InstanceStatus, Phase, Revision, WorkloadId, WorkloadKey, WorkloadSpec,
+    At, InstanceId, InstanceStatus, Phase, Revision, Said, WorkloadId, WorkloadKey, WorkloadSpec,
+    said,
 };
 
 use super::State;
 use super::workloads::is_of_same_copies;
-use crate::command::{Effect, Refusal};
+use crate::command::{Effect, Past, Refusal};
 use crate::image::{InstanceWish, WorkloadImage};
 use crate::rollout::{
-    Fate, REVISIONS_KEPT, RevisionNote, RolloutImage, Stage, Steer, Verdict, bounded, late_words,
+    Fate, REVISIONS_KEPT, RevisionNote, RolloutImage, Stage, Steer, Verdict, bounded, late_said,
     rolls,
 };
 
@@ -24,7 +25,7 @@ impl State {
         supersede(workload);
         workload.revision = revision;
         let fate = if rolls(spec.kind) { Fate::Rolling } else { Fate::Good };
-        workload.notes.insert(revision, RevisionNote { applied: at, fate, why: String::new() });
+        workload.notes.insert(revision, RevisionNote { applied: at, fate, why: Said::NOTHING });
         if rolls(spec.kind) {
             workload.rollout = Some(RolloutImage::begin(Stage::Advancing, at));
         } else {
@@ -50,32 +51,32 @@ impl State {
         &mut self,
         (id, revision): (WorkloadId, Revision),
         verdict: Verdict,
-        why: &str,
+        why: &Said,
         at: At,
     ) -> Result<Effect, Refusal> {
-        let workload = self.workloads.get_mut(&id).ok_or(Refusal::Stale("the workload"))?;
+        let workload = self.workloads.get_mut(&id).ok_or(Refusal::Stale(Past::Workload))?;
         let under_way = workload.rollout.is_some() && workload.revision == revision;
         let returns = workload.rollout.as_ref().is_some_and(|r| r.stage == Stage::Returning);
         if !under_way || (returns && verdict != Verdict::Complete) {
-            return Err(Refusal::Stale("the rollout"));
+            return Err(Refusal::Stale(Past::Rollout));
         }
         match verdict {
             Verdict::Complete => {
                 workload.rollout = None;
                 workload.good = Some(revision);
-                note(workload, revision, Fate::Good, "");
+                note(workload, revision, Fate::Good, &Said::NOTHING);
                 self.trim_revisions(id);
             }
             Verdict::Halt => {
                 note(workload, revision, Fate::Failed, why);
                 if let Some(rollout) = &mut workload.rollout {
                     rollout.stage = Stage::Halted;
-                    rollout.why = bounded(why.to_owned());
+                    rollout.why = bounded(why.clone());
                 }
             }
             Verdict::Return => {
                 let good = workload.good.filter(|good| workload.revisions.contains_key(good));
-                let good = good.ok_or(Refusal::Stale("the good revision"))?;
+                let good = good.ok_or(Refusal::Stale(Past::GoodRevision))?;
                 note(workload, revision, Fate::Failed, why);
                 self.go_back(id, good, at);
             }
@@ -91,7 +92,7 @@ impl State {
         let known = workload.good == Some(to);
         let stage = if known { Stage::Returning } else { Stage::Advancing };
         if !known {
-            note(workload, to, Fate::Rolling, "");
+            note(workload, to, Fate::Rolling, &Said::NOTHING);
         }
         workload.rollout = Some(RolloutImage::begin(stage, at));
         self.derive_revisions(id);
@@ -112,7 +113,7 @@ impl State {
             (Steer::Resume, Some(rollout)) => {
                 *rollout = RolloutImage::begin(Stage::Advancing, at);
                 let revision = workload.revision;
-                note(workload, revision, Fate::Rolling, "");
+                note(workload, revision, Fate::Rolling, &Said::NOTHING);
             }
             (Steer::Pause | Steer::Resume, None) => {}
             (Steer::Undo(_), _) => self.go_back(id, to.expect("it was checked a line ago"), at),
@@ -152,7 +153,7 @@ impl State {
     }
 
     /// Counts a copy of the revision that is rolled out as failed.
-    pub(super) fn count_failure(&mut self, id: InstanceId, why: String) {
+    pub(super) fn count_failure(&mut self, id: InstanceId, why: Said) {
         let Some(instance) = self.instances.get(&id) else { return };
         let workload = self.workloads.get_mut(&instance.workload).expect("its workload exists");
         let counts = instance.revision == workload.revision && instance.wish == InstanceWish::Run;
@@ -176,8 +177,8 @@ impl State {
         let renews = old.is_some_and(|old| old.revision != instance.revision);
         if renews && !counted && !self.is_on_lost(instance) {
             let ended = instance.status.phase.is_final();
-            let late = || late_words(instance, self.spec(instance));
-            let why = if ended { format!("instance {id} ended by itself") } else { late() };
+            let late = || late_said(instance, self.spec(instance));
+            let why = if ended { said!(WhyEnded, id) } else { late() };
             self.count_failure(id, why);
         }
     }
@@ -211,40 +212,40 @@ fn supersede(workload: &mut WorkloadImage) {
     let (revision, applied) = (workload.revision, workload.applied);
     let rolling = workload.rollout.is_some();
     let fate = if rolling { Fate::Rolling } else { Fate::Good };
-    let unnoted = || RevisionNote { applied, fate, why: String::new() };
+    let unnoted = || RevisionNote { applied, fate, why: Said::NOTHING };
     let note = workload.notes.entry(revision).or_insert_with(unnoted);
     if note.fate == Fate::Rolling {
         note.fate = Fate::Superseded;
     }
 }
 
-fn note(workload: &mut WorkloadImage, revision: Revision, fate: Fate, why: &str) {
+fn note(workload: &mut WorkloadImage, revision: Revision, fate: Fate, why: &Said) {
     let applied = workload.applied;
-    let unnoted = || RevisionNote { applied, fate, why: String::new() };
+    let unnoted = || RevisionNote { applied, fate, why: Said::NOTHING };
     let note = workload.notes.entry(revision).or_insert_with(unnoted);
     note.fate = fate;
-    note.why = bounded(why.to_owned());
+    note.why = bounded(why.clone());
 }
 
 /// Says how an instance failed between two statuses, in words; nothing when it did not.
-pub(super) fn stumbled(known: &InstanceStatus, status: &InstanceStatus) -> Option<String> {
+pub(super) fn stumbled(known: &InstanceStatus, status: &InstanceStatus) -> Option<Said> {
     let id = status.instance;
     let down = |phase: Phase| matches!(phase, Phase::BackingOff | Phase::Failed);
     let again = status.incarnation > known.incarnation && known.incarnation.get() > 0;
     let missed = again && !down(known.phase) && !known.phase.is_final();
     if (down(status.phase) && !down(known.phase)) || missed {
-        let exit = status.exit.map_or_else(String::new, |exit| format!(": {exit}"));
+        let exit = status.exit.map_or(Said::NOTHING, |exit| said!(Because, Said::from(exit)));
         let message = match status.message.as_str() {
-            "" => String::new(),
-            message => format!(" ({message})"),
+            "" => Said::NOTHING,
+            message => said!(Aside, message),
         };
-        return Some(format!("instance {id} failed{exit}{message}"));
+        return Some(said!(WhyFailed, id, exit, message));
     }
     let sinks = matches!(status.phase, Phase::Running | Phase::Unhealthy);
     let sank = known.phase == Phase::Healthy && sinks;
     let why = match status.message.as_str() {
-        "" => String::new(),
-        message => format!(": {message}"),
+        "" => Said::NOTHING,
+        message => said!(Because, message),
     };
-    sank.then(|| format!("instance {id} was healthy and is not any more{why}"))
+    sank.then(|| said!(WhySank, id, why))
 }

@@ -1,9 +1,12 @@
 //! Runs in the state: one begins when it is due, ends with its instance, and is kept for a while.
 
-use tengyun_model::{At, Concurrency, InstanceId, Kind, Phase, WorkloadId, WorkloadSpec};
+use tengyun_model::{
+    At, Concurrency, InstanceId, Kind, Phase, Said, WorkloadId, WorkloadSpec, said,
+};
 
 use super::State;
-use crate::command::{Effect, Refusal};
+use crate::command::{Effect, Past, Refusal};
+use crate::event::ended;
 use crate::image::WorkloadWish;
 use crate::plan::StopReason;
 use crate::runs::{RUNS_UNDER_WAY_MAX, RunImage, RunOutcome};
@@ -11,13 +14,13 @@ use crate::runs::{RUNS_UNDER_WAY_MAX, RunImage, RunOutcome};
 impl State {
     /// Says whether a run of a workload may be due.
     pub(super) fn check_fire(&self, id: WorkloadId, scheduled: At) -> Result<(), Refusal> {
-        let workload = self.workloads.get(&id).ok_or(Refusal::Stale("the workload"))?;
+        let workload = self.workloads.get(&id).ok_or(Refusal::Stale(Past::Workload))?;
         let spec = &workload.revisions[&workload.revision];
         if spec.kind != Kind::Cron || workload.wish != WorkloadWish::Run {
-            return Err(Refusal::Stale("the wish to run the workload"));
+            return Err(Refusal::Stale(Past::WorkloadWish));
         }
         if scheduled <= workload.cron.fired {
-            return Err(Refusal::Stale("the scheduled time"));
+            return Err(Refusal::Stale(Past::Scheduled));
         }
         Ok(())
     }
@@ -38,13 +41,11 @@ impl State {
         cron.total = cron.total.saturating_add(1);
         let full = live >= RUNS_UNDER_WAY_MAX;
         let (outcome, why) = match concurrency {
-            _ if missed => (RunOutcome::Missed, "the scheduler noticed it too late"),
-            Concurrency::Forbid if live > 0 => {
-                (RunOutcome::Skipped, "the run before had not ended")
-            }
-            Concurrency::Allow if full => (RunOutcome::Skipped, "too many runs are under way"),
+            _ if missed => (RunOutcome::Missed, said!(WhyRunMissed)),
+            Concurrency::Forbid if live > 0 => (RunOutcome::Skipped, said!(WhyRunBefore)),
+            Concurrency::Allow if full => (RunOutcome::Skipped, said!(WhyRunsMany)),
             Concurrency::Forbid | Concurrency::Replace | Concurrency::Allow => {
-                (RunOutcome::UnderWay, "")
+                (RunOutcome::UnderWay, Said::NOTHING)
             }
         };
         let begins = outcome == RunOutcome::UnderWay;
@@ -55,10 +56,10 @@ impl State {
             ended: (!begins).then_some(at),
             outcome,
             instance: None,
-            why: why.to_owned(),
+            why,
         };
         if begins && concurrency == Concurrency::Replace {
-            self.end_runs(id, "the next run took its place", at);
+            self.end_runs(id, &said!(WhyRunReplaced), at);
             self.stop_unwanted(id);
         }
         let workload = self.workloads.get_mut(&id).expect("it was checked above");
@@ -75,13 +76,13 @@ impl State {
     }
 
     /// Ends every run under way; their instances are stopped by whoever asks for it.
-    pub(super) fn end_runs(&mut self, id: WorkloadId, why: &str, at: At) {
+    pub(super) fn end_runs(&mut self, id: WorkloadId, why: &Said, at: At) {
         let Some(workload) = self.workloads.get_mut(&id) else { return };
         for run in &mut workload.cron.runs {
             if run.outcome == RunOutcome::UnderWay {
                 run.outcome = RunOutcome::Stopped;
                 run.ended = Some(at);
-                why.clone_into(&mut run.why);
+                run.why = why.clone();
             }
         }
     }
@@ -121,11 +122,7 @@ impl State {
             let well = status.phase == Phase::Succeeded;
             run.outcome = if well { RunOutcome::Succeeded } else { RunOutcome::Failed };
             run.ended = Some(at);
-            run.why = crate::rollout::bounded(match (status.exit, status.message.as_str()) {
-                (Some(exit), "") => exit.to_string(),
-                (Some(exit), message) => format!("{exit}: {message}"),
-                (None, message) => message.to_owned(),
-            });
+            run.why = crate::rollout::bounded(ended(status.exit, &status.message));
         }
         self.drop_old_runs(id);
     }

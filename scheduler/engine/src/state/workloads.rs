@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{
-    At, Exit, Incarnation, InstanceId, InstanceStatus, Kind, NodeId, Phase, Revision, WorkloadId,
-    WorkloadKey, WorkloadSpec,
+    At, Exit, Incarnation, InstanceId, InstanceStatus, Kind, NodeId, Phase, Revision, Said,
+    WorkloadId, WorkloadKey, WorkloadSpec, said,
 };
 
 use super::State;
@@ -68,7 +68,7 @@ impl State {
             return Err(Refusal::Deleting(key.clone()));
         }
         workload.wish = WorkloadWish::Stop;
-        self.end_runs(id, "its workload was stopped", at);
+        self.end_runs(id, &said!(WhyRunStopped), at);
         self.stop_all(id);
         Ok(Effect::Done)
     }
@@ -284,7 +284,7 @@ pub(super) fn is_of_same_copies(held: &WorkloadSpec, spec: &WorkloadSpec) -> boo
 
 fn first_note(spec: &WorkloadSpec, at: At) -> RevisionNote {
     let fate = if rolls(spec.kind) { Fate::Rolling } else { Fate::Good };
-    RevisionNote { applied: at, fate, why: String::new() }
+    RevisionNote { applied: at, fate, why: Said::NOTHING }
 }
 
 /// Makes the status of an instance that its node has not spoken of yet.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tengyun_engine::image::WorkloadImage;
-use tengyun_engine::{Command, NodeWish, Outcome, Refusal, RunOutcome};
+use tengyun_engine::{Command, NodeWish, Outcome, Past, Refusal, RunOutcome};
 use tengyun_model::{
     At, Concurrency, Days, Kind, Millis, MovePolicy, NodeId, Schedule, Window, WorkloadSpec,
 };
@@ -47,7 +47,7 @@ fn a_run_that_is_due_runs_once_and_its_end_is_kept() {
     assert_eq!(cloud.state.instances().count(), 0, "nothing runs before it is due");
     for _ in 0..5 {
         assert!(matches!(fire(&mut cloud, false), Outcome::Applied(_)));
-        let again = Refusal::Stale("the scheduled time");
+        let again = Refusal::Stale(Past::Scheduled);
         assert_eq!(fire(&mut cloud, false), Outcome::Refused(again), "it fired twice");
         cloud.pass(Millis::from_secs(60));
     }

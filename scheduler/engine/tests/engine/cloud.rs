@@ -54,7 +54,7 @@ impl Cloud {
     }
 
     pub(crate) fn try_to(&mut self, command: Command) -> Outcome {
-        let entry = Entry { at: self.now, command };
+        let entry = Entry { at: self.now, by: None, command };
         self.entries.push(entry.clone());
         let glance = event::glance(&self.state, &entry);
         let outcome = self.state.apply(&entry);
@@ -160,7 +160,7 @@ impl Cloud {
 
     /// What was told of a workload, as kinds and messages.
     pub(crate) fn told(&self, kind: &str) -> Vec<String> {
-        self.events.iter().filter(|e| e.kind == kind).map(|e| e.message.clone()).collect()
+        self.events.iter().filter(|e| e.kind == kind).map(|e| e.message.to_string()).collect()
     }
 
     /// Looks who is silent and journals what follows.

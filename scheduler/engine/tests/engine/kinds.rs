@@ -104,7 +104,8 @@ fn a_cordon_keeps_per_node_copies_and_a_drain_leaves_them() {
     let waiting = cloud.state.instances().find(|i| i.node.is_none()).unwrap().status.instance;
     let forecast = predict::forecast(&cloud.state, cloud.now);
     let explained = explain(&cloud.state, &forecast, waiting, cloud.now).unwrap();
-    assert_eq!(explained.summary, format!("waits for n{at}, where it belongs: is drained"));
+    let summary = explained.summary.to_string();
+    assert_eq!(summary, format!("waits for n{at}, where it belongs: is drained"));
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn nothing_starts_before_what_it_depends_on_is_ready() {
         let id = cloud.state.workload_keyed(&spec(name).key).unwrap().id;
         let id = cloud.state.of_workload(id).next().unwrap();
         let forecast = predict::forecast(&cloud.state, cloud.now);
-        explain(&cloud.state, &forecast, id, cloud.now).unwrap().summary
+        explain(&cloud.state, &forecast, id, cloud.now).unwrap().summary.to_string()
     };
     let missing = "waits: it depends on city/test/app/database, which is not there";
     assert_eq!(summary(&cloud, "api"), missing);

@@ -2,6 +2,7 @@
 
 mod calendar;
 mod cloud;
+mod forget;
 mod kinds;
 mod loss;
 mod members;

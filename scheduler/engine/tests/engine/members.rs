@@ -31,7 +31,7 @@ struct World(State);
 
 impl World {
     fn enter(&mut self, at: At, command: Command) -> Outcome {
-        self.0.apply(&Entry { at, command })
+        self.0.apply(&Entry { at, by: None, command })
     }
 
     fn token(&mut self, token: u8, grant: Grant) {

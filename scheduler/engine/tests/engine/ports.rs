@@ -115,7 +115,7 @@ fn one_without_a_free_port_waits_and_explain_says_so() {
     let id = waiting[0].status.instance;
     let explained = explain::explain(&cloud.state, &forecast, id, cloud.now).unwrap();
     assert_eq!(explained.nodes[0].refusal, Some(Refusal::NoPort { wanted: 1, left: 0 }));
-    assert!(explained.remedy.contains("port_first"), "{}", explained.remedy);
+    assert!(explained.remedy.to_string().contains("port_first"), "{}", explained.remedy);
     cloud.set(&[]);
     cloud.settle();
     assert_eq!(chosen(&cloud), [20_000, 20_001, 20_002]);

@@ -11,8 +11,8 @@ use tengyun_engine::{
 use tengyun_model::{
     At, Class, Concurrency, CopyKey, Days, Digest, Exit, Grant, Incarnation, InstanceId,
     InstanceStatus, InstanceUsage, Kind, Mebibytes, Member, Millicores, Millis, MovePolicy, NodeId,
-    NodeUsage, OnLost, OperationId, Phase, PortSpec, Revision, Role, Schedule, VolumeSpec, Window,
-    WorkloadId, WorkloadKey, WorkloadSpec,
+    NodeUsage, OnLost, OperationId, Phase, PortSpec, Revision, Role, Said, Schedule, VolumeSpec,
+    Window, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
@@ -448,7 +448,7 @@ fn a_life_s_command() -> impl Strategy<Value = Command> {
                 workload,
                 revision,
                 verdict,
-                why
+                why: Said::verbatim(why)
             }
         ),
         steered.prop_map(|(id, name, steer)| Command::SteerRollout {
@@ -549,7 +549,7 @@ proptest! {
                     ..NodeUsage::default()
                 };
                 let command = Command::ReportUsage { node, usage };
-                state.apply(&Entry { at: cloud.now, command });
+                state.apply(&Entry { at: cloud.now, by: None, command });
             }
             let forecast = predict::forecast(&state, cloud.now);
             (place::plan(&state, &forecast, cloud.now), state.image())

@@ -82,7 +82,7 @@ fn a_start_that_failed_is_explained_by_what_its_node_says() {
         let instances = vec![status];
         cloud.must(Command::ObserveInstances { node, generation, instances, gone: Vec::new() });
         let forecast = predict::forecast(&cloud.state, cloud.now);
-        explain::explain(&cloud.state, &forecast, id, cloud.now).unwrap().summary
+        explain::explain(&cloud.state, &forecast, id, cloud.now).unwrap().summary.to_string()
     };
     let said = observe(Phase::Starting, None, "fetches 1 artifacts");
     assert!(said.contains("is starting (fetches 1 artifacts) on n1"), "{said}");

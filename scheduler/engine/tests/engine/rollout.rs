@@ -154,12 +154,16 @@ fn a_rollout_that_must_not_return_halts_and_goes_on_when_it_is_resumed() {
     assert_eq!(pass(&mut cloud, 300), 2);
     let workload = cloud.state.workload_keyed(&app.key).unwrap();
     assert_eq!(workload.rollout.as_ref().map(|r| r.stage), Some(Stage::Halted));
-    let summary = rollout::summary(&cloud.state, workload, cloud.now);
+    let summary = rollout::summary(&cloud.state, workload, cloud.now).to_string();
     assert!(summary.contains("has failed and waits"), "{summary}");
     let id = cloud.state.instances().next().unwrap().status.instance;
     let forecast = predict::forecast(&cloud.state, cloud.now);
     let explained = explain(&cloud.state, &forecast, id, cloud.now).unwrap();
-    assert!(explained.summary.contains("has failed and waits"), "{}", explained.summary);
+    assert!(
+        explained.summary.to_string().contains("has failed and waits"),
+        "{}",
+        explained.summary
+    );
     assert_eq!(cloud.told("rollout-halted").len(), 1);
     assert!(matches!(steer(&mut cloud, Steer::Resume), Outcome::Applied(_)));
     pass(&mut cloud, 120);

@@ -178,7 +178,7 @@ fn a_node_that_others_fill_takes_nothing_and_the_advice_names_them() {
     let forecast = predict::forecast(&cloud.state, cloud.now);
     let explained = explain::explain(&cloud.state, &forecast, id, cloud.now).unwrap();
     assert_eq!(
-        explained.remedy,
+        explained.remedy.to_string(),
         "end what is not of this cloud on n1, it uses up to 1000 m, or add a node"
     );
 }
@@ -362,7 +362,7 @@ fn replay_of_durable_entries_gives_the_same_image_as_life() {
     let restored = State::from_image(replayed.image()).unwrap();
     assert_eq!(restored.image(), cloud.state.image());
     assert_eq!(
-        replayed.apply(&Entry { at: At::default(), command: Command::BeginEpoch }),
+        replayed.apply(&Entry { at: At::default(), by: None, command: Command::BeginEpoch }),
         Outcome::Applied(Effect::Done)
     );
 }

@@ -200,7 +200,7 @@ fn volumes_count_as_disk_until_they_are_removed_by_an_operator_s_word() {
     cloud.pass(Millis::from_secs(10));
     assert_eq!(only(&cloud, "three").node, Some(node));
     assert!(matches!(delete(&mut cloud), Outcome::Refused(Refusal::UnknownVolumes(_))));
-    let kinds: Vec<&str> = cloud.events.iter().map(|e| e.kind).collect();
+    let kinds: Vec<&str> = cloud.events.iter().map(|e| e.kind.as_str()).collect();
     assert!(kinds.contains(&"volumes-removing") && kinds.contains(&"volumes-removed"));
 }
 
@@ -216,9 +216,12 @@ fn a_copy_that_waits_for_its_volumes_is_explained() {
     let forecast = predict::forecast(&cloud.state, cloud.now);
     let id = only(&cloud, "db").status.instance;
     let explained = explain::explain(&cloud.state, &forecast, id, cloud.now).unwrap();
-    assert!(explained.summary.starts_with("waits for n2, where its volumes are"), "{explained:?}");
+    assert!(
+        explained.summary.to_string().starts_with("waits for n2, where its volumes are"),
+        "{explained:?}"
+    );
     assert_eq!(explained.nodes[0].refusal, Some(Refusal::VolumesElsewhere(NodeId::new(2))));
-    assert!(explained.remedy.contains("uncordon n2"), "{}", explained.remedy);
+    assert!(explained.remedy.to_string().contains("uncordon n2"), "{}", explained.remedy);
 }
 
 #[test]
@@ -246,12 +249,12 @@ fn a_replacement_that_is_not_healthy_does_not_take_over() {
     };
     assert_eq!(observe(&mut cloud, Phase::Unhealthy, "status 503 of /").moves, []);
     let told = cloud.events.iter().find(|e| e.kind == "unhealthy").expect("it is told");
-    assert_eq!(told.message, "status 503 of /");
+    assert_eq!(told.message.to_string(), "status 503 of /");
     let forecast = predict::forecast(&cloud.state, cloud.now);
     let old = cloud.state.instance(InstanceId::new(1)).unwrap();
     assert_eq!(old.wish, InstanceWish::Run, "the old copy stays");
     let explained = explain::explain(&cloud.state, &forecast, new, cloud.now).unwrap();
-    assert!(explained.summary.contains("replace"), "{}", explained.summary);
+    assert!(explained.summary.to_string().contains("replace"), "{}", explained.summary);
     observe(&mut cloud, Phase::Healthy, "");
     cloud.pass(Millis::from_secs(20));
     assert_eq!(cloud.state.instance(InstanceId::new(1)), None, "the new copy has proved itself");
