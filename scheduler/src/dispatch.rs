@@ -34,6 +34,8 @@ pub(crate) type LogSink = mpsc::Sender<Result<v1::LogsResponse, Status>>;
 pub(crate) enum Down {
     /// These readings are durable.
     Meters(v1::MeterAcknowledgement),
+    /// Nothing more: the stream was silent for so long that its node counts as gone.
+    Silent(Millis),
     /// Send the output of an instance to this sink.
     Log {
         /// What is asked for; its number is given by the stream that sends it.
@@ -195,7 +197,10 @@ impl Links {
             .collect();
         for node in &silent {
             warn!(%node, "agent is silent and counts as gone");
-            self.attached.remove(node);
+            let Some(gone) = self.attached.remove(node) else { continue };
+            if gone.link.down.try_send(Down::Silent(self.silent_max)).is_err() {
+                warn!(%node, "a silent agent is not told that it counts as gone");
+            }
         }
         silent
     }

@@ -395,5 +395,12 @@ async fn a_flood_of_news_is_bounded() {
         said
     })
     .await;
+    // Each report has a new start of each instance, which failed for good.
+    flood(&world, "starts", |n| {
+        let mut said = report(&assignment, 5);
+        said.instances = ids.iter().map(|id| failed(*id, n + 2)).collect();
+        said
+    })
+    .await;
     survives_a_restart(world).await;
 }

@@ -31,6 +31,7 @@ sentences! {
     ErrorWith "{0}：{1}"
     Aside "（{0}）"
     Further "；{0}"
+    Joined "{0}{1}"
     Because "：{0}"
 
     UnknownWorkload "没有名为 {0} 的工作负载"

@@ -69,6 +69,7 @@ codes! {
     ErrorWith "error-with" "{0}: {1}"
     Aside "aside" " ({0})"
     Further "further" "; {0}"
+    Joined "joined" "{0}{1}"
     Because "because" ": {0}"
 
     // Refusals.

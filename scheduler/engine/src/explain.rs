@@ -3,6 +3,7 @@
 //! They ask the same questions as placement and show the numbers of the answers.
 
 mod leaving;
+mod rollout;
 mod waiting;
 
 use tengyun_model::{
@@ -19,6 +20,7 @@ use crate::predict::Forecast;
 use crate::state::State;
 
 pub use leaving::{Leaving, elsewhere, leaving, wished};
+pub use rollout::{NoRoom, no_room};
 
 /// Why an instance is where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
     let remedy = match condition_remedy(state, instance) {
         Some(remedy) => remedy,
         None if waits => remedy(&problem, &nodes),
-        None => Said::NOTHING,
+        None => waiting::stuck(&problem, instance).map_or(Said::NOTHING, |stuck| stuck.remedy),
     };
     let summary = summary(&problem, instance, &nodes);
     Some(Explanation {
@@ -80,19 +82,21 @@ fn verdict(
 ) -> NodeVerdict {
     let seat = &problem.seats[at];
     let here = instance.node == Some(seat.node.id);
-    let band = problem.state.policy().band();
-    let harvest = guest.spec.class == tengyun_model::Class::Harvest;
-    let line = if harvest { band.target } else { band.ceiling };
-    let refusal = if here {
-        None
-    } else if harvest && !problem.takes_harvest(seat) {
-        Some(Refusal::Stale(Past::OthersUse))
-    } else {
-        problem.fits(at, guest, line).err()
-    };
+    let refusal = if here { None } else { refused(problem, at, guest) };
     let filled = if here { seat.peak() } else { seat.peak_with(guest.spec, guest.expected) };
     let score = i64::from(filled.share_of(seat.node.facts.capacity.cpu).get());
     NodeVerdict { node: seat.node.id, name: seat.node.facts.name.clone(), refusal, score }
+}
+
+/// Says why a seat cannot take a guest; nothing when it can.
+fn refused(problem: &Problem<'_>, at: usize, guest: &Guest<'_>) -> Option<Refusal> {
+    let band = problem.state.policy().band();
+    let harvest = guest.spec.class == tengyun_model::Class::Harvest;
+    let line = if harvest { band.target } else { band.ceiling };
+    if harvest && !problem.takes_harvest(&problem.seats[at]) {
+        return Some(Refusal::Stale(Past::OthersUse));
+    }
+    problem.fits(at, guest, line).err()
 }
 
 fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict]) -> Said {

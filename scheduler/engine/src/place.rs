@@ -10,7 +10,7 @@ mod improve;
 mod level;
 pub(crate) mod pack;
 pub(crate) mod problem;
-mod renew;
+pub(crate) mod renew;
 mod rescue;
 mod retire;
 mod score;

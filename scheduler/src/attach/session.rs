@@ -182,18 +182,19 @@ impl Session {
                 },
                 () = sleep_until(pace.opens_at()), if waits => Vec::new(),
                 changed = ends.assignment.changed() => {
-                    changed.map_err(|_| displaced())?;
+                    changed.map_err(|_| left(&mut ends.down))?;
                     let newest = ends.assignment.borrow_and_update().clone();
                     newest.map(Out::Assignment).into_iter().collect()
                 }
                 changed = ends.services.changed() => {
-                    changed.map_err(|_| displaced())?;
+                    changed.map_err(|_| left(&mut ends.down))?;
                     let newest = ends.services.borrow_and_update().clone();
                     newest.map(Out::Services).into_iter().collect()
                 }
                 down = ends.down.recv() => match down.ok_or_else(displaced)? {
                     Down::Meters(meters) => vec![Out::MeterAcknowledgement(meters)],
                     Down::Log { request, sink } => ends.logs.open(request, sink),
+                    Down::Silent(time) => return Err(silent(time)),
                 },
                 _ = sweep.tick() => ends.logs.sweep(),
                 () = stopped(self.stop.clone()) => return Err(stopping()),
@@ -258,6 +259,24 @@ fn stopping() -> Status {
     Status::unavailable("the scheduler is stopping")
 }
 
+/// Says why the writer gave up a stream.
+fn left(down: &mut mpsc::Receiver<Down>) -> Status {
+    loop {
+        match down.try_recv() {
+            Ok(Down::Silent(time)) => return silent(time),
+            Ok(Down::Meters(_) | Down::Log { .. }) => {}
+            Err(_) => return displaced(),
+        }
+    }
+}
+
+fn silent(time: Millis) -> Status {
+    let secs = time.get() / 1000;
+    Status::aborted(format!(
+        "no report came for {secs} s, so the node counts as away: attach again"
+    ))
+}
+
 fn displaced() -> Status {
-    Status::aborted("the scheduler no longer counts this stream as the node's: attach again")
+    Status::aborted("a newer stream took the place of this one: attach again")
 }

@@ -1,8 +1,9 @@
 //! Rollouts and runs as operators see them.
 
+use tengyun_engine::explain::no_room;
 use tengyun_engine::rollout::{copies, summary};
 use tengyun_engine::{Refusal, Stage, WorkloadImage};
-use tengyun_model::{At, InstanceId, Revision, WorkloadKey};
+use tengyun_model::{At, InstanceId, Revision, Said, WorkloadKey, said};
 use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
@@ -18,7 +19,14 @@ impl View<'_> {
         let copies = copies(self.state, workload, self.now);
         let spec = &workload.revisions[&workload.revision];
         let rollout = workload.rollout.as_ref();
-        let summary = summary(self.state, workload, self.now);
+        let stuck = no_room(self.state, &self.forecast(), workload.id, self.now);
+        let mut summary = summary(self.state, workload, self.now);
+        let mut remedy = Said::NOTHING;
+        if let Some(stuck) = stuck {
+            let tail = said!(RolloutNoRoom, stuck.copies, stuck.remedy.clone());
+            summary = said!(Joined, summary, tail);
+            remedy = stuck.remedy;
+        }
         v1::GetRolloutResponse {
             stage: rollout.map_or("none", |rollout| Stage::as_str(rollout.stage)).to_owned(),
             revision: workload.revision.get(),
@@ -31,8 +39,8 @@ impl View<'_> {
             failure_limit: spec.rollout.failure_limit,
             summary: summary.to_string(),
             summary_said: to_wire(&summary),
-            remedy: String::new(),
-            remedy_said: None,
+            remedy: remedy.to_string(),
+            remedy_said: to_wire(&remedy),
             revisions: self.revisions(workload),
             refusal: None,
         }

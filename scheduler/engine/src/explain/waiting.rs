@@ -2,6 +2,7 @@
 
 use tengyun_model::{Said, said};
 
+use super::rollout::{NoRoom, within};
 use super::verdict;
 use crate::image::InstanceImage;
 use crate::place::problem::Problem;
@@ -29,5 +30,20 @@ pub(super) fn renewal(problem: &Problem<'_>, instance: &InstanceImage) -> Said {
     let state = problem.state;
     let Some(workload) = state.workload(instance.workload) else { return Said::NOTHING };
     let summary = rollout::summary(state, workload, problem.now);
-    if summary.is_empty() { summary } else { said!(Further, summary) }
+    if summary.is_empty() {
+        return summary;
+    }
+    match stuck(problem, instance) {
+        Some(NoRoom { copies, remedy }) => {
+            said!(Further, said!(Joined, summary, said!(RolloutNoRoom, copies, remedy)))
+        }
+        None => said!(Further, summary),
+    }
+}
+
+/// Says which copies of its workload a copy of an older revision waits with for room.
+pub(super) fn stuck(problem: &Problem<'_>, instance: &InstanceImage) -> Option<NoRoom> {
+    let workload = problem.state.workload(instance.workload)?;
+    let outdated = instance.revision != workload.revision && instance.node.is_some();
+    if outdated { within(problem, workload) } else { None }
 }

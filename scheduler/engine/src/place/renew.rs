@@ -87,7 +87,7 @@ fn stays(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
 }
 
 /// Says whether the new revision fits where an old copy is, once that is gone.
-fn fits_instead(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
+pub(crate) fn fits_instead(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let Some(node) = instance.node else { return false };
     let seat = &problem.seats[problem.seat_of(node)];

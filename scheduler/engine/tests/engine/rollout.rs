@@ -1,6 +1,6 @@
 //! Scenarios of rollouts: good revisions take over without a gap, bad ones return by themselves.
 
-use tengyun_engine::explain::explain;
+use tengyun_engine::explain::{explain, no_room};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::rollout::{self, Fate, Stage, Steer};
 use tengyun_engine::{Command, Effect, Outcome, Refusal, State, predict};
@@ -267,4 +267,39 @@ fn a_running_job_is_begun_again_in_its_place() {
     cloud.pass(Millis::from_secs(60));
     assert_eq!(cloud.revisions("job"), [2]);
     assert_eq!(cloud.state.instances().next().unwrap().node, before);
+}
+
+#[test]
+fn a_rollout_without_room_says_so_and_what_would_help() {
+    let mut cloud = Cloud::of(1);
+    let mut web = spec("web");
+    web.resources.cpu = tengyun_model::Millicores::new(300);
+    web.class = tengyun_model::Class::Critical;
+    cloud.set(&[("consolidate", 0)]);
+    cloud.apply(web.clone());
+    cloud.pass(Millis::from_secs(60));
+    let mut larger = revised(&web, "more");
+    larger.resources.cpu = tengyun_model::Millicores::new(700);
+    cloud.apply(larger);
+    cloud.pass(Millis::from_secs(600));
+    assert_eq!(cloud.revisions("web"), [1], "there is no room for both");
+    let workload = cloud.state.workloads().next().unwrap();
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    let stuck = no_room(&cloud.state, &forecast, workload.id, cloud.now).unwrap();
+    let remedy = stuck.remedy.to_string();
+    assert_eq!(stuck.copies, 1);
+    assert!(remedy.contains("or add a node"), "{remedy}");
+    let id = cloud.state.instances().next().unwrap().status.instance;
+    let explained = explain(&cloud.state, &forecast, id, cloud.now).unwrap();
+    let summary = explained.summary.to_string();
+    assert!(summary.contains(&format!("no room for 1 of them: {remedy}")), "{summary}");
+    assert_eq!(explained.remedy.to_string(), remedy);
+    let second = cloud.must(Command::RegisterNode(cloud::facts(2)));
+    let Effect::Node(second) = second else { panic!("{second:?}") };
+    cloud.must(Command::ConnectNode(second));
+    cloud.pass(Millis::from_secs(60));
+    assert_eq!(cloud.revisions("web"), [2]);
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    let workload = cloud.state.workloads().next().unwrap().id;
+    assert_eq!(no_room(&cloud.state, &forecast, workload, cloud.now), None);
 }
