@@ -10,6 +10,7 @@ use crate::get::{
 use crate::message::{Message, heard};
 use crate::output::{clean, cores, joined, memory, show, time};
 use crate::session::{Session, key_of, path};
+use crate::text::{Language, label, width};
 
 /// What `describe` takes.
 #[derive(Debug, clap::Args)]
@@ -237,10 +238,16 @@ fn instance_text(view: &v1::InstanceView) -> String {
     ])
 }
 
-/// Makes aligned lines of fields; empty ones are left out.
+/// Makes aligned lines of fields, with labels in the language of the locale; empty ones are left out.
 pub(crate) fn lines(fields: &[(&str, String)]) -> String {
-    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let language = Language::of_locale();
+    let label = |name| label(language, name);
+    let widest = fields.iter().map(|(name, _)| width(label(name))).max().unwrap_or(0);
     let filled = fields.iter().filter(|(_, value)| !value.is_empty());
-    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {}", clean(value));
+    let line = |(name, value): &(&str, String)| {
+        let name = label(name);
+        let gap = " ".repeat(widest - width(name));
+        format!("{name}{gap}  {}", clean(value))
+    };
     joined(filled.map(line))
 }

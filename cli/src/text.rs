@@ -105,6 +105,87 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
     }
 }
 
+/// Translates the label of a line; one without a translation stays as it is.
+#[expect(clippy::too_many_lines, reason = "a table, a line each")]
+pub fn label(language: Language, english: &str) -> &str {
+    if language == Language::English {
+        return english;
+    }
+    match english {
+        "name" => "名称",
+        "id" => "编号",
+        "state" => "状态",
+        "lost since" => "失联自",
+        "last seen" => "最近上报",
+        "machine id" => "机器标识",
+        "kernel" => "内核",
+        "processor" => "处理器",
+        "memory" => "内存",
+        "control groups" => "控制组",
+        "pressure (PSI)" => "资源压力 (PSI)",
+        "agent is root" => "代理为 root",
+        "disk" => "磁盘",
+        "capacity" => "容量",
+        "used" => "已用",
+        "foreign" => "外部占用",
+        "forecast peak" => "预测峰值",
+        "reserved" => "已预留",
+        "harvest may use" => "填谷可用",
+        "binding resource" => "瓶颈资源",
+        "assignment" => "分配",
+        "labels" => "标签",
+        "control" => "控制",
+        "workload" => "工作负载",
+        "kind" => "类型",
+        "class" => "等级",
+        "wish" => "期望",
+        "revision" => "版本",
+        "applied" => "提交时间",
+        "rollout" => "发布",
+        "next run" => "下次运行",
+        "instances" => "实例",
+        "command" => "命令",
+        "requests" => "申请",
+        "uses" => "用量",
+        "health check" => "健康检查",
+        "volumes" => "卷",
+        "instance" => "实例",
+        "copy" => "副本",
+        "node" => "节点",
+        "phase" => "阶段",
+        "since" => "起始",
+        "starts" => "启动次数",
+        "process" => "进程",
+        "last exit" => "上次退出",
+        "message" => "消息",
+        "replaces" => "替换",
+        "why here" => "理由",
+        "ports" => "端口",
+        "scheduler" => "调度器",
+        "socket" => "套接字",
+        "identity" => "身份",
+        "time" => "时间",
+        "mode" => "模式",
+        "journal" => "日志",
+        "nodes" => "节点",
+        "moves" => "迁移",
+        "rebalancing" => "再平衡",
+        "losses" => "失联",
+        "restore" => "恢复",
+        "last good" => "最近良好版本",
+        "copies" => "副本",
+        "failures" => "失败",
+        "standing" => "进展",
+        "next" => "下一步",
+        other => other,
+    }
+}
+
+/// Returns how many columns a text takes: Chinese characters take two.
+pub fn width(text: &str) -> usize {
+    text.chars().map(|c| if matches!(c, '\u{2e80}'..='\u{ffef}') { 2 } else { 1 }).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +197,8 @@ mod tests {
         assert_eq!(Language::of(None), Language::English);
         assert_eq!(heading(Language::Chinese, "NODE"), "节点");
         assert_eq!(heading(Language::English, "NODE"), "NODE");
+        assert_eq!(label(Language::Chinese, "last good"), "最近良好版本");
+        assert_eq!(label(Language::English, "last good"), "last good");
+        assert_eq!((width("节点"), width("node")), (4, 4));
     }
 }

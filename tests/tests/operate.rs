@@ -168,3 +168,50 @@ async fn a_scheduler_that_stood_still_declares_nothing_lost() {
     let events = text(&tengyun(cluster.socket(), &["events"]).await.stdout);
     assert!(!events.contains("node-lost"), "{events}");
 }
+
+/// Runs a command in a locale and returns what it prints, on both streams.
+async fn said(socket: PathBuf, locale: &str, words: &[&str]) -> String {
+    let mut command = program("tengyun");
+    command.arg("--socket").arg(socket).args(words).env("LC_ALL", locale);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+fn is_chinese(text: &str) -> bool {
+    text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_said_in_chinese_in_a_chinese_locale_and_json_is_not() {
+    const CHINESE: &str = "zh_CN.UTF-8";
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1"]);
+    hurry(&cluster).await;
+    let mut large = spec::command("large", &["/bin/sleep", "1000"]);
+    large.resources.cpu = tengyun_model::Millicores::new(64_000);
+    cluster.apply(&[large, spec::command("app", &["/bin/sleep", "1000"])]).await;
+    cluster.until_running(1).await;
+    let uid = format!("uid:{}", nix::unistd::geteuid());
+    let by = ["events", "--by", &uid];
+    for (words, chinese, english) in [
+        (&["explain", "large"][..], "需要 CPU 64000 m", "wants 64000 m CPU"),
+        (&["move", "1", "--to", "n1"], "需要 CPU 64000 m", "wants 64000 m CPU"),
+        (&["explain", "nobody"], "没有名为 nobody 的工作负载", "no workload is called nobody"),
+        (&["forget", "n1"], "代理在线", "is there"),
+        (&["status"], "读写", "read and write"),
+        (&["history", "app"], "工作负载创建", "workload-created"),
+        (&by, "操作人 uid:", "by uid:"),
+    ] {
+        let there = said(cluster.socket(), CHINESE, words).await;
+        assert!(there.contains(chinese), "{words:?}: {there}");
+        assert!(!there.contains(english), "{words:?}: {there}");
+        let here = said(cluster.socket(), "C", words).await;
+        assert!(here.contains(english) && !is_chinese(&here), "{words:?}: {here}");
+    }
+    for words in [&["explain", "large"][..], &["status"], &["events"], &["history", "app"]] {
+        let json = said(cluster.socket(), CHINESE, &[words, &["-o", "json"]].concat()).await;
+        assert!(!is_chinese(&json), "{json}");
+    }
+    let large = said(cluster.socket(), CHINESE, &["explain", "large", "-o", "json"]).await;
+    assert!(large.contains("wants 64000 m CPU"), "{large}");
+}

@@ -223,7 +223,6 @@ sentences! {
     EventHarms "先后有 {0} 个节点在其下失联"
     EventOfCopy "副本 {0}"
     EventStart "第 {0} 次启动"
-    EventRests "连续失败 {0} 次，等待 {1} 秒"
     EventForgotten "原编号 {0}，证书已失效"
     EventReturned "从版本 {0} 退回 {1}：{2}"
     EventHalted "版本 {0}：{1}"
@@ -246,6 +245,7 @@ sentences! {
     StopDrained "所在节点正在腾空，已重新排队"
     StopLost "所在节点失联，已重新排队"
     StopRenewed "工作负载有新版本，将在原处启动"
+    StopFailed "它已失败，等待之后重新排队"
 
     WhyLate "实例 {0} 在 {1} 秒内未能健康"
     WhyFailed "实例 {0} 失败{1}{2}"
@@ -336,6 +336,7 @@ sentences! {
     ReasonDrained "所在节点正在腾空"
     ReasonLost "所在节点失联，恢复后停止"
     ReasonRenewed "新版本将在原处启动"
+    ReasonFailed "已失败，重新排队"
 
     StatusReports "等待上报：{1} 个节点中 {0} 个已上报"
     StatusOn "开启"
@@ -402,7 +403,7 @@ kinds! {
     RunSkipped "运行跳过"
     RunMissed "运行错过"
     NodeForgotten "节点注销"
-    Resting "暂缓"
+    Retried "重新尝试"
 }
 
 #[cfg(test)]

@@ -267,7 +267,6 @@ codes! {
     EventHarms "event-harms" "{0} nodes were lost under it"
     EventOfCopy "event-of-copy" "of copy {0}"
     EventStart "event-start" "start {0}"
-    EventRests "event-rests" "it failed {0} times in a row and rests for {1} s"
     EventForgotten "event-forgotten" "its id was {0}; its certificate holds no longer"
     EventReturned "event-returned" "from revision {0} to {1}: {2}"
     EventHalted "event-halted" "revision {0}: {1}"
@@ -290,6 +289,7 @@ codes! {
     StopDrained "stop-drained" "its node is drained, it is queued again"
     StopLost "stop-lost" "its node is lost, it is queued again"
     StopRenewed "stop-renewed" "its workload has a newer revision, which starts in its place"
+    StopFailed "stop-failed" "it failed and has rested, it is queued again"
 
     // Why a copy, a rollout or a run failed.
     WhyLate "why-late" "instance {0} was not healthy within {1} s"
@@ -386,6 +386,7 @@ codes! {
     ReasonDrained "reason-drained" "its node is drained"
     ReasonLost "reason-lost" "its node was lost; stops when it returns"
     ReasonRenewed "reason-renewed" "a newer revision starts in its place"
+    ReasonFailed "reason-failed" "it failed, it is queued again"
 
     // The state of the scheduler.
     StatusReports "status-reports" "waits for reports: {0} of {1} nodes reported"

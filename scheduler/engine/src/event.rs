@@ -383,6 +383,7 @@ impl Made<'_> {
                         StopReason::GivenUp => EventKind::MoveGivenUp,
                         StopReason::Lost => EventKind::InstanceLost,
                         StopReason::Renewed => EventKind::Renewing,
+                        StopReason::Failed => EventKind::Retried,
                     };
                     self.of_was(kind, id, was, stop_said(reason));
                 }
@@ -527,5 +528,6 @@ pub fn stop_said(reason: StopReason) -> Said {
         StopReason::Drained => said!(StopDrained),
         StopReason::Lost => said!(StopLost),
         StopReason::Renewed => said!(StopRenewed),
+        StopReason::Failed => said!(StopFailed),
     }
 }

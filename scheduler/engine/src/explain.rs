@@ -169,7 +169,8 @@ fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses
     let over = matches!(status.phase, Phase::BackingOff | Phase::Failed);
     if over && status.exit == Some(Exit::NotStarted) && !status.message.is_empty() {
         let again = if status.phase.is_final() { Said::NOTHING } else { said!(TriedAgain) };
-        return said!(CannotStart, name, &status.message, again, leaves);
+        let rests = waiting::rest(problem, instance).unwrap_or(again);
+        return said!(CannotStart, name, &status.message, rests, leaves);
     }
     if status.phase == Phase::BackingOff {
         let exit = status.exit.map_or_else(|| said!(Ended), Said::from);
@@ -179,7 +180,8 @@ fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses
         "" => Said::NOTHING,
         message => said!(Aside, message),
     };
-    let old = waiting::renewal(problem, instance);
+    let old =
+        waiting::rest(problem, instance).unwrap_or_else(|| waiting::renewal(problem, instance));
     said!(Is, Said::from(status.phase), why, name, uses, leaves, old)
 }
 
@@ -200,6 +202,9 @@ fn condition_remedy(state: &State, instance: &InstanceImage) -> Option<Said> {
     }
     if node.wish.is_drain() && !state.spec(instance).volumes.is_empty() {
         return Some(said!(HelpStop, key));
+    }
+    if instance.failed.is_some() {
+        return Some(said!(DoSeeLogs));
     }
     let stays = state.spec(instance).move_policy == MovePolicy::Never
         && state.spec(instance).kind != tengyun_model::Kind::PerNode;

@@ -234,6 +234,10 @@ pub struct InstanceImage {
     pub home: Option<NodeId>,
     /// Since when it is healthy, by the scheduler's clock.
     pub healthy: Option<At>,
+    /// How often its copy failed for good in a row, this instance included.
+    pub failures: u32,
+    /// When it failed for good though it is to run, by the scheduler's clock.
+    pub failed: Option<At>,
 }
 
 /// The volumes of one copy on one node.

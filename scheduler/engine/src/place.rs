@@ -3,6 +3,7 @@
 //! A plan changes nothing by itself, and planning again on the state that a plan leads to proposes
 //! nothing new. Every choice is a total order whose last key is an id.
 
+mod anew;
 pub(crate) mod drain;
 pub(crate) mod feasible;
 mod fleet;
@@ -28,6 +29,7 @@ pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     let mut moves = Vec::new();
     retire::retire(&problem, &mut moves);
     rescue::rescue(&problem, &mut moves);
+    anew::anew(&problem, &mut moves);
     drain::drain(&mut problem, &mut moves);
     renew::renew(&mut problem, &mut moves);
     renew::come_home(&mut problem, &mut moves);

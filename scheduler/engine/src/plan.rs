@@ -83,4 +83,6 @@ pub enum StopReason {
     /// Its workload has a newer revision that must not run beside it, and starts where it was once it
     /// is gone.
     Renewed,
+    /// It failed for good though it is to run; after a pause it is queued again.
+    Failed,
 }

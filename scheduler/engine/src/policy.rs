@@ -82,6 +82,10 @@ knobs! {
         "a replacement that is not healthy by then is given up and the old copy stays"
     raw_requeue "requeue_seconds" "seconds" 30 1..86_400
         "a copy whose replacement failed, or that was just moved, is not renewed for so long"
+    raw_failed "failed_pause_seconds" "seconds" 10 1..86_400
+        "a service's copy that failed for good is placed anew after so long; each failure doubles it"
+    raw_failed_max "failed_pause_max_seconds" "seconds" 600 1..604_800
+        "the longest such pause; a copy that was healthy for so long begins anew with the shortest"
     raw_reports "reports_before_rebalance" "permille of nodes" 900 0..1000
         "nothing is rebalanced until so many nodes have reported lately"
     raw_suspect "suspect_after_seconds" "seconds" 30 2..3600
@@ -224,6 +228,18 @@ impl Policy {
     /// Returns how long a copy is not renewed after its replacement failed or it was moved.
     pub fn requeue_after(&self) -> Millis {
         Millis::from_secs(self.raw_requeue())
+    }
+
+    /// Returns how long a copy rests that failed so often in a row.
+    pub fn failed_pause(&self, failures: u32) -> Millis {
+        let (first, most) = (self.raw_failed(), self.failed_pause_max());
+        let doubled = 2_u64.saturating_pow(failures.saturating_sub(1)).saturating_mul(first);
+        Millis::from_secs(doubled).min(most)
+    }
+
+    /// Returns how long a copy rests at the most, and how long it must be healthy to have recovered.
+    pub fn failed_pause_max(&self) -> Millis {
+        Millis::from_secs(self.raw_failed_max().max(self.raw_failed()))
     }
 
     /// Returns after how long without a word a node is suspect.

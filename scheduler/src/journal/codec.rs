@@ -422,6 +422,7 @@ pub(crate) const fn stop_reason_to_wire(reason: StopReason) -> v1::StopReason {
         StopReason::Drained => v1::StopReason::Drained,
         StopReason::Lost => v1::StopReason::Lost,
         StopReason::Renewed => v1::StopReason::Renewed,
+        StopReason::Failed => v1::StopReason::Failed,
     }
 }
 
@@ -437,6 +438,7 @@ pub(crate) const fn stop_reason_from_wire(
         v1::StopReason::Drained => Ok(StopReason::Drained),
         v1::StopReason::Lost => Ok(StopReason::Lost),
         v1::StopReason::Renewed => Ok(StopReason::Renewed),
+        v1::StopReason::Failed => Ok(StopReason::Failed),
         v1::StopReason::Unspecified => Err(CodecError::Unknown("the reason of a stop")),
     }
 }

@@ -265,6 +265,8 @@ fn instance_to_wire(instance: &InstanceImage) -> v1::SnapshotInstance {
             .collect(),
         home: instance.home.map(NodeId::get),
         healthy_millis: instance.healthy.map(At::millis),
+        failures: instance.failures,
+        failed_millis: instance.failed.map(At::millis),
     }
 }
 
@@ -282,6 +284,8 @@ fn instance_from_wire(wire: v1::SnapshotInstance) -> Result<InstanceImage, Codec
         ports: wire.ports.into_iter().map(chosen_port).collect::<Result<_, _>>()?,
         home: wire.home.map(NodeId::new),
         healthy: wire.healthy_millis.map(At::from_millis),
+        failures: wire.failures,
+        failed: wire.failed_millis.map(At::from_millis),
         status: wire.status.ok_or(CodecError::Missing("status"))?.try_into()?,
     })
 }
@@ -374,6 +378,7 @@ mod tests {
             StopReason::Drained,
             StopReason::Lost,
             StopReason::Renewed,
+            StopReason::Failed,
         ] {
             assert_eq!(stop_reason_from_wire(stop_reason_to_wire(reason)).unwrap(), reason);
         }

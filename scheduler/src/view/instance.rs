@@ -136,6 +136,7 @@ fn reason(instance: &InstanceImage) -> Said {
         InstanceWish::Stop(StopReason::Drained) => said!(ReasonDrained),
         InstanceWish::Stop(StopReason::Lost) => said!(ReasonLost),
         InstanceWish::Stop(StopReason::Renewed) => said!(ReasonRenewed),
+        InstanceWish::Stop(StopReason::Failed) => said!(ReasonFailed),
     }
 }
 

@@ -76,7 +76,7 @@ kinds! {
     RunSkipped "run-skipped"
     RunMissed "run-missed"
     NodeForgotten "node-forgotten"
-    Resting "resting"
+    Retried "retried"
 }
 
 impl EventKind {

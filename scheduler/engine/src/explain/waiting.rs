@@ -4,6 +4,7 @@ use tengyun_model::{Said, said};
 
 use super::rollout::{NoRoom, within};
 use super::verdict;
+use crate::command::Refusal;
 use crate::image::InstanceImage;
 use crate::place::problem::Problem;
 use crate::rollout;
@@ -46,4 +47,12 @@ pub(super) fn stuck(problem: &Problem<'_>, instance: &InstanceImage) -> Option<N
     let workload = problem.state.workload(instance.workload)?;
     let outdated = instance.revision != workload.revision && instance.node.is_some();
     if outdated { within(problem, workload) } else { None }
+}
+
+/// Says for how long a copy rests that failed for good; nothing of others.
+pub(super) fn rest(problem: &Problem<'_>, instance: &InstanceImage) -> Option<Said> {
+    let failures = instance.failures;
+    let rested = problem.now.since(instance.failed?);
+    let left = problem.state.policy().failed_pause(failures).saturating_sub(rested);
+    Some(said!(Further, Refusal::Rests { failures, left }.said()))
 }

@@ -20,6 +20,8 @@ pub(crate) struct Derived {
     waiting: BTreeSet<InstanceId>,
     /// Instances that are not wanted any more.
     leaving: BTreeSet<InstanceId>,
+    /// Instances that failed for good and are to be queued again after a pause.
+    failed: BTreeSet<InstanceId>,
     /// When copies were shifted, and which.
     moved: BTreeSet<(At, InstanceId)>,
     /// What living instances take on each node.
@@ -61,6 +63,9 @@ impl State {
         if instance.wish != InstanceWish::Run {
             self.derived.leaving.insert(id);
         }
+        if instance.failed.is_some() {
+            self.derived.failed.insert(id);
+        }
         if let Some(at) = instance.moved {
             self.derived.moved.insert((at, id));
         }
@@ -71,6 +76,7 @@ impl State {
     pub(super) fn underive(&mut self, id: InstanceId, instance: &InstanceImage) {
         self.derived.waiting.remove(&id);
         self.derived.leaving.remove(&id);
+        self.derived.failed.remove(&id);
         self.derived.profiles.remove(&id);
         if let Some(at) = instance.moved {
             self.derived.moved.remove(&(at, id));
@@ -87,6 +93,16 @@ impl State {
         let workload = &self.workloads[&instance.workload];
         let spec = &workload.revisions[&instance.revision];
         self.derived.rooms.entry(node).or_default().take(spec, &instance.ports);
+    }
+
+    /// An instance failed for good.
+    pub(super) fn derive_failed(&mut self, id: InstanceId) {
+        self.derived.failed.insert(id);
+    }
+
+    /// Returns the instances that failed for good though they are to run, by ascending id.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = &InstanceImage> {
+        self.derived.failed.iter().map(|id| &self.instances[id])
     }
 
     /// An instance is not wanted any more.
@@ -237,6 +253,9 @@ impl State {
         }
         if self.derived.leaving != of(&|i| i.wish != InstanceWish::Run) {
             return Some("who leaves");
+        }
+        if self.derived.failed != of(&|i| i.failed.is_some()) {
+            return Some("who failed");
         }
         if self.derived.moved != self.instances.values().filter_map(moved).collect() {
             return Some("who moved");

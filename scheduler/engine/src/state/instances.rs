@@ -2,7 +2,9 @@
 //!
 //! An agent speaks only of what is on its own node; what it says of anything else is passed over.
 
-use tengyun_model::{At, Exit, InstanceId, InstanceStatus, NodeId, Phase};
+use tengyun_model::{
+    At, Exit, InstanceId, InstanceStatus, Kind, Millis, NodeId, Phase, RestartMode, WorkloadSpec,
+};
 
 use super::State;
 use super::rollouts::stumbled;
@@ -34,6 +36,7 @@ impl State {
         let stumbled = stumbled(&instance.status, status);
         let goes_on = instance.status.incarnation == status.incarnation;
         let since = instance.healthy.filter(|_| goes_on);
+        let lasted = instance.healthy.map(|since| at.since(since)).unwrap_or_default();
         instance.healthy = (status.phase == Phase::Healthy).then(|| since.unwrap_or(at));
         instance.status = status.clone();
         let wish = instance.wish;
@@ -55,8 +58,23 @@ impl State {
             InstanceWish::Run => {
                 self.touch(node);
                 self.end_run(status.instance, at);
+                self.note_failed(status.instance, lasted, at);
             }
         }
+    }
+
+    /// Notes that a copy of a service failed for good though it is to run. One that was healthy for
+    /// long had recovered from what failed before.
+    fn note_failed(&mut self, id: InstanceId, lasted: Millis, at: At) {
+        let (recovered, instance) = (self.policy.failed_pause_max(), &self.instances[&id]);
+        if instance.failed.is_some() || !fails(self.spec(instance), instance.status.phase) {
+            return;
+        }
+        let instance = self.instances.get_mut(&id).expect("it was there a line ago");
+        let before = if lasted >= recovered { 0 } else { instance.failures };
+        instance.failures = before.saturating_add(1);
+        instance.failed = Some(at);
+        self.derive_failed(id);
     }
 
     /// An instance is no longer on its node: it was stopped, or its node lost it.
@@ -78,6 +96,17 @@ impl State {
             }
         }
     }
+}
+
+/// Says whether a copy that ended so is to run all the same.
+fn fails(spec: &WorkloadSpec, ended: Phase) -> bool {
+    let service = matches!(spec.kind, Kind::Service | Kind::PerNode);
+    let again = match spec.restart.mode {
+        RestartMode::Always => true,
+        RestartMode::OnFailure => ended == Phase::Failed,
+        RestartMode::Never => false,
+    };
+    service && again
 }
 
 /// Says whether a status follows the one known: later starts follow earlier ones, an ended start

@@ -1,12 +1,12 @@
 //! Plans: every move is checked again against the present state; a stale one changes nothing.
 
-use tengyun_model::{At, Class, InstanceId, Kind, MovePolicy, NodeId, Phase};
+use tengyun_model::{At, Class, InstanceId, Kind, MovePolicy, NodeId, Phase, WorkloadId};
 
 use super::State;
 use super::ports::open_ports;
 use super::workloads::fresh_status;
 use crate::command::{Effect, Past, Refusal};
-use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
+use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish, WorkloadWish};
 use crate::place::feasible;
 use crate::plan::{Move, Plan, ShiftReason, StopReason};
 use crate::rollout;
@@ -147,6 +147,8 @@ impl State {
             ports,
             home: None,
             healthy: None,
+            failures: 0,
+            failed: None,
         });
         if reason != ShiftReason::Revision {
             self.moves_total = self.moves_total.saturating_add(1);
@@ -175,6 +177,7 @@ impl State {
             }
             StopReason::Renewed => self.may_be_renewed(instance),
             StopReason::Drained => self.may_be_drained(instance),
+            StopReason::Failed => self.may_be_tried_anew(instance),
             StopReason::Lost => self.is_alone(instance) && self.may_leave_lost(instance),
         };
         if holds { Ok(()) } else { Err(Refusal::Stale(Past::StopReason)) }
@@ -242,10 +245,12 @@ impl State {
         let instance = &self.instances[&id];
         let (workload, old) = (instance.workload, instance.replaces);
         let renews = reason == StopReason::Renewed;
+        let failures = instance.failures;
         let home = (instance.ordinal, self.home_after(instance).filter(|_| renews));
         self.stop_instance(id, reason);
         match reason {
             StopReason::Evicted | StopReason::Lost => self.fill(workload, at),
+            StopReason::Failed => self.try_anew((workload, home.0), failures, at),
             StopReason::Drained => {
                 // One that was gone at once leaves its turn at once.
                 if let Some(instance) = self.instances.get(&id) {
@@ -273,6 +278,24 @@ impl State {
             StopReason::NotWanted | StopReason::Replaced => {}
         }
         Ok(())
+    }
+
+    /// Says whether an instance failed for good and may make place for a new one of its copy.
+    pub(crate) fn may_be_tried_anew(&self, instance: &InstanceImage) -> bool {
+        let wanted = self.workloads[&instance.workload].wish == WorkloadWish::Run;
+        instance.failed.is_some() && wanted && self.is_alone(instance)
+    }
+
+    /// Queues a copy again that failed so often in a row.
+    fn try_anew(&mut self, (workload, ordinal): (WorkloadId, u32), failures: u32, at: At) {
+        let before = self.next_instance;
+        self.fill(workload, at);
+        let new =
+            self.instances_after(before).find(|i| (i.workload, i.ordinal) == (workload, ordinal));
+        let new = new.map(|i| i.status.instance);
+        if let Some(new) = new.and_then(|id| self.instances.get_mut(&id)) {
+            new.failures = failures;
+        }
     }
 
     /// Undoes the tie between a replacement and the copy it was to replace.

@@ -185,6 +185,8 @@ impl State {
             ports: BTreeMap::new(),
             home,
             healthy: None,
+            failures: 0,
+            failed: None,
         })
     }
 

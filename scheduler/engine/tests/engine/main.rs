@@ -1,5 +1,6 @@
 //! Tests of the engine as a whole: scenarios over time, and properties of any history.
 
+mod anew;
 mod calendar;
 mod cloud;
 mod forget;
