@@ -100,6 +100,11 @@ impl State {
         self.derived.failed.insert(id);
     }
 
+    /// An instance runs after all.
+    pub(super) fn derive_revived(&mut self, id: InstanceId) {
+        self.derived.failed.remove(&id);
+    }
+
     /// Returns the instances that failed for good though they are to run, by ascending id.
     pub(crate) fn failed(&self) -> impl Iterator<Item = &InstanceImage> {
         self.derived.failed.iter().map(|id| &self.instances[id])

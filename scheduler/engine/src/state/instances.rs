@@ -50,6 +50,7 @@ impl State {
             self.port_is_foreign(status.instance, port, at);
         }
         if !status.phase.is_final() {
+            self.note_revived(status.instance);
             return;
         }
         match wish {
@@ -75,6 +76,14 @@ impl State {
         instance.failures = before.saturating_add(1);
         instance.failed = Some(at);
         self.derive_failed(id);
+    }
+
+    /// Notes that an instance runs after all that its node had called ended.
+    fn note_revived(&mut self, id: InstanceId) {
+        let instance = self.instances.get_mut(&id).expect("it was there a line ago");
+        if instance.failed.take().is_some() {
+            self.derive_revived(id);
+        }
     }
 
     /// An instance is no longer on its node: it was stopped, or its node lost it.

@@ -102,3 +102,15 @@ fn what_is_not_to_run_again_stays_as_it_ended() {
     cloud.now = cloud.now.after(Millis::from_secs(10_000));
     assert_eq!(cloud.plan().moves, []);
 }
+
+#[test]
+fn a_copy_that_runs_after_all_is_not_given_up() {
+    let mut cloud = broken(|_| {});
+    say(&mut cloud, Phase::Failed, 1);
+    say(&mut cloud, Phase::Running, 2);
+    cloud.now = cloud.now.after(Millis::from_secs(1000));
+    beat(&mut cloud);
+    assert_eq!(cloud.plan().moves, []);
+    say(&mut cloud, Phase::Failed, 2);
+    assert_eq!(rest(&mut cloud), 20, "it failed twice in a row");
+}

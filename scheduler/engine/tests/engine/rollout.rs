@@ -279,7 +279,7 @@ fn a_rollout_without_room_says_so_and_what_would_help() {
     cloud.apply(web.clone());
     cloud.pass(Millis::from_secs(60));
     let mut larger = revised(&web, "more");
-    larger.resources.cpu = tengyun_model::Millicores::new(700);
+    larger.resources.cpu = tengyun_model::Millicores::new(750);
     cloud.apply(larger);
     cloud.pass(Millis::from_secs(600));
     assert_eq!(cloud.revisions("web"), [1], "there is no room for both");
