@@ -20,9 +20,10 @@ pub(super) fn waiting(problem: &Problem<'_>, instance: &InstanceImage) -> Option
     let guest = problem.guest(instance, false);
     let verdict = verdict(problem, at, instance, &guest);
     let name = &problem.seats[at].node.facts.name;
-    Some(match verdict.refusal {
-        Some(refusal) => said!(WaitsHome, name, refusal.said()),
-        None => said!(StartsHome, name),
+    Some(if let Some(refusal) = verdict.refusal {
+        said!(WaitsHome, name, refusal.said())
+    } else {
+        said!(StartsHome, name)
     })
 }
 
@@ -34,12 +35,11 @@ pub(super) fn renewal(problem: &Problem<'_>, instance: &InstanceImage) -> Said {
     if summary.is_empty() {
         return summary;
     }
-    match stuck(problem, instance) {
-        Some(NoRoom { copies, remedy }) => {
-            said!(Further, said!(Joined, summary, said!(RolloutNoRoom, copies, remedy)))
-        }
-        None => said!(Further, summary),
+    if let Some(NoRoom { copies, remedy }) = stuck(problem, instance) {
+        let tail = said!(RolloutNoRoom, copies, remedy);
+        return said!(Further, said!(Joined, summary, tail));
     }
+    said!(Further, summary)
 }
 
 /// Says which copies of its workload a copy of an older revision waits with for room.
