@@ -63,13 +63,12 @@ impl Identities {
         Self { desk, admittance, connections, attempts: Attempts::default() }
     }
 
-    fn admittance(&self) -> Result<&Admittance, v1::Refusal> {
+    fn admittance(&self) -> Result<&Admittance, Box<v1::Refusal>> {
         if let Some(reason) = self.desk.read_only() {
-            return Err(view::read_only(reason));
+            return Err(Box::new(view::read_only(reason)));
         }
-        self.admittance
-            .as_ref()
-            .ok_or_else(|| view::refused("not-listening", &said!(NotListening), &said!(DoListen)))
+        let closed = || view::refused("not-listening", &said!(NotListening), &said!(DoListen));
+        self.admittance.as_ref().ok_or_else(|| Box::new(closed()))
     }
 
     async fn submit(&self, command: Command, by: Option<Wisher>) -> Result<Outcome, Status> {
@@ -169,7 +168,7 @@ impl IdentityService for Identities {
         };
         let admittance = match self.admittance() {
             Ok(admittance) => admittance,
-            Err(refusal) => return no(refusal),
+            Err(refusal) => return no(*refusal),
         };
         let by = Asker::of(&request).wisher;
         let request = request.into_inner();

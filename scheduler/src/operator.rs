@@ -63,7 +63,7 @@ impl Operators {
             Err(error) => return Ok(Item::Refused(bad_field(&error))),
         };
         if let Err(refused) = secrets::check(&spec, &self.secrets) {
-            return Ok(Item::Refused(refused));
+            return Ok(Item::Refused(*refused));
         }
         let command = Command::ApplyWorkload { operation, spec: Box::new(spec) };
         self.submit(command, dry_run, asker.wisher.clone()).await.map(Item::Asked)

@@ -173,14 +173,15 @@ pub(crate) async fn hand_out(
 }
 
 /// Refuses a workload that is given a secret which is not there.
-pub(crate) fn check(spec: &WorkloadSpec, secrets: &Secrets) -> Result<(), v1::Refusal> {
+pub(crate) fn check(spec: &WorkloadSpec, secrets: &Secrets) -> Result<(), Box<v1::Refusal>> {
     for secret in &spec.provision.secrets {
         let name =
             SecretName { department: spec.key.department.clone(), name: secret.from.clone() };
         if !secrets.contains(&name) {
             let shown = name.to_string();
             let message = said!(UnknownSecret, &shown);
-            return Err(view::refused("unknown-secret", &message, &said!(DoSetSecret, shown)));
+            let remedy = said!(DoSetSecret, shown);
+            return Err(Box::new(view::refused("unknown-secret", &message, &remedy)));
         }
     }
     Ok(())

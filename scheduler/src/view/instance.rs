@@ -52,7 +52,7 @@ impl View<'_> {
     /// Explains one instance.
     pub(crate) fn explain(&self, id: InstanceId) -> v1::ExplainResponse {
         match explain(self.state, &self.forecast(), id, self.now) {
-            Some(explained) => answered(vec![explanation(explained)]),
+            Some(explained) => answered(vec![explanation(&explained)]),
             None => refused(&Refusal::UnknownInstance(id)),
         }
     }
@@ -67,7 +67,7 @@ impl View<'_> {
             .state
             .of_workload(workload.id)
             .filter_map(|id| explain(self.state, &forecast, id, self.now));
-        answered(explained.map(explanation).collect())
+        answered(explained.map(|explained| explanation(&explained)).collect())
     }
 
     /// Returns every knob.
@@ -140,7 +140,7 @@ fn reason(instance: &InstanceImage) -> Said {
     }
 }
 
-fn explanation(explained: tengyun_engine::explain::Explanation) -> v1::Explanation {
+fn explanation(explained: &tengyun_engine::explain::Explanation) -> v1::Explanation {
     v1::Explanation {
         instance: explained.instance.get(),
         key: Some((&explained.key).into()),
