@@ -16,8 +16,9 @@ use crate::trace::STEP_SECS;
 const SPARE_SHARE: f64 = 1.05;
 /// Knobs that pace moves, lifted during the warm-up: by the rules of the measurement, placement
 /// starts after it, settled, from its history.
-const UNPACED: [(&str, u64); 4] = [
+const UNPACED: [(&str, u64); 5] = [
     ("rebalance_moves", 100_000),
+    ("moves_per_instance_day", 1_000_000),
     ("level_moves", 1000),
     ("consolidate_interval_seconds", 0),
     ("moves_per_workload_interval_seconds", 0),

@@ -18,9 +18,9 @@ use tengyun_model::{
 use crate::policy::Policy;
 use crate::state::State;
 pub use calibrate::Spent;
-pub(crate) use calibrate::{Calibration, Sum};
+pub(crate) use calibrate::{Budget, Calibration, Sum};
 pub(crate) use drift::Drift;
-pub(crate) use load::{Crew, Load};
+pub(crate) use load::{Crew, Lines, Load};
 pub(crate) use track::{Sample, Track, window_of};
 
 /// Deviations that the peak of a single instance is shown with, and reservations are compared with.
@@ -185,7 +185,7 @@ pub fn forecast(state: &State, now: At) -> Forecast {
 
 /// Returns what a node carries without any instance: what is not ours, and the margin of its kind.
 pub(crate) fn empty_crew(state: &State, node: NodeId, terms: &Terms) -> Crew {
-    let mut load = Load::with_margin(state.margin(node));
+    let mut load = Load::on(state.lines(node));
     load.add(foreign_forecast(state, node, terms));
     Crew { load, ..Crew::default() }
 }

@@ -10,6 +10,7 @@ mod homes;
 mod image;
 mod instances;
 mod kinds;
+mod ledger;
 mod live;
 mod members;
 mod moves;
@@ -40,6 +41,7 @@ use crate::predict::{Calibration, Drift, Track};
 use derived::Derived;
 use homes::Homes;
 pub(crate) use homes::VolumeNeed;
+use ledger::Ledger;
 use live::{Live, Watch};
 use members::Members;
 
@@ -84,6 +86,7 @@ pub struct State {
     /// What past forecasts teach; like all that was measured it is of this reign only.
     calibration: Calibration,
     drift: Drift,
+    ledger: Ledger,
     /// When relief last opened a node that nobody used.
     opened: Option<At>,
     restored: Option<RestoreImage>,

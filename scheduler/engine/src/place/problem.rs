@@ -99,6 +99,13 @@ impl<'a> Seat<'a> {
         }
     }
 
+    /// Says whether an instance too large to share a node may have this one: nobody else uses it.
+    fn is_for_one(&self, guest: &Guest<'_>, line: Millicores) -> bool {
+        let large = guest.expected.peak > line && guest.spec.class != Class::Harvest;
+        let whole = self.node.facts.capacity.cpu;
+        large && self.crew.others == 0 && self.peak_with(guest.spec, guest.expected) <= whole
+    }
+
     /// Returns the forecast peak with one more instance.
     pub(crate) fn peak_with(&self, spec: &WorkloadSpec, expected: InstanceForecast) -> Millicores {
         match spec.class {
@@ -182,7 +189,7 @@ impl<'a> Problem<'a> {
         feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
         feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;
         self.keeps_apart(at, guest)?;
-        if !seat.is_within(guest, seat.line(share)) {
+        if !seat.is_within(guest, seat.line(share)) && !seat.is_for_one(guest, seat.line(share)) {
             let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
             return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
         }
