@@ -174,10 +174,11 @@ impl Fleet {
             let seat = &problem.seats[*at];
             seat.crew.others == 0 && is_known(seat) && share(seat) < self.ceiling
         };
-        let capacity = |at: &usize| problem.seats[*at].node.facts.capacity.cpu;
-        let Some(new) =
-            (0..problem.seats.len()).filter(free).max_by_key(|at| (capacity(at), Reverse(*at)))
-        else {
+        let rank = |at: &usize| {
+            let seat = &problem.seats[*at];
+            (seat.power, Reverse(seat.node.facts.capacity.cpu), *at)
+        };
+        let Some(new) = (0..problem.seats.len()).filter(free).min_by_key(rank) else {
             return false;
         };
         level.add(&problem.seats[new]);
@@ -259,11 +260,14 @@ impl Fleet {
     /// fewest instances first.
     fn superfluous(&self, problem: &Problem<'_>) -> Vec<usize> {
         let mut level = self.level(problem);
-        let known = |at: &usize| (problem.seats[*at].crew.others, self.shares[at], *at);
+        let known = |at: &usize| {
+            let seat = &problem.seats[*at];
+            (Reverse(seat.power), seat.crew.others, self.shares[at], *at)
+        };
         let mut candidates: Vec<_> = self.shares.keys().map(known).collect();
         candidates.sort_unstable();
         let mut chosen = Vec::new();
-        for (_, _, at) in candidates {
+        for (_, _, _, at) in candidates {
             let mut without = level.clone();
             without.remove_node(&problem.seats[at]);
             if without.share().saturating_add(ROOM_LEFT) <= self.ceiling {
