@@ -206,7 +206,8 @@ async fn list(session: &Session) -> Result<(), Failure> {
             vec![(*name).to_owned(), is.to_owned(), knobs, file.about.clone()]
         };
         let table = table(&headings, &named.iter().map(row).collect::<Vec<_>>());
-        format!("{table}\npolicy version {} is in force: {}\n", response.version, response.label)
+        let label = if response.label.is_empty() { "default" } else { &response.label };
+        format!("{table}\npolicy version {} is in force: {label}\n", response.version)
     };
     let one = |(name, file, is): &(&str, PolicyFile, bool)| json!({"name": name, "in_force": is, "about": file.about, "knobs": file.knobs});
     let json = json!({
@@ -290,7 +291,10 @@ fn label_of(text: &str) -> String {
 
 fn pair(text: &str) -> Result<(String, u64), Failure> {
     let wrong = || Failure::Usage(format!("{text}: expected KNOB=VALUE with a whole number"));
-    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let (name, value) = text.split_once('=').ok_or_else(|| {
+        let policies = "or a policy: default, energy, careful or a file";
+        Failure::Usage(format!("{text}: expected KNOB=VALUE with a whole number, {policies}"))
+    })?;
     policies::known(name).map_err(|fault| Failure::Usage(format!("{fault}\n{NEXT}")))?;
     Ok((name.to_owned(), value.parse().map_err(|_| wrong())?))
 }
@@ -315,7 +319,8 @@ mod tests {
         );
         assert_eq!(
             text(pair("consolidate")),
-            "consolidate: expected KNOB=VALUE with a whole number"
+            "consolidate: expected KNOB=VALUE with a whole number, or a policy: default, energy, \
+             careful or a file"
         );
         assert_eq!(
             text(pair("consolidate=-1")),

@@ -41,7 +41,7 @@ async fn port(cluster: &Cluster, name: &str) -> u32 {
         let mut operator = cluster.operator().await;
         let views = operator.list_instances(request).await.ok()?.into_inner().instances;
         let view = views.into_iter().find(|v| v.key.as_ref().is_some_and(|k| k.name == name))?;
-        view.ports.first()?.number
+        view.ports.first().map(|port| port.number).filter(|number| *number > 0)
     })
     .await
 }
