@@ -130,7 +130,8 @@ impl Cloud {
         // A report comes once a step; within the step it is as fresh as it gets.
         values.entry("data_stale_seconds".to_owned()).or_insert(STEP_SECS);
         let operation = self.operation();
-        self.must("the policy", Command::SetPolicy { operation, values }).map(drop)
+        self.must("the policy", Command::SetPolicy { operation, values, label: String::new() })
+            .map(drop)
     }
 
     /// Applies an instance; they are numbered from 0 in this order. It waits until the next plan.

@@ -104,6 +104,8 @@ knobs! {
         "while more (and more than one) fell silent none is declared lost: the network is to blame"
     raw_harm "harm_window_seconds" "seconds" 300 0..86_400
         "a node lost so soon after an instance was placed there counts as harmed by its workload"
+    raw_power "prefer_low_power" "0 no, 1 yes" 0 0..1
+        "whether nodes that draw the fewest watts a core (label power-watts) are used first, others emptied first"
     raw_port_first "port_first" "port number" 20_000 1024..65_535
         "the first port that is chosen for workloads which leave it open"
     raw_port_last "port_last" "port number" 29_999 1024..65_535
@@ -197,6 +199,11 @@ impl Policy {
     /// Says whether nodes are emptied and levelled.
     pub fn consolidates(&self) -> bool {
         self.raw_consolidate() == 1
+    }
+
+    /// Says whether nodes that draw little for what they do come first.
+    pub fn prefers_low_power(&self) -> bool {
+        self.raw_power() == 1
     }
 
     /// Returns the pause between two rounds of moves.

@@ -227,15 +227,15 @@ impl Fleet {
         !moves.is_empty()
     }
 
-    /// Returns the largest node that nobody uses and that may be used.
+    /// Returns the node that nobody uses and that may be used: of those that draw least the largest.
     fn unused(&self, problem: &Problem<'_>, taken: &[usize]) -> Option<usize> {
         let free = |at: &usize| {
             let seat = &problem.seats[*at];
             let idle = seat.crew.others == 0 && !taken.contains(at);
             idle && is_known(seat) && share(seat) < self.ceiling
         };
-        let largest = |at: &usize| (capacity(problem, *at), Reverse(*at));
-        (0..problem.seats.len()).filter(free).max_by_key(largest)
+        let rank = |at: &usize| (problem.seats[*at].power, Reverse(capacity(problem, *at)), *at);
+        (0..problem.seats.len()).filter(free).min_by_key(rank)
     }
 
     /// Moves the largest instance that a full node has too much of and that a new one has room for.
@@ -331,11 +331,14 @@ impl Fleet {
     /// fewest instances first.
     fn superfluous(&self, problem: &Problem<'_>) -> Vec<usize> {
         let mut level = self.level(problem);
-        let known = |at: &usize| (problem.seats[*at].crew.others, self.shares[at], *at);
+        let known = |at: &usize| {
+            let seat = &problem.seats[*at];
+            (Reverse(seat.power), seat.crew.others, self.shares[at], *at)
+        };
         let mut candidates: Vec<_> = self.shares.keys().map(known).collect();
         candidates.sort_unstable();
         let mut chosen = Vec::new();
-        for (_, _, at) in candidates {
+        for (_, _, _, at) in candidates {
             let mut without = level.clone();
             without.remove_node(&problem.seats[at]);
             if without.share().saturating_add(self.of_noise(ROOM_LEFT)) <= self.ceiling {

@@ -1,6 +1,6 @@
 //! Packing: waiting instances find nodes.
 //!
-//! Critical before standard before harvest, large before small. Nodes in use come first, the one that
+//! Critical before standard before harvest, those tied to labels before the others, large before small. Nodes in use come first, the one that
 //! ends fullest below the ceiling wins (best fit); an unused node is opened when none of them fits.
 
 use std::collections::BTreeSet;
@@ -19,7 +19,9 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     waiting.sort_by_key(|i| {
         let spec = state.spec(i);
         let size = (spec.resources.memory, spec.resources.cpu);
-        (spec.class, std::cmp::Reverse(size), i.status.instance)
+        // Who may go to few nodes chooses before those who may go to any.
+        let tied = std::cmp::Reverse(spec.constraints.labels.len());
+        (spec.class, tied, std::cmp::Reverse(size), i.status.instance)
     });
     let mut evicted = BTreeSet::new();
     for instance in waiting {

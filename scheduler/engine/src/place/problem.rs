@@ -7,8 +7,31 @@ use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec}
 use super::feasible::{self, Room};
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
+use crate::policy::Policy;
 use crate::predict::{Crew, Forecast, InstanceForecast, Terms, empty_crew};
 use crate::state::{State, VolumeNeed};
+
+/// The label by which a node says what it draws when all its cores are busy, in whole watts.
+const WATTS_LABEL: &str = "power-watts";
+/// No server draws more; what claims to is not believed.
+const WATTS_MAX: u64 = 1_000_000;
+
+/// What a node draws for what it does: microwatts a millicore when it is full. One that does not say
+/// comes after all that do, and all are equal unless the policy prefers low power.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PowerRank(u64);
+
+impl PowerRank {
+    fn of(policy: &Policy, node: &NodeImage) -> Self {
+        if !policy.prefers_low_power() {
+            return Self::default();
+        }
+        let said = node.facts.labels.get(WATTS_LABEL).and_then(|watts| watts.parse::<u64>().ok());
+        let watts = said.filter(|watts| (1..=WATTS_MAX).contains(watts));
+        let rank = |watts: u64| (watts * 1_000_000).checked_div(node.facts.capacity.cpu.get());
+        Self(watts.and_then(rank).unwrap_or(u64::MAX))
+    }
+}
 
 /// One node while a plan is made.
 #[derive(Clone, Debug)]
@@ -26,6 +49,8 @@ pub(crate) struct Seat<'a> {
     pub(crate) connected: bool,
     /// Whether its use was measured lately.
     pub(crate) measured: bool,
+    /// How dear a core of it is; equal for all unless the policy minds power.
+    pub(crate) power: PowerRank,
 }
 
 impl<'a> Seat<'a> {
@@ -39,6 +64,7 @@ impl<'a> Seat<'a> {
             guests: Vec::new(),
             connected: state.connected(node.id) && !state.withholds(node.id),
             measured: expected.measured,
+            power: PowerRank::of(state.policy(), node),
         };
         if let Some(usage) = state.usage(node.id) {
             let fresh = now.since(usage.at) <= state.policy().data_stale();
