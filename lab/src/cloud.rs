@@ -11,6 +11,7 @@ use tengyun_model::{
     NodeUsage, OperationId, Phase, Resources, Stop, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
+use crate::number::real;
 use crate::score::NOWHERE;
 use crate::trace::STEP_SECS;
 
@@ -266,6 +267,16 @@ impl Cloud {
                 *known = seat;
             }
         }
+    }
+
+    /// Returns what harvest may use on each node until the next report, as a share of its CPU.
+    pub fn harvest_rooms(&self) -> Vec<f64> {
+        let forecast = predict::forecast(&self.state, self.now);
+        let room = |node: &tengyun_engine::NodeImage| {
+            let room = real(forecast.harvest_room(&self.state, node.id).get());
+            room / real(node.facts.capacity.cpu.get().max(1))
+        };
+        self.state.nodes().map(room).collect()
     }
 
     /// Returns the node of each instance as of the last settling; [`NOWHERE`] while it waits.

@@ -194,7 +194,7 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
         return Err(ReplayError::Nothing("the trace has no step after its warm-up"));
     }
     let mut notes = Vec::new();
-    let target = real(u64::from(Policy::default().band().target.get())) / 1000.0;
+    let target = real(u64::from(policy_of(&wish.choice)?.band().target.get())) / 1000.0;
     let rules =
         Rules { curve: wish.curve, harvest: wish.harvest.then_some(target), honest: wish.honest };
     let immovable = drawn(&fleet, wish.immovable_pct);
@@ -217,6 +217,14 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
     let mut replayed = summary(trace, &fleet, (scores, seen), notes);
     replayed.figures.seconds = decimals(began.elapsed().as_secs_f64(), 3);
     Ok(replayed)
+}
+
+/// Returns the policy of a choice; a yardstick has the default band.
+fn policy_of(choice: &Choice) -> Result<Policy, ReplayError> {
+    match choice {
+        Choice::Engine(knobs) => Policy::new(knobs.clone()).map_err(ReplayError::Policy),
+        Choice::Yardstick(_) => Ok(Policy::default()),
+    }
 }
 
 fn summary(

@@ -54,8 +54,8 @@ pub struct Policy {
 knobs! {
     raw_floor "band_floor" "permille of CPU" 600 0..1000
         "below it a node in use is worth emptying"
-    raw_target "band_target" "permille of CPU" 720 0..1000
-        "what harvest fills a node to; the middle of the band leaves others room to grow at once"
+    raw_target "band_target" "permille of CPU" 790 0..1000
+        "what harvest fills a node to; it gives back within a second, so a percent of room is enough"
     raw_ceiling "band_ceiling" "permille of CPU" 800 0..1000
         "what foreseen peaks fill a node to; above it a node counts as overloaded"
     raw_budget "violation_budget" "hundredths of a percent of node-time" 100 1..5000

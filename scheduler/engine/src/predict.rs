@@ -140,6 +140,15 @@ impl Forecast {
         Some(self.nodes[at].2)
     }
 
+    /// Returns the CPU of a node that harvest may use in the next window: what the others are foreseen
+    /// to leave below the target in one window of six. In the other five harvest gives back within a
+    /// second what they need after all.
+    pub fn harvest_room(&self, state: &State, id: NodeId) -> Millicores {
+        let load = self.place(id).map(|at| self.nodes[at].2.load).unwrap_or_default();
+        let others = load.mean().saturating_sub(load.deviation());
+        state.capacity(id).share(state.policy().band().target).saturating_sub(others)
+    }
+
     fn place(&self, id: NodeId) -> Option<usize> {
         // Nodes are numbered from 1 and never forgotten, so the first look nearly always hits.
         let guess = usize::try_from(id.get()).ok()?.checked_sub(1)?;

@@ -110,7 +110,8 @@ impl<'a> Seat<'a> {
     /// Returns the CPU that is spoken for, as one of this class sees it.
     fn filled(&self, class: Class) -> Millicores {
         match class {
-            Class::Harvest => self.peak().saturating_add(self.crew.harvest),
+            // Harvest is squeezed within a second: it counts beside what the others use on average.
+            Class::Harvest => self.crew.load.mean().saturating_add(self.crew.harvest),
             Class::Critical | Class::Standard => self.peak(),
         }
     }
