@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn numbers_and_tables_are_read_alike() {
         let short = PolicyFile::parse("band_target = 700\n# a remark\n").unwrap();
-        let long = "[band_target]\nvalue = 700\nunit = \"permille of CPU\"\ndefault = 720\n";
+        let long = "[band_target]\nvalue = 700\nunit = \"permille of CPU\"\ndefault = 790\n";
         assert_eq!(PolicyFile::parse(long).unwrap(), short);
         assert_eq!(short.knobs, BTreeMap::from([("band_target".to_owned(), 700)]));
         assert_eq!(PolicyFile::parse("# all defaults\n").unwrap(), PolicyFile::default());
