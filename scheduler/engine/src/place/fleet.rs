@@ -28,6 +28,9 @@ const OVERLOAD: u64 = 4;
 const FILL_LEFT: (u64, u64) = (10, 5000);
 /// What a node may have above the new level and still give to a new one, as a part of the noise.
 const GIVE_MORE: (u64, u64) = (5, 10_000);
+/// Levelling leaves this part of the moves that may be made at once to what empties nodes: a node less
+/// is worth more than a percent of one.
+const ORDER_LEFT: (usize, usize) = (4, 5);
 /// What new nodes are filled with is larger than the average by this factor.
 const LARGE: u64 = 2;
 
@@ -95,6 +98,26 @@ pub(super) struct Fleet {
     noise: u64,
     /// What an instance uses on average.
     usual: u64,
+    /// How many moves for the sake of order are left, and how many there are after a long rest.
+    allowance: (usize, usize),
+}
+
+/// What an instance is moved for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its node is overloaded: whatever may be moved is.
+    Relief,
+    /// A node is opened: what has rested.
+    Room,
+    /// Order: what has rested, as far as the move ledger allows or it was never moved before.
+    Order,
+}
+
+impl Why {
+    /// Returns why an instance of a node would be moved.
+    pub(super) fn of(overloaded: bool, otherwise: Self) -> Self {
+        if overloaded { Self::Relief } else { otherwise }
+    }
 }
 
 impl Fleet {
@@ -108,6 +131,7 @@ impl Fleet {
             ceiling,
             noise: 0,
             usual: 0,
+            allowance: problem.state.moves_left(problem.now),
         };
         for (at, seat) in problem.seats.iter().enumerate() {
             if seat.crew.others > 0 && is_known(seat) {
@@ -157,18 +181,23 @@ impl Fleet {
         share > self.ceiling.saturating_add(self.noise / OVERLOAD)
     }
 
-    /// Returns the movable instances of a seat that stay there so far; of a node that is not
-    /// overloaded the rested ones.
+    /// Returns the instances of a seat that stay there so far and may be moved.
     pub(super) fn movable<'a>(
         &self,
         problem: &Problem<'a>,
         at: usize,
-        overloaded: bool,
+        why: Why,
     ) -> Vec<&'a InstanceImage> {
+        let (left, all) = self.allowance;
+        let in_order = left > all / ORDER_LEFT.1 * ORDER_LEFT.0;
         let free = |i: &&InstanceImage| {
             !self.moved.contains(&i.status.instance)
                 && may_move(problem, i)
-                && (overloaded || is_rested(problem, i))
+                && match why {
+                    Why::Relief => true,
+                    Why::Room => is_rested(problem, i),
+                    Why::Order => is_rested(problem, i) && (in_order || i.moved.is_none()),
+                }
         };
         others(problem, at).filter(free).collect()
     }
@@ -185,6 +214,7 @@ impl Fleet {
         let (source, destination) = (problem.seats[from].node.id, problem.seats[to].node.id);
         moves.push(Move::Shift { instance: id, from: source, to: destination, reason });
         self.moved.insert(id);
+        self.allowance.0 -= usize::from(instance.moved.is_some() && self.allowance.0 > 0);
         problem.seats[to].put(guest);
         problem.seats[from].crew.remove(guest.expected);
         self.enter(to, &problem.seats[to]);
@@ -253,7 +283,8 @@ impl Fleet {
         let fits = |i: &&InstanceImage| {
             share_of(mean(i), here) <= spare + spare / 2 && share_of(mean(i), there) <= room
         };
-        let mut movable = self.movable(problem, from, self.is_overloaded(full));
+        let why = Why::of(self.is_overloaded(full), Why::Room);
+        let mut movable = self.movable(problem, from, why);
         movable.retain(fits);
         movable.retain(|i| mean(i) >= self.usual.saturating_mul(LARGE));
         movable.sort_by_key(|i| (Reverse(mean(i)), i.status.instance));
@@ -278,7 +309,7 @@ impl Fleet {
         moves: &mut Vec<Move>,
     ) -> bool {
         let Some(new) = self.unused(problem, &[]) else { return false };
-        let mut movable = self.movable(problem, from, true);
+        let mut movable = self.movable(problem, from, Why::Relief);
         let mean = |i: &InstanceImage| problem.forecast.instance(i.status.instance).mean.get();
         movable.sort_by_key(|i| (Reverse(mean(i)), i.status.instance));
         let ceiling = problem.state.policy().band().ceiling;
@@ -307,11 +338,9 @@ impl Fleet {
         for at in &chosen {
             self.leave(*at);
         }
-        let (allowance, _) = problem.state.moves_left(problem.now);
         let mut tries = 0;
         for at in chosen {
             let left = policy.rebalance_moves().saturating_sub(moves.len());
-            let left = left.min(allowance.saturating_sub(moves.len()));
             if tries >= TRIES_MAX || left == 0 {
                 return;
             }
@@ -352,9 +381,12 @@ impl Fleet {
     /// Moves everything away from a node; false, and nothing changed, when something has to stay.
     fn empty(&mut self, problem: &mut Problem<'_>, at: usize, moves: &mut Vec<Move>) -> bool {
         let mut leaving: Vec<&InstanceImage> = others(problem, at).collect();
-        if !leaving.iter().all(|instance| may_move(problem, instance)) {
+        let again = leaving.iter().filter(|instance| instance.moved.is_some()).count();
+        let affordable = again.min(self.allowance.1) <= self.allowance.0;
+        if !affordable || !leaving.iter().all(|instance| may_move(problem, instance)) {
             return false;
         }
+        let allowance = self.allowance;
         leaving.sort_by_key(|i| {
             let peak = problem.forecast.instance(i.status.instance).peak;
             (Reverse(peak), i.status.instance)
@@ -381,6 +413,7 @@ impl Fleet {
             for instance in leaving {
                 self.moved.remove(&instance.status.instance);
             }
+            self.allowance = allowance;
             moves.clear();
         }
         all

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tengyun_model::Permille;
 
-use super::fleet::{Fleet, share_with};
+use super::fleet::{Fleet, Why, share_with};
 use super::problem::Problem;
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
@@ -15,9 +15,6 @@ use crate::plan::{Move, ShiftReason};
 const DEAD: (u64, u64) = (10, 5000);
 /// A move has to lower the fuller of its two nodes by this part of the noise, and so much at least.
 const GAIN: (u64, u64) = (8, 3000);
-/// Levelling leaves this part of the moves that may be made at once to what empties nodes: a node less
-/// is worth more than a percent of one.
-const LEFT: (usize, usize) = (4, 5);
 /// So many of the emptiest nodes are tried as destinations.
 const DESTINATIONS: usize = 4;
 
@@ -26,9 +23,7 @@ const DESTINATIONS: usize = 4;
 pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let policy = problem.state.policy();
     let instances = fleet.ascending().map(|(_, at)| problem.seats[at].crew.others).sum();
-    let (left, all) = problem.state.moves_left(problem.now);
-    let allowance = left.saturating_sub(moves.len()).saturating_sub(all / LEFT.1 * LEFT.0);
-    let most = moves.len() + policy.level_moves(instances).min(allowance);
+    let most = moves.len() + policy.level_moves(instances);
     let mut stuck = BTreeSet::new();
     loop {
         let fullest = fleet.ascending().rev().find(|(_, at)| !stuck.contains(at));
@@ -66,7 +61,8 @@ fn shift_one(
     (full, from): (u64, usize),
     moves: &mut Vec<Move>,
 ) -> bool {
-    let movable = fleet.movable(problem, from, fleet.is_overloaded(full));
+    let why = Why::of(fleet.is_overloaded(full), Why::Order);
+    let movable = fleet.movable(problem, from, why);
     let gain = fleet.of_noise(GAIN);
     let emptiest: Vec<usize> =
         fleet.ascending().map(|(_, at)| at).filter(|at| *at != from).take(DESTINATIONS).collect();
