@@ -11,6 +11,7 @@ use tengyun_model::{
     NodeUsage, OperationId, Phase, Resources, Stop, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
+use crate::number::real;
 use crate::score::NOWHERE;
 use crate::trace::STEP_SECS;
 
@@ -130,7 +131,8 @@ impl Cloud {
         // A report comes once a step; within the step it is as fresh as it gets.
         values.entry("data_stale_seconds".to_owned()).or_insert(STEP_SECS);
         let operation = self.operation();
-        self.must("the policy", Command::SetPolicy { operation, values }).map(drop)
+        self.must("the policy", Command::SetPolicy { operation, values, label: String::new() })
+            .map(drop)
     }
 
     /// Applies an instance; they are numbered from 0 in this order. It waits until the next plan.
@@ -265,6 +267,16 @@ impl Cloud {
                 *known = seat;
             }
         }
+    }
+
+    /// Returns what harvest may use on each node until the next report, as a share of its CPU.
+    pub fn harvest_rooms(&self) -> Vec<f64> {
+        let forecast = predict::forecast(&self.state, self.now);
+        let room = |node: &tengyun_engine::NodeImage| {
+            let room = real(forecast.harvest_room(&self.state, node.id).get());
+            room / real(node.facts.capacity.cpu.get().max(1))
+        };
+        self.state.nodes().map(room).collect()
     }
 
     /// Returns the node of each instance as of the last settling; [`NOWHERE`] while it waits.

@@ -36,7 +36,7 @@ impl Recorded {
             Self { state: State::new(), now: BEGIN, operations: 0, entries: Vec::new() };
         recorded.enter(Command::BeginEpoch);
         let (operation, values) = (recorded.operation(), knobs(&[("consolidate", 0)]));
-        recorded.enter(Command::SetPolicy { operation, values });
+        recorded.enter(Command::SetPolicy { operation, values, label: String::new() });
         for number in 1..=NODES {
             recorded.enter(Command::RegisterNode(facts(&format!("n{number}"))));
             recorded.enter(Command::ConnectNode(NodeId::new(number)));

@@ -135,6 +135,7 @@ pub(crate) fn story() -> Vec<Entry> {
         Command::SetPolicy {
             operation: OperationId::new(2),
             values: [("moves_per_pass".to_owned(), 2)].into(),
+            label: "two at a time".to_owned(),
         },
         plan(vec![
             Move::Shift {

@@ -136,6 +136,7 @@ codes! {
     Circle "circle" "it would depend on itself, by way of {0}"
     NoRollout "no-rollout" "nothing of {0} is being rolled out"
     NoRevision "no-revision" "no such revision of {0} is kept, or none to go back to"
+    NoPolicyVersion "no-policy-version" "version {0} of the policy is not kept"
     NotLost "not-lost" "node {0} is not lost: it may still run what it was told"
     MayStillRun "may-still-run" "{1} instances may still run on node {0}"
     HasVolumes "has-volumes" "node {0} keeps volumes of {1} copies"
@@ -163,6 +164,7 @@ codes! {
     PastInstanceWish "past-instance-wish" "the wish to run the instance"
     PastWorkloadWish "past-workload-wish" "the wish to run the workload"
     PastWorkload "past-workload" "the workload"
+    PastPolicyVersions "past-policy-versions" "the versions of the policy"
 
     // Refusals of the daemon.
     ReadOnly "read-only" "the scheduler is read-only: {0}"
@@ -183,6 +185,7 @@ codes! {
     DoLeaveOut "do-leave-out" "leave it out"
     DoDeleteFirst "do-delete-first" "delete the workload and apply it again"
     DoListKnobs "do-list-knobs" "list them with `tengyun policy show`"
+    DoPolicyHistory "do-policy-history" "list them with `tengyun policy history`"
     DoSeeRange "do-see-range" "see its range with `tengyun policy show`"
     DoDelete "do-delete" "delete what is not needed"
     DoAskLess "do-ask-less" "ask for less, or add a node"
@@ -256,6 +259,7 @@ codes! {
     EventRestored "event-restored" "from a backup that ends {0} s before"
     EventSettled "event-settled" "{0} nodes run what is known"
     EventDefaults "event-defaults" "defaults"
+    EventPolicy "event-policy" "version {0}{1}: {2}"
     EventSaysSo "event-says-so" "an operator says so"
     EventKnowsOff "event-knows-off" "an operator knows that it is off"
     EventSilent "event-silent" "it was silent for too long"

@@ -175,7 +175,7 @@ impl Made<'_> {
             Command::ReleaseWorkload { key, .. } => {
                 self.of_key(EventKind::WorkloadReleased, key, Said::NOTHING);
             }
-            Command::SetPolicy { values, .. } => self.policy(values),
+            Command::SetPolicy { values, label, .. } => self.policy(values, label),
             Command::ObserveInstances { node, .. } => self.observed(glance, *node),
             Command::CommitPlan(plan) => {
                 plan.moves.iter().for_each(|step| self.moved(glance, step));
@@ -271,7 +271,7 @@ impl Made<'_> {
         self.push(EventKind::RestoreSettled, said!(EventSettled, nodes));
     }
 
-    fn policy(&mut self, values: &BTreeMap<String, u64>) {
+    fn policy(&mut self, values: &BTreeMap<String, u64>, label: &str) {
         let values: Vec<String> =
             values.iter().map(|(knob, value)| format!("{knob}={value}")).collect();
         let all = if values.is_empty() {
@@ -279,7 +279,9 @@ impl Made<'_> {
         } else {
             said!(Verbatim, values.join(" "))
         };
-        self.push(EventKind::PolicyChanged, all);
+        let version = self.state.policy_version();
+        let from = if label.is_empty() { Said::NOTHING } else { said!(Aside, label) };
+        self.push(EventKind::PolicyChanged, said!(EventPolicy, version, from, all));
     }
 
     fn given_up(&mut self, node: NodeId, proof: Proof) {

@@ -18,9 +18,9 @@ use tengyun_model::{
 use crate::policy::Policy;
 use crate::state::State;
 pub use calibrate::Spent;
-pub(crate) use calibrate::{Calibration, Sum};
+pub(crate) use calibrate::{Budget, Calibration, Sum};
 pub(crate) use drift::Drift;
-pub(crate) use load::{Crew, Load};
+pub(crate) use load::{Crew, Lines, Load};
 pub(crate) use track::{Sample, Track, window_of};
 
 /// Deviations that the peak of a single instance is shown with, and reservations are compared with.
@@ -140,6 +140,15 @@ impl Forecast {
         Some(self.nodes[at].2)
     }
 
+    /// Returns the CPU of a node that harvest may use in the next window: what the others are foreseen
+    /// to leave below the target in one window of six. In the other five harvest gives back within a
+    /// second what they need after all.
+    pub fn harvest_room(&self, state: &State, id: NodeId) -> Millicores {
+        let load = self.place(id).map(|at| self.nodes[at].2.load).unwrap_or_default();
+        let others = load.mean().saturating_sub(load.deviation());
+        state.capacity(id).share(state.policy().band().target).saturating_sub(others)
+    }
+
     fn place(&self, id: NodeId) -> Option<usize> {
         // Nodes are numbered from 1 and never forgotten, so the first look nearly always hits.
         let guess = usize::try_from(id.get()).ok()?.checked_sub(1)?;
@@ -185,7 +194,7 @@ pub fn forecast(state: &State, now: At) -> Forecast {
 
 /// Returns what a node carries without any instance: what is not ours, and the margin of its kind.
 pub(crate) fn empty_crew(state: &State, node: NodeId, terms: &Terms) -> Crew {
-    let mut load = Load::with_margin(state.margin(node));
+    let mut load = Load::on(state.lines(node));
     load.add(foreign_forecast(state, node, terms));
     Crew { load, ..Crew::default() }
 }

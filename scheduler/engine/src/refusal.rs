@@ -191,6 +191,8 @@ pub enum Refusal {
         /// For how long still.
         left: Millis,
     },
+    /// This version of the policy is not kept, or there never was one.
+    NoPolicyVersion(u64),
 }
 
 /// What a workload lacks that others depend on.
@@ -278,6 +280,7 @@ pub enum Past {
     InstanceWish,
     WorkloadWish,
     Workload,
+    PolicyVersions,
 }
 
 impl Past {
@@ -304,6 +307,7 @@ impl Past {
             Self::InstanceWish => said!(PastInstanceWish),
             Self::WorkloadWish => said!(PastWorkloadWish),
             Self::Workload => said!(PastWorkload),
+            Self::PolicyVersions => said!(PastPolicyVersions),
         }
     }
 }
@@ -359,6 +363,7 @@ impl Refusal {
             Self::Circle(_) => "circle",
             Self::NoRollout(_) => "no-rollout",
             Self::NoRevision(_) => "no-revision",
+            Self::NoPolicyVersion(_) => "no-policy-version",
             Self::NotLost(_) => "not-lost",
             Self::MayStillRun { .. } => "may-still-run",
             Self::HasVolumes { .. } => "has-volumes",
@@ -421,6 +426,7 @@ impl Refusal {
             Self::Circle(key) => said!(Circle, key),
             Self::NoRollout(key) => said!(NoRollout, key),
             Self::NoRevision(key) => said!(NoRevision, key),
+            Self::NoPolicyVersion(version) => said!(NoPolicyVersion, version),
             Self::NotLost(node) => said!(NotLost, node),
             Self::MayStillRun { node, instances } => said!(MayStillRun, node, instances),
             Self::HasVolumes { node, copies } => said!(HasVolumes, node, copies),

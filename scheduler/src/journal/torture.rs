@@ -165,7 +165,7 @@ fn fields_of_a_newer_version_stay_in_the_row() {
 #[test]
 fn an_entry_that_this_version_does_not_know_is_not_passed_over() {
     let place = Place::new();
-    let unknown = tengyun_proto::v1::JournalEntry { at_millis: 1, command: None };
+    let unknown = tengyun_proto::v1::JournalEntry { at_millis: 1, command: None, wisher: None };
     let batch = tengyun_proto::v1::JournalBatch { entries: vec![unknown] }.encode_to_vec();
     place.open().append_bytes(Sequence::new(1), Sequence::new(1), &batch).unwrap();
     damaged_at(&place, 1);

@@ -41,6 +41,7 @@ fn remedy(refusal: &Refusal) -> Said {
         Refusal::BadField { .. } => said!(DoCorrect),
         Refusal::NotSupportedYet(_) => said!(DoLeaveOut),
         Refusal::Immutable(_) => said!(DoDeleteFirst),
+        Refusal::NoPolicyVersion(_) => said!(DoPolicyHistory),
         Refusal::UnknownKnob(_) => said!(DoListKnobs),
         Refusal::BadKnob { .. } => said!(DoSeeRange),
         Refusal::TooMany { .. } => said!(DoDelete),

@@ -5,33 +5,39 @@ use std::collections::BTreeSet;
 
 use tengyun_model::Permille;
 
-use super::fleet::{Fleet, share_with};
+use super::fleet::{Fleet, Why, share_with};
 use super::problem::Problem;
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
 
-/// Nodes are level when the fullest is less than this above their mean, and the emptiest less than
-/// twice as much below it: a tenth of what noise does to a node within a window.
-const DEAD: u64 = 5000;
-/// A move has to lower the fuller of its two nodes by so much.
-const GAIN: u64 = 3000;
+/// Nodes are level when the fullest is less than this part of the noise above their mean, and the
+/// emptiest less than twice as much below it; so much in any case.
+const DEAD: (u64, u64) = (10, 5000);
+/// A move has to lower the fuller of its two nodes by this part of the noise, and so much at least.
+const GAIN: (u64, u64) = (8, 3000);
 /// So many of the emptiest nodes are tried as destinations.
 const DESTINATIONS: usize = 4;
 
 /// Moves instances from the fullest nodes to the emptiest. Afterwards nodes are level, or the moves of
-/// a round are spent, or no move gains anything.
+/// a round are spent, or no move gains anything. Overloaded nodes are relieved in any case.
 pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let policy = problem.state.policy();
     let instances = fleet.ascending().map(|(_, at)| problem.seats[at].crew.others).sum();
     let most = moves.len() + policy.level_moves(instances);
     let mut stuck = BTreeSet::new();
-    while moves.len() < most {
+    loop {
         let fullest = fleet.ascending().rev().find(|(_, at)| !stuck.contains(at));
         let Some((full, from)) = fullest else { return };
+        let overloaded = fleet.is_overloaded(full);
+        if moves.len() >= if overloaded { policy.rebalance_moves() } else { most } {
+            return;
+        }
         if full <= fleet.ceiling() && (!policy.consolidates() || is_level(fleet, full)) {
             return;
         }
-        if !shift_one(fleet, problem, (full, from), moves) {
+        let moved = shift_one(fleet, problem, (full, from), moves)
+            || (overloaded && fleet.open_for(problem, (full, from), moves));
+        if !moved {
             stuck.insert(from);
         }
     }
@@ -44,7 +50,8 @@ fn is_level(fleet: &Fleet, full: u64) -> bool {
         .fold((0_u64, 0_u64), |(sum, count), (share, _)| (sum.saturating_add(share), count + 1));
     let mean = sum / count.max(1);
     let emptiest = fleet.ascending().next().map_or(mean, |(share, _)| share);
-    full.saturating_sub(mean) < DEAD && mean.saturating_sub(emptiest) < 2 * DEAD
+    let dead = fleet.of_noise(DEAD);
+    full.saturating_sub(mean) < dead && mean.saturating_sub(emptiest) < 2 * dead
 }
 
 /// Moves the one instance of a node that evens it out best with one of the emptiest.
@@ -54,7 +61,9 @@ fn shift_one(
     (full, from): (u64, usize),
     moves: &mut Vec<Move>,
 ) -> bool {
-    let movable = fleet.movable(problem, from);
+    let why = Why::of(fleet.is_overloaded(full), Why::Order);
+    let movable = fleet.movable(problem, from, why);
+    let gain = fleet.of_noise(GAIN);
     let emptiest: Vec<usize> =
         fleet.ascending().map(|(_, at)| at).filter(|at| *at != from).take(DESTINATIONS).collect();
     for to in emptiest {
@@ -66,7 +75,7 @@ fn shift_one(
             (left.max(taken), instance.status.instance)
         };
         let mut ranked: Vec<_> = movable.iter().map(|i| (score(i), *i)).collect();
-        ranked.retain(|((fuller, _), _)| fuller.saturating_add(GAIN) <= full);
+        ranked.retain(|((fuller, _), _)| fuller.saturating_add(gain) <= full);
         ranked.sort_unstable_by_key(|(score, _)| *score);
         for (_, instance) in ranked {
             let guest = problem.guest(instance, true);

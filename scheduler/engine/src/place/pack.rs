@@ -1,11 +1,12 @@
 //! Packing: waiting instances find nodes.
 //!
-//! Critical before standard before harvest, large before small. Nodes in use come first, the one that
-//! ends fullest below the ceiling wins (best fit); an unused node is opened when none of them fits.
+//! Critical before standard before harvest, those tied to labels before the others, large before small;
+//! harvest in turns of its departments. Nodes in use come first, the one that ends fullest below the
+//! ceiling wins (best fit); an unused node is opened when none of them fits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tengyun_model::{Class, NodeId, Permille};
+use tengyun_model::{Class, DepartmentPath, InstanceId, Millicores, NodeId, Permille};
 
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
@@ -19,21 +20,71 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     waiting.sort_by_key(|i| {
         let spec = state.spec(i);
         let size = (spec.resources.memory, spec.resources.cpu);
-        (spec.class, std::cmp::Reverse(size), i.status.instance)
+        // Who may go to few nodes chooses before those who may go to any.
+        let tied = std::cmp::Reverse(spec.constraints.labels.len());
+        (spec.class, tied, std::cmp::Reverse(size), i.status.instance)
     });
     let mut evicted = BTreeSet::new();
+    let mut harvest = Vec::new();
     for instance in waiting {
         let id = instance.status.instance;
         if state.check_held(instance).is_err() {
             continue;
         }
         let guest = problem.guest(instance, false);
-        if let Some(at) = best_seat(problem, &guest) {
-            let seat = &mut problem.seats[at];
-            moves.push(Move::Start { instance: id, node: seat.node.id });
-            seat.put(&guest);
-        } else if guest.spec.class != Class::Harvest {
+        if guest.spec.class == Class::Harvest {
+            harvest.push((instance, guest));
+        } else if !start(problem, (id, &guest), moves) {
             make_room(problem, &guest, &mut evicted, moves);
+        }
+    }
+    if !harvest.is_empty() {
+        fill_harvest(problem, harvest, moves);
+    }
+}
+
+/// Starts an instance where it fits best; says whether it does anywhere.
+fn start<'a>(
+    problem: &mut Problem<'a>,
+    (id, guest): (InstanceId, &Guest<'a>),
+    moves: &mut Vec<Move>,
+) -> bool {
+    let Some(at) = best_seat(problem, guest) else { return false };
+    let seat = &mut problem.seats[at];
+    moves.push(Move::Start { instance: id, node: seat.node.id });
+    seat.put(guest);
+    true
+}
+
+/// Starts waiting harvest, each time of the department whose harvest asks for least so far: a
+/// department that queues a thousand jobs does not keep another's one waiting.
+fn fill_harvest<'a>(
+    problem: &mut Problem<'a>,
+    waiting: Vec<(&'a InstanceImage, Guest<'a>)>,
+    moves: &mut Vec<Move>,
+) {
+    let state = problem.state;
+    let mut runs: BTreeMap<&DepartmentPath, Millicores> = BTreeMap::new();
+    let running = state.instances().filter(|i| i.node.is_some() && lives(i));
+    for spec in running.map(|i| state.spec(i)).filter(|s| s.class == Class::Harvest) {
+        let sum = runs.entry(&spec.key.department).or_default();
+        *sum = sum.saturating_add(spec.resources.cpu);
+    }
+    let mut queues: BTreeMap<&DepartmentPath, VecDeque<_>> = BTreeMap::new();
+    for (instance, guest) in waiting {
+        queues.entry(&guest.spec.key.department).or_default().push_back((instance, guest));
+    }
+    loop {
+        let asked = |d: &DepartmentPath| runs.get(d).copied().unwrap_or_default();
+        let Some((_, next)) = queues.keys().map(|d| (asked(d), *d)).min() else { return };
+        let queue = queues.get_mut(next).expect("it was chosen among these");
+        let Some((instance, guest)) = queue.pop_front() else {
+            queues.remove(next);
+            continue;
+        };
+        if start(problem, (instance.status.instance, &guest), moves) {
+            let sum = runs.entry(next).or_default();
+            *sum = sum.saturating_add(guest.spec.resources.cpu);
         }
     }
 }

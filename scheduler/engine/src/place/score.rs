@@ -3,13 +3,14 @@
 //! What is left on the chosen node should be little, and of a shape that others can still use: CPU
 //! without memory, or memory without CPU, is left over for good. Both are counted in millicores, memory
 //! at what a millicore has of it on that node, so that large and small nodes compare. Named counters,
-//! such as devices, come before both: few nodes have them.
+//! such as devices, come before both: few nodes have them. Where the policy prefers low power, what a node
+//! draws for a core comes before CPU and memory.
 
 use std::cmp::Reverse;
 
 use tengyun_model::{Name, NodeId, Permille};
 
-use super::problem::{Guest, Seat};
+use super::problem::{Guest, PowerRank, Seat};
 
 /// What one millicore left, one millicore's memory left and one of difference between them cost.
 /// Tried on openb's 14,409 pods over 1,523 nodes in seven orders (`lab/benches/README.md`): from 4 to 7
@@ -19,7 +20,7 @@ const MEMORY_LEFT: u128 = 1;
 const DIFFERENCE: u128 = 6;
 
 /// How good a seat is for a guest; the greatest is the best.
-type Score = (Reverse<u64>, Reverse<u128>, Reverse<NodeId>);
+type Score = (Reverse<u64>, Reverse<PowerRank>, Reverse<u128>, Reverse<NodeId>);
 
 /// Says how good a seat is for a guest; no two are equal.
 pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
@@ -31,7 +32,8 @@ pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
     // What the memory left is worth where all memory is worth all CPU.
     let memory = memory * u128::from(line.get()) / u128::from(capacity.memory.get().max(1));
     let cost = cost(u128::from(cpu.get()), memory);
-    (Reverse(counters_left(seat, guest)), Reverse(cost), Reverse(seat.node.id))
+    let counters = Reverse(counters_left(seat, guest));
+    (counters, Reverse(seat.power), Reverse(cost), Reverse(seat.node.id))
 }
 
 /// Adds up the shares of the node's named counters that are left. Devices are scarce: who needs none

@@ -126,7 +126,7 @@ impl State {
     ) -> Result<(), Refusal> {
         self.check_shift(id, (from, to), reason)?;
         let old = &self.instances[&id];
-        let (workload, ordinal) = (old.workload, old.ordinal);
+        let (workload, ordinal, again) = (old.workload, old.ordinal, old.moved.is_some());
         let revision = self.workloads[&workload].revision;
         let open = open_ports(&self.workloads[&workload].revisions[&revision]);
         let ports = self.choose_ports(open, to);
@@ -150,6 +150,13 @@ impl State {
             failures: 0,
             failed: None,
         });
+        if matches!(reason, ShiftReason::Overload | ShiftReason::Consolidate) {
+            let daily = self.daily_moves();
+            // The first move of an instance brings it where it belongs; only repeated ones are owed.
+            if again {
+                self.ledger.enter(at, daily);
+            }
+        }
         if reason != ShiftReason::Revision {
             self.moves_total = self.moves_total.saturating_add(1);
             self.inherit_track(id, new);

@@ -91,7 +91,7 @@ impl Cloud {
     pub(crate) fn set(&mut self, knobs: &[(&str, u64)]) {
         let values = knobs.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
         let operation = self.operation();
-        self.must(Command::SetPolicy { operation, values });
+        self.must(Command::SetPolicy { operation, values, label: String::new() });
     }
 
     pub(crate) fn plan(&self) -> Plan {
