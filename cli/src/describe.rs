@@ -241,11 +241,10 @@ fn instance_text(view: &v1::InstanceView) -> String {
 /// Makes aligned lines of fields, with labels in the language of the locale; empty ones are left out.
 pub(crate) fn lines(fields: &[(&str, String)]) -> String {
     let language = Language::of_locale();
-    let label = |name| label(language, name);
-    let widest = fields.iter().map(|(name, _)| width(label(name))).max().unwrap_or(0);
+    let widest = fields.iter().map(|(name, _)| width(label(language, name))).max().unwrap_or(0);
     let filled = fields.iter().filter(|(_, value)| !value.is_empty());
     let line = |(name, value): &(&str, String)| {
-        let name = label(name);
+        let name = label(language, name);
         let gap = " ".repeat(widest - width(name));
         format!("{name}{gap}  {}", clean(value))
     };
