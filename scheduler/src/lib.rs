@@ -22,6 +22,7 @@ mod route;
 mod secrets;
 mod server;
 mod tasks;
+mod unread;
 
 mod desk;
 mod writer;

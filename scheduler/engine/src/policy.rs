@@ -257,7 +257,8 @@ impl Policy {
         Millis::from_secs(self.raw_lost().max(self.raw_suspect()))
     }
 
-    /// Returns how long agents may take to return to a scheduler that started or was paused.
+    /// Returns how long agents may take to return to a scheduler that started or was paused, or after
+    /// a cut.
     pub fn return_grace(&self) -> Millis {
         Millis::from_secs(self.raw_grace())
     }

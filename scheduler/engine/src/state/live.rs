@@ -1,6 +1,6 @@
 //! Volatile state: who is there and what was measured. None of it is in an image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage};
 
@@ -56,12 +56,14 @@ pub(super) struct Watch {
     looked: At,
     /// Nodes that had not been heard for long at the last look.
     pub(super) suspects: BTreeSet<NodeId>,
+    /// Those of them whose loss was held because too many were silent, and until when it was.
+    held: BTreeMap<NodeId, At>,
 }
 
 impl Watch {
     /// A reign begins: nobody was heard yet.
     pub(super) fn begin(&mut self, at: At) {
-        *self = Self { since: at, looked: at, suspects: BTreeSet::new() };
+        *self = Self { since: at, looked: at, ..Self::default() };
     }
 }
 
@@ -74,6 +76,16 @@ impl State {
         }
         self.watch.looked = at;
         self.watch.suspects = liveness::silent(self, at).collect();
+        let held = liveness::held(self, &self.watch.suspects, at);
+        let before = std::mem::take(&mut self.watch.held);
+        let still = before.into_iter().filter(|(node, _)| self.watch.suspects.contains(node));
+        self.watch.held = still.collect();
+        self.watch.held.extend(held.into_iter().map(|node| (node, at)));
+    }
+
+    /// Returns when the loss of a silent node was last held because too many were silent.
+    pub(crate) fn held_at(&self, node: NodeId) -> Option<At> {
+        self.watch.held.get(&node).copied()
     }
 
     /// Takes in what a node used. Instances that are not on it are passed over.
