@@ -77,6 +77,8 @@ pub(super) struct Fleet {
     /// How full each seat in use is, in millionths; by fullness and place.
     order: BTreeSet<(u64, usize)>,
     shares: BTreeMap<usize, u64>,
+    /// The sum of all shares.
+    sum: u128,
     /// What moves in this round.
     moved: BTreeSet<InstanceId>,
     ceiling: u64,
@@ -89,6 +91,7 @@ impl Fleet {
         let mut fleet = Self {
             order: BTreeSet::new(),
             shares: BTreeMap::new(),
+            sum: 0,
             moved: BTreeSet::new(),
             ceiling,
         };
@@ -106,13 +109,29 @@ impl Fleet {
         let share = share(seat);
         self.shares.insert(at, share);
         self.order.insert((share, at));
+        self.sum += u128::from(share);
     }
 
     /// A node is not in use any more.
     fn leave(&mut self, at: usize) {
         if let Some(share) = self.shares.remove(&at) {
             self.order.remove(&(share, at));
+            self.sum -= u128::from(share);
         }
+    }
+
+    /// Returns how full a seat in use is on average, in millionths.
+    pub(super) fn mean(&self) -> u64 {
+        let count = u128::try_from(self.order.len()).unwrap_or(u128::MAX);
+        u64::try_from(self.sum / count.max(1)).expect("a mean of shares is a share")
+    }
+
+    /// Returns the seats in use from this one on downwards.
+    pub(super) fn descending_from(
+        &self,
+        first: (u64, usize),
+    ) -> impl Iterator<Item = (u64, usize)> + '_ {
+        self.order.range(..=first).rev().copied()
     }
 
     /// Returns the seats in use from the emptiest on.
@@ -147,8 +166,8 @@ impl Fleet {
         let (source, destination) = (problem.seats[from].node.id, problem.seats[to].node.id);
         moves.push(Move::Shift { instance: id, from: source, to: destination, reason });
         self.moved.insert(id);
-        problem.seats[to].put(guest);
-        problem.seats[from].crew.remove(guest.expected);
+        problem.seats.put(to, guest);
+        problem.seats.release(from, guest.expected);
         self.enter(to, &problem.seats[to]);
         if self.shares.contains_key(&from) {
             self.enter(from, &problem.seats[from]);
@@ -301,7 +320,7 @@ impl Fleet {
                 if seat != at {
                     self.enter(seat, &as_it_was);
                 }
-                problem.seats[seat] = as_it_was;
+                problem.seats.restore(seat, as_it_was);
             }
             for instance in leaving {
                 self.moved.remove(&instance.status.instance);

@@ -7,7 +7,7 @@ use tengyun_model::{Class, Kind, Phase};
 
 use super::fleet::Fleet;
 use super::level;
-use super::pack::choose;
+use super::pack::take_seat;
 use super::problem::{Problem, lives};
 use crate::image::InstanceImage;
 use crate::plan::{Move, StopReason};
@@ -49,7 +49,6 @@ pub(super) fn rebalance(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
 /// Evicts harvest from nodes that nobody else uses, where it fits on one in use.
 fn gather_harvest(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let state = problem.state;
-    let target = state.policy().band().target;
     for at in 0..problem.seats.len() {
         if problem.takes_harvest(&problem.seats[at]) {
             continue;
@@ -61,10 +60,9 @@ fn gather_harvest(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
                 continue;
             }
             let guest = problem.guest(instance, false);
-            let elsewhere = |p: &Problem<'_>, to: usize| to != at && p.takes_harvest(&p.seats[to]);
-            if let Some(to) = choose(problem, &guest, target, elsewhere) {
+            // This seat takes no harvest itself, so another one was found.
+            if take_seat(problem, &guest).is_some() {
                 moves.push(Move::Stop { instance: id, reason: StopReason::Evicted });
-                problem.seats[to].put(&guest);
             }
         }
     }

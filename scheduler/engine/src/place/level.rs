@@ -25,9 +25,12 @@ pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Ve
     let instances = fleet.ascending().map(|(_, at)| problem.seats[at].crew.others).sum();
     let most = moves.len() + policy.level_moves(instances);
     let mut stuck = BTreeSet::new();
+    // What takes stays below what gave, so all that is above the giver is stuck.
+    let mut top = (u64::MAX, usize::MAX);
     while moves.len() < most {
-        let fullest = fleet.ascending().rev().find(|(_, at)| !stuck.contains(at));
+        let fullest = fleet.descending_from(top).find(|(_, at)| !stuck.contains(at));
         let Some((full, from)) = fullest else { return };
+        top = (full, from);
         if full <= fleet.ceiling() && (!policy.consolidates() || is_level(fleet, full)) {
             return;
         }
@@ -39,10 +42,7 @@ pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Ve
 
 /// Says whether the fullest node that can give is hardly fuller than the mean, and none far emptier.
 fn is_level(fleet: &Fleet, full: u64) -> bool {
-    let (sum, count) = fleet
-        .ascending()
-        .fold((0_u64, 0_u64), |(sum, count), (share, _)| (sum.saturating_add(share), count + 1));
-    let mean = sum / count.max(1);
+    let mean = fleet.mean();
     let emptiest = fleet.ascending().next().map_or(mean, |(share, _)| share);
     full.saturating_sub(mean) < DEAD && mean.saturating_sub(emptiest) < 2 * DEAD
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec};
 
+use super::evenness::Evenness;
 use super::feasible::{self, Room};
+use super::seats::Seats;
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
 use crate::predict::{Crew, Forecast, InstanceForecast, Terms, empty_crew};
@@ -82,7 +84,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Returns the CPU that is spoken for, as one of this class sees it.
-    fn filled(&self, class: Class) -> Millicores {
+    pub(super) fn filled(&self, class: Class) -> Millicores {
         match class {
             Class::Harvest => self.peak().saturating_add(self.crew.harvest),
             Class::Critical | Class::Standard => self.peak(),
@@ -135,14 +137,15 @@ pub(crate) struct Problem<'a> {
     pub(crate) state: &'a State,
     pub(crate) forecast: &'a Forecast,
     pub(crate) now: At,
-    pub(crate) seats: Vec<Seat<'a>>,
+    pub(crate) seats: Seats<'a>,
+    evenness: Evenness<'a>,
 }
 
 impl<'a> Problem<'a> {
     /// Sees the state as a problem.
     pub(crate) fn new(state: &'a State, forecast: &'a Forecast, now: At) -> Self {
         let seats = state.nodes().map(|node| Seat::new(state, forecast, node, now)).collect();
-        Self { state, forecast, now, seats }
+        Self { state, forecast, now, seats: Seats::new(seats), evenness: Evenness::default() }
     }
 
     /// Returns the place of a node in `seats`.
@@ -195,16 +198,14 @@ impl<'a> Problem<'a> {
         let whom = (guest.spec, guest.replaces);
         feasible::constraints(self.state, whom, seat.node, &seat.guests)?;
         if let Some(label) = &guest.spec.constraints.spread {
-            let put = |s: &Seat<'a>| s.guests.iter().map(|g| (s.node, *g)).collect::<Vec<_>>();
-            let guests: Vec<_> = self.seats.iter().flat_map(put).collect();
-            feasible::spread(self.state, (guest.spec, guest.replaces, label), seat.node, &guests)?;
+            self.evenness.check(self, (guest.spec, guest.replaces, label), seat.node)?;
         }
         Ok(())
     }
 
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.
     pub(crate) fn takes_harvest(&self, seat: &Seat<'_>) -> bool {
-        seat.crew.others > 0 || self.seats.iter().all(|s| s.crew.others == 0 || !s.node.is_open())
+        seat.crew.others > 0 || !self.seats.any_used()
     }
 }
 

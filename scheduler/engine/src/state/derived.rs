@@ -187,6 +187,11 @@ impl State {
         self.derived.waiting.iter().map(|id| &self.instances[id])
     }
 
+    /// Returns the instances that are not wanted any more, by ascending id.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = &InstanceImage> {
+        self.derived.leaving.iter().map(|id| &self.instances[id])
+    }
+
     /// Returns the copies that are to replace others, by ascending id.
     pub(crate) fn replacing(&self) -> impl Iterator<Item = &InstanceImage> {
         let ids: BTreeSet<InstanceId> = self.replacements.values().copied().collect();
