@@ -4,9 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{InstanceId, Millis};
+use tengyun_model::{Class, InstanceId, Millis};
 
 use super::improve::{is_rested, may_move, others};
+use super::pack::best_among;
 use super::problem::{Guest, Problem, Seat};
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
@@ -32,6 +33,8 @@ const GIVE_MORE: u64 = 10_000;
 struct Level {
     load: Load,
     capacity: u64,
+    /// Memory that is taken, and all there is.
+    memory: (u128, u128),
     /// How many nodes there are of a capacity, and the margin of such.
     sizes: BTreeMap<u64, (u64, u64)>,
 }
@@ -41,6 +44,8 @@ impl Level {
         let capacity = seat.node.facts.capacity.cpu.get();
         self.load.merge(&seat.crew.load);
         self.capacity = self.capacity.saturating_add(capacity);
+        self.memory.0 += u128::from(seat.room.memory.get());
+        self.memory.1 += u128::from(seat.node.facts.capacity.memory.get());
         let (count, margin) = self.sizes.entry(capacity).or_default();
         (*count, *margin) = (*count + 1, seat.crew.load.margin());
     }
@@ -49,9 +54,16 @@ impl Level {
     fn remove_node(&mut self, seat: &Seat<'_>) {
         let capacity = seat.node.facts.capacity.cpu.get();
         self.capacity = self.capacity.saturating_sub(capacity);
+        let memory = u128::from(seat.node.facts.capacity.memory.get());
+        self.memory.1 = self.memory.1.saturating_sub(memory);
         if let Some((count, _)) = self.sizes.get_mut(&capacity) {
             *count = count.saturating_sub(1);
         }
+    }
+
+    /// Says whether there is memory for all.
+    fn holds_memory(&self) -> bool {
+        self.memory.0 <= self.memory.1
     }
 
     /// Returns how full every node would be, in millionths.
@@ -285,7 +297,8 @@ impl Fleet {
         for (_, _, at) in candidates {
             let mut without = level.clone();
             without.remove_node(&problem.seats[at]);
-            if without.share().saturating_add(ROOM_LEFT) <= self.ceiling {
+            let cpu = without.share().saturating_add(ROOM_LEFT) <= self.ceiling;
+            if cpu && without.holds_memory() {
                 chosen.push(at);
                 level = without;
             }
@@ -307,9 +320,15 @@ impl Fleet {
         let ceiling = problem.state.policy().band().ceiling;
         let all = leaving.iter().all(|instance| {
             let guest = problem.guest(instance, true);
-            let fits = |to: &usize| problem.fits(*to, &guest, ceiling).is_ok();
-            let emptiest = self.ascending().map(|(_, to)| to).find(fits);
-            let Some(to) = emptiest else { return false };
+            let to = match guest.spec.class {
+                // What is reserved grows no more: it goes where it leaves least.
+                Class::Critical => best_among(problem, &guest, |to| self.shares.contains_key(&to)),
+                Class::Standard | Class::Harvest => {
+                    let fits = |to: &usize| problem.fits(*to, &guest, ceiling).is_ok();
+                    self.ascending().map(|(_, to)| to).find(fits)
+                }
+            };
+            let Some(to) = to else { return false };
             before.entry(to).or_insert_with(|| problem.seats[to].clone());
             let way = (at, to, ShiftReason::Consolidate);
             self.go(problem, (instance, &guest), way, moves);

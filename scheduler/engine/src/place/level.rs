@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tengyun_model::Permille;
+use tengyun_model::{Class, Permille};
 
 use super::fleet::{Fleet, share_with};
 use super::problem::Problem;
@@ -54,7 +54,10 @@ fn shift_one(
     (full, from): (u64, usize),
     moves: &mut Vec<Move>,
 ) -> bool {
-    let movable = fleet.movable(problem, from);
+    let mut movable = fleet.movable(problem, from);
+    let over = full > fleet.ceiling();
+    // What is reserved grows no more: a node that is full of it is as safe as any other.
+    movable.retain(|i| over || problem.state.spec(i).class != Class::Critical);
     let emptiest: Vec<usize> =
         fleet.ascending().map(|(_, at)| at).filter(|at| *at != from).take(DESTINATIONS).collect();
     for to in emptiest {
@@ -71,7 +74,6 @@ fn shift_one(
         for (_, instance) in ranked {
             let guest = problem.guest(instance, true);
             if problem.fits(to, &guest, Permille::WHOLE).is_ok() {
-                let over = full > fleet.ceiling();
                 let reason = if over { ShiftReason::Overload } else { ShiftReason::Consolidate };
                 fleet.go(problem, (instance, &guest), (from, to, reason), moves);
                 return true;

@@ -90,6 +90,20 @@ pub(super) fn take_seat<'a>(problem: &mut Problem<'a>, guest: &Guest<'a>) -> Opt
     Some(at)
 }
 
+/// Returns the best of the seats in use that are `allowed` for an instance.
+pub(super) fn best_among(
+    problem: &mut Problem<'_>,
+    guest: &Guest<'_>,
+    allowed: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let (class, band) = (guest.spec.class, problem.state.policy().band());
+    problem.seats.sort_for(class, band);
+    let problem = &*problem;
+    let order = problem.seats.order(class).expect("it was made a line ago");
+    let fits = |at: usize| allowed(at) && problem.fits(at, guest, band.ceiling).is_ok();
+    order.best(&problem.seats, guest, Among::Used, fits)
+}
+
 /// Returns the seat that an instance should have; as [`best_seat`], by the order of seats.
 fn find_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
     let (class, band) = (guest.spec.class, problem.state.policy().band());
