@@ -1,25 +1,28 @@
 //! What was measured of one thing's CPU, in windows: a mean that follows it, and how far from that
 //! mean the next window was. It keeps no samples, and must never count what was not measured.
 //!
-//! The mean is a blend of two exponential averages, of an hour and of three; the variance is that of
-//! the errors which this very mean made, one window ahead (`docs/forecast.md`).
+//! The mean is a blend of exponential averages with memories from one window to six hours; each has a
+//! say by how small its own errors were. The variance is that of the errors which this very mean made,
+//! one window ahead (`docs/forecast.md`).
 
 use tengyun_model::{At, Mebibytes, Millicores, Millis};
 
 /// A sample counts for at most this long, however late the report came.
 const SAMPLE_MAX: Millis = Millis::from_secs(300);
-/// Windows that the two averages and the variance remember: an hour, three hours and six.
-const FAST: u64 = 12;
-const SLOW: u64 = 36;
+/// Windows that the averages remember, from the last one alone to six hours.
+const MEMORIES: [u64; AVERAGES] = [1, 4, 12, 36, 72];
+const AVERAGES: usize = 5;
+/// Windows that the variance remembers: six hours.
 const NOISE: u64 = 72;
-/// Shares of the two averages in the mean.
-const FAST_SHARE: u64 = 3;
-const SLOW_SHARE: u64 = 1;
+/// Windows that the errors of each average are remembered for: half a day.
+const RECORD: u64 = 144;
 /// From so many windows on, errors say how good forecasts are and not how young the track is.
 const MATURE: u64 = 12;
 /// Parts of a millicore, and of its square, that averages are kept to.
 const PARTS: u64 = 1024;
 const SQUARE_PARTS: u64 = 16;
+/// The say of the average with the least errors.
+const SAY: u64 = 1 << 16;
 /// No node has more than two million cores; with this bound nothing below overflows.
 const RATE_MAX: u64 = (1 << 31) - 1;
 
@@ -56,8 +59,11 @@ pub(crate) struct Track {
     sum: u64,
     /// Windows that the averages hold, at most as many as the longest memory.
     count: u64,
-    fast: u64,
-    slow: u64,
+    averages: [u64; AVERAGES],
+    /// The mean square of what each average was wrong by.
+    records: [u64; AVERAGES],
+    /// What the averages say together, and how wrong that was.
+    mean: u64,
     variance: u64,
     /// The newest rate.
     pub(crate) cpu: Millicores,
@@ -75,8 +81,9 @@ impl Track {
             weight: 0,
             sum: 0,
             count: 0,
-            fast: 0,
-            slow: 0,
+            averages: [0; AVERAGES],
+            records: [0; AVERAGES],
+            mean: 0,
             variance: 0,
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
@@ -120,16 +127,24 @@ impl Track {
         let enough = self.weight.saturating_mul(4) >= window;
         (self.weight, self.sum) = (0, 0);
         let rate = rate.filter(|_| enough)?;
-        let foreseen = (self.count > 0).then(|| (self.mean(), self.variance / SQUARE_PARTS));
+        let foreseen = (self.count > 0).then_some((self.mean, self.variance / SQUARE_PARTS));
         let closed = Closed { actual: rate, foreseen, mature: self.count >= MATURE };
         let error = match foreseen {
             Some((mean, _)) => square(rate.abs_diff(mean)),
             None => unknown(rate, most),
         };
-        self.count = (self.count + 1).min(NOISE);
-        blend(&mut self.fast, rate * PARTS, self.count.min(FAST));
-        blend(&mut self.slow, rate * PARTS, self.count.min(SLOW));
-        blend(&mut self.variance, error.saturating_mul(SQUARE_PARTS), self.count);
+        self.count = (self.count + 1).min(RECORD);
+        for (at, memory) in MEMORIES.into_iter().enumerate() {
+            if foreseen.is_some() {
+                let wrong = square(rate.abs_diff(self.averages[at] / PARTS));
+                let record = &mut self.records[at];
+                blend(record, wrong.saturating_mul(SQUARE_PARTS), self.count - 1);
+            }
+            blend(&mut self.averages[at], rate * PARTS, self.count.min(memory));
+        }
+        self.mean = self.agreed();
+        let count = self.count.min(NOISE);
+        blend(&mut self.variance, error.saturating_mul(SQUARE_PARTS), count);
         Some(closed)
     }
 
@@ -138,17 +153,29 @@ impl Track {
         self.sum.saturating_add(self.weight / 2).checked_div(self.weight)
     }
 
-    fn mean(&self) -> u64 {
-        let (whole, shares) = (FAST_SHARE + SLOW_SHARE, [FAST_SHARE, SLOW_SHARE]);
-        let blend = (self.fast * shares[0] + self.slow * shares[1]) / whole;
-        (blend + PARTS / 2) / PARTS
+    /// Returns what the averages say together. The say of each falls with the eighth power of its mean
+    /// square error: a batch that is either on or off follows its last window, noise its long average.
+    fn agreed(&self) -> u64 {
+        let least = self.records.iter().min().map_or(0, |least| least.saturating_add(SQUARE_PARTS));
+        let (mut sum, mut all) = (0_u64, 0_u64);
+        for (average, record) in self.averages.iter().zip(&self.records) {
+            let own = u128::from(record.saturating_add(SQUARE_PARTS));
+            let part = u128::from(least) * u128::from(SAY) / own;
+            let part = u64::try_from(part).expect("the least is the least");
+            let power = |p: u64| p * p / SAY;
+            let say = power(power(power(part)));
+            all += say;
+            sum += average * say;
+        }
+        // The best has a full say, so there is something to divide by.
+        (sum / all + PARTS / 2) / PARTS
     }
 
     /// Returns the mean and the deviation that the next window is foreseen with; nothing without
     /// samples. Until a window ended, the open one has to do.
     pub(crate) fn foresee(&self, most: Millicores) -> Option<(Millicores, Millicores)> {
         let (mean, variance) = if self.count > 0 {
-            (self.mean(), self.variance / SQUARE_PARTS)
+            (self.mean, self.variance / SQUARE_PARTS)
         } else {
             let mean = self.open_mean()?;
             (mean, unknown(mean, most))
