@@ -184,7 +184,7 @@ fn spec(number: u32) -> WorkloadSpec {
     WorkloadSpec {
         key: key.parse().expect("letters, digits and slashes"),
         kind: Kind::Service,
-        class: if number % 10 == 0 { Class::Critical } else { Class::Standard },
+        class: if number.is_multiple_of(10) { Class::Critical } else { Class::Standard },
         command: vec!["/usr/bin/serve".to_owned()],
         files: Vec::new(),
         env: BTreeMap::new(),

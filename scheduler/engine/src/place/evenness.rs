@@ -1,62 +1,38 @@
-//! Evenness: how many copies of a workload each value of a label has while a plan is made. It is worked
-//! out once for a guest and kept while no seat changes: every seat is asked for the same guest.
+//! Evenness: how many copies of a guest's workload each value of its label has while a plan is made. It
+//! is counted once for a guest, not once for every seat that is looked at.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{InstanceId, WorkloadKey, WorkloadSpec};
-
 use super::feasible;
-use super::problem::Problem;
+use super::problem::{Guest, Problem};
 use crate::command::Refusal;
 use crate::image::NodeImage;
 
-/// What is known of evenness so far.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Evenness<'a> {
-    /// The values of a label that open nodes have.
-    values: RefCell<BTreeMap<String, BTreeSet<&'a str>>>,
-    newest: RefCell<Option<Newest<'a>>>,
-}
+/// The values that open nodes have of labels, for those labels that were asked for.
+pub(super) type Values<'a> = BTreeMap<String, BTreeSet<&'a str>>;
 
-/// The copies of the guest that was asked for last.
+/// The copies of a guest's workload by the values of its label; none where it is not spread.
 #[derive(Clone, Debug)]
-struct Newest<'a> {
-    guest: (WorkloadKey, Option<InstanceId>, String),
-    /// How often seats had been changed by then.
-    changes: u64,
-    copies: BTreeMap<&'a str, u64>,
-}
+pub(crate) struct Evenness<'a>(Option<BTreeMap<&'a str, u64>>);
 
 impl<'a> Evenness<'a> {
-    /// Checks that the values of a label stay even with one more copy on a node.
-    pub(super) fn check(
-        &self,
-        problem: &Problem<'a>,
-        (spec, replaces, label): (&WorkloadSpec, Option<InstanceId>, &str),
-        node: &NodeImage,
-    ) -> Result<(), Refusal> {
-        let changes = problem.seats.changes();
-        let mut newest = self.newest.borrow_mut();
-        let same = |n: &&mut Newest<'a>| {
-            let (key, replaced, of) = &n.guest;
-            n.changes == changes && *key == spec.key && *replaced == replaces && of == label
-        };
-        if let Some(known) = newest.as_mut().filter(same) {
-            return feasible::evenly(label, &known.copies, node);
-        }
-        let whom = (spec, replaces, label);
+    /// Counts the copies as they are now.
+    pub(super) fn of(problem: &Problem<'a>, values: &Values<'a>, guest: &Guest<'_>) -> Self {
+        let Some(label) = &guest.spec.constraints.spread else { return Self(None) };
+        let found = || feasible::values(problem.state, label);
+        let values = values.get(label).map_or_else(|| Cow::Owned(found()), Cow::Borrowed);
         let given = problem.seats.given();
         let guests = given.flat_map(|seat| seat.guests.iter().map(|guest| (seat.node, *guest)));
-        let mut values = self.values.borrow_mut();
-        if !values.contains_key(label) {
-            values.insert(label.to_owned(), feasible::values(problem.state, label));
+        let whom = (guest.spec, guest.replaces, label.as_str());
+        Self(Some(feasible::copies(problem.state, whom, &values, guests)))
+    }
+
+    /// Checks that the values stay even with one more copy on a node.
+    pub(super) fn check(&self, guest: &Guest<'_>, node: &NodeImage) -> Result<(), Refusal> {
+        match (&guest.spec.constraints.spread, &self.0) {
+            (Some(label), Some(copies)) => feasible::evenly(label, copies, node),
+            (None, _) | (_, None) => Ok(()),
         }
-        let values = &values[label];
-        let copies = feasible::copies(problem.state, whom, values, guests);
-        let answer = feasible::evenly(label, &copies, node);
-        let guest = (spec.key.clone(), replaces, label.to_owned());
-        *newest = Some(Newest { guest, changes, copies });
-        answer
     }
 }

@@ -324,7 +324,8 @@ impl Fleet {
                 // What is reserved grows no more: it goes where it leaves least.
                 Class::Critical => best_among(problem, &guest, |to| self.shares.contains_key(&to)),
                 Class::Standard | Class::Harvest => {
-                    let fits = |to: &usize| problem.fits(*to, &guest, ceiling).is_ok();
+                    let whom = (&guest, &problem.evenness(&guest));
+                    let fits = |to: &usize| problem.fits_evenly(*to, whom, ceiling).is_ok();
                     self.ascending().map(|(_, to)| to).find(fits)
                 }
             };

@@ -248,7 +248,7 @@ impl Slice {
     fn least(&self, left: u64, ask: &Ask) -> u128 {
         let memory = |left: u64| u128::from(left.saturating_sub(ask.memory));
         let least = memory(self.memory.0).checked_mul(self.worth.0).unwrap_or(0);
-        let most = memory(self.memory.1).checked_mul(self.worth.1).unwrap_or(u128::MAX);
+        let most = memory(self.memory.1).saturating_mul(self.worth.1);
         let cpu = u128::from(left.saturating_sub(ask.cpu.1));
         score::least_cost(cpu, (least >> PLACES, most >> PLACES))
     }

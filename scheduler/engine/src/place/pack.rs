@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{Class, NodeId, Permille, Revision, WorkloadId};
 
+use super::evenness::Evenness;
 use super::order::Among;
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
@@ -98,9 +99,11 @@ pub(super) fn best_among(
 ) -> Option<usize> {
     let (class, band) = (guest.spec.class, problem.state.policy().band());
     problem.seats.sort_for(class, band);
+    problem.look_up(guest);
     let problem = &*problem;
-    let order = problem.seats.order(class).expect("it was made a line ago");
-    let fits = |at: usize| allowed(at) && problem.fits(at, guest, band.ceiling).is_ok();
+    let order = problem.seats.order(class).expect("it was made just now");
+    let whom = (guest, &problem.evenness(guest));
+    let fits = |at: usize| allowed(at) && problem.fits_evenly(at, whom, band.ceiling).is_ok();
     order.best(&problem.seats, guest, Among::Used, fits)
 }
 
@@ -108,10 +111,12 @@ pub(super) fn best_among(
 fn find_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
     let (class, band) = (guest.spec.class, problem.state.policy().band());
     problem.seats.sort_for(class, band);
+    problem.look_up(guest);
     let problem = &*problem;
-    let order = problem.seats.order(class).expect("it was made a line ago");
+    let order = problem.seats.order(class).expect("it was made just now");
+    let whom = (guest, &problem.evenness(guest));
     let find = |among: Among, line: Permille| {
-        let fits = |at: usize| problem.fits(at, guest, line).is_ok();
+        let fits = |at: usize| problem.fits_evenly(at, whom, line).is_ok();
         order.best(&problem.seats, guest, among, fits)
     };
     let found = match class {
@@ -148,7 +153,8 @@ fn choose(
     line: Permille,
     allowed: impl Fn(&Problem<'_>, usize) -> bool,
 ) -> Option<usize> {
-    let fits = |at: &usize| allowed(problem, *at) && problem.fits(*at, guest, line).is_ok();
+    let whom = (guest, &problem.evenness(guest));
+    let fits = |at: &usize| allowed(problem, *at) && problem.fits_evenly(*at, whom, line).is_ok();
     let score = |at: &usize| super::score::of(&problem.seats[*at], guest, line);
     (0..problem.seats.len()).filter(fits).max_by_key(score)
 }
@@ -163,10 +169,11 @@ fn make_room(
     let home = guest.volumes.and_then(|need| need.home);
     let first = tried.known(instance, guest).unwrap_or(0);
     let yielding = tried.yielding.take().unwrap_or_else(|| yielding(problem));
+    let whom = (guest, &problem.evenness(guest));
     let takes = |at: usize| {
         let node = problem.seats[at].node.id;
         let at_home = home.is_none_or(|home| home == node);
-        at_home && !tried.evicted.contains(&node) && would_fit(problem, at, guest)
+        at_home && !tried.evicted.contains(&node) && would_fit(problem, at, whom)
     };
     let found = (first..yielding.len()).find(|place| takes(yielding[*place]));
     if let Some(place) = found {
@@ -190,13 +197,17 @@ fn yielding(problem: &Problem<'_>) -> Vec<usize> {
 }
 
 /// Says whether a guest would fit without the harvest that is there, and without what leaves.
-fn would_fit(problem: &Problem<'_>, at: usize, guest: &Guest<'_>) -> bool {
+fn would_fit(
+    problem: &Problem<'_>,
+    at: usize,
+    (guest, evenness): (&Guest<'_>, &Evenness<'_>),
+) -> bool {
     let (state, seat) = (problem.state, &problem.seats[at]);
     let stays =
         |i: &InstanceImage| i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest;
     let room = Room::taken(state, seat.node.id, stays);
     room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
-        && problem.keeps_apart(at, guest).is_ok()
+        && problem.keeps_apart(at, (guest, evenness)).is_ok()
         && seat.peak_with(guest.spec, guest.expected) <= seat.line(state.policy().band().ceiling)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec};
 
-use super::evenness::Evenness;
+use super::evenness::{Evenness, Values};
 use super::feasible::{self, Room};
 use super::seats::Seats;
 use crate::command::Refusal;
@@ -138,14 +138,15 @@ pub(crate) struct Problem<'a> {
     pub(crate) forecast: &'a Forecast,
     pub(crate) now: At,
     pub(crate) seats: Seats<'a>,
-    evenness: Evenness<'a>,
+    /// What was looked up for evenness.
+    values: Values<'a>,
 }
 
 impl<'a> Problem<'a> {
     /// Sees the state as a problem.
     pub(crate) fn new(state: &'a State, forecast: &'a Forecast, now: At) -> Self {
         let seats = state.nodes().map(|node| Seat::new(state, forecast, node, now)).collect();
-        Self { state, forecast, now, seats: Seats::new(seats), evenness: Evenness::default() }
+        Self { state, forecast, now, seats: Seats::new(seats), values: Values::new() }
     }
 
     /// Returns the place of a node in `seats`.
@@ -169,11 +170,35 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// Looks up what is needed to spread a guest, so that it is known for others like it.
+    pub(crate) fn look_up(&mut self, guest: &Guest<'_>) {
+        if let Some(label) = &guest.spec.constraints.spread
+            && !self.values.contains_key(label)
+        {
+            self.values.insert(label.clone(), feasible::values(self.state, label));
+        }
+    }
+
+    /// Counts the copies that a guest has to be even with.
+    pub(crate) fn evenness(&self, guest: &Guest<'_>) -> Evenness<'a> {
+        Evenness::of(self, &self.values, guest)
+    }
+
     /// Says whether an instance fits on a seat, with the CPU filled to a share at most.
     pub(crate) fn fits(
         &self,
         at: usize,
         guest: &Guest<'_>,
+        share: Permille,
+    ) -> Result<(), Refusal> {
+        self.fits_evenly(at, (guest, &self.evenness(guest)), share)
+    }
+
+    /// Says the same, with copies counted before.
+    pub(crate) fn fits_evenly(
+        &self,
+        at: usize,
+        (guest, evenness): (&Guest<'_>, &Evenness<'_>),
         share: Permille,
     ) -> Result<(), Refusal> {
         let seat = &self.seats[at];
@@ -184,7 +209,7 @@ impl<'a> Problem<'a> {
         seat.room.fits(guest.spec, &seat.node.facts.capacity)?;
         feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
         feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;
-        self.keeps_apart(at, guest)?;
+        self.keeps_apart(at, (guest, evenness))?;
         if !seat.is_within(guest, seat.line(share)) {
             let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
             return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
@@ -193,14 +218,15 @@ impl<'a> Problem<'a> {
     }
 
     /// Says whether labels, anti-affinity and spread let an instance be on a seat.
-    pub(crate) fn keeps_apart(&self, at: usize, guest: &Guest<'_>) -> Result<(), Refusal> {
+    pub(crate) fn keeps_apart(
+        &self,
+        at: usize,
+        (guest, evenness): (&Guest<'_>, &Evenness<'_>),
+    ) -> Result<(), Refusal> {
         let seat = &self.seats[at];
         let whom = (guest.spec, guest.replaces);
         feasible::constraints(self.state, whom, seat.node, &seat.guests)?;
-        if let Some(label) = &guest.spec.constraints.spread {
-            self.evenness.check(self, (guest.spec, guest.replaces, label), seat.node)?;
-        }
-        Ok(())
+        evenness.check(guest, seat.node)
     }
 
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.

@@ -18,8 +18,6 @@ pub(crate) struct Seats<'a> {
     used: usize,
     /// Those that were given guests, if only for a moment.
     given: BTreeSet<usize>,
-    /// How often anything was changed.
-    changes: u64,
     /// As harvest sees them, and as all others do; made when they are first asked for.
     harvest: Option<Order>,
     others: Option<Order>,
@@ -36,8 +34,7 @@ impl<'a> Deref for Seats<'a> {
 impl<'a> Seats<'a> {
     pub(crate) fn new(all: Vec<Seat<'a>>) -> Self {
         let used = all.iter().filter(|seat| is_used(seat)).count();
-        let (given, changes) = (BTreeSet::new(), 0);
-        Self { all, used, given, changes, harvest: None, others: None }
+        Self { all, used, given: BTreeSet::new(), harvest: None, others: None }
     }
 
     /// Puts one more instance on a seat.
@@ -61,7 +58,6 @@ impl<'a> Seats<'a> {
         self.used -= usize::from(is_used(seat));
         change(seat);
         self.used += usize::from(is_used(seat));
-        self.changes += 1;
         for order in [&mut self.harvest, &mut self.others].into_iter().flatten() {
             order.enter(at, seat);
         }
@@ -70,11 +66,6 @@ impl<'a> Seats<'a> {
     /// Says whether others than harvest use any open node.
     pub(crate) fn any_used(&self) -> bool {
         self.used > 0
-    }
-
-    /// Returns how often anything was changed.
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes
     }
 
     /// Returns the seats that were given guests, if only for a moment.
