@@ -40,7 +40,8 @@ use crate::predict::{Calibration, Drift, Track};
 use derived::Derived;
 use homes::Homes;
 pub(crate) use homes::VolumeNeed;
-use live::{Live, Watch};
+pub(crate) use live::Live;
+use live::Watch;
 use members::Members;
 
 /// The most nodes; ten times the largest cloud designed for.

@@ -77,19 +77,22 @@ pub(super) fn others<'a>(
     state
         .on_node(problem.seats[at].node.id)
         .map(|id| state.instance(id).expect("the index names instances that exist"))
-        .filter(|i| lives(i) && state.spec(i).class != Class::Harvest)
+        .filter(|i| lives(i))
         // What is on every node makes none worth emptying.
-        .filter(|i| state.spec(i).kind != Kind::PerNode)
+        .filter(|i| {
+            let spec = state.spec(i);
+            spec.class != Class::Harvest && spec.kind != Kind::PerNode
+        })
 }
 
 /// Says whether an instance may be moved now. One of an older revision is not: it is renewed first.
 pub(super) fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let workload = state.workload(instance.workload).expect("its workload outlives it");
-    state.spec(instance).volumes.is_empty()
+    instance.status.phase == Phase::Healthy
         && instance.revision == workload.revision
+        && workload.revisions[&workload.revision].volumes.is_empty()
         && state.may_move_now(workload.id, problem.now)
-        && instance.status.phase == Phase::Healthy
         && !workload.is_held()
         && !state.is_on_lost(instance)
         && problem.forecast.instance(instance.status.instance).measured

@@ -1,5 +1,6 @@
 //! The problem: nodes as the planner sees them, kept up to date while it decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec};
@@ -10,14 +11,14 @@ use super::seats::Seats;
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
 use crate::predict::{Crew, Forecast, InstanceForecast, Terms, empty_crew};
-use crate::state::{State, VolumeNeed};
+use crate::state::{Live, State, VolumeNeed};
 
 /// One node while a plan is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat<'a> {
     pub(crate) node: &'a NodeImage,
     /// What is taken, by what leaves too.
-    pub(crate) room: Room,
+    pub(crate) room: Cow<'a, Room>,
     /// What its instances add up to.
     pub(crate) crew: Crew,
     /// What others than us use at most; the crew's load has it too.
@@ -31,23 +32,32 @@ pub(crate) struct Seat<'a> {
 }
 
 impl<'a> Seat<'a> {
-    fn new(state: &'a State, forecast: &Forecast, node: &'a NodeImage, now: At) -> Self {
+    fn new(
+        state: &'a State,
+        forecast: &Forecast,
+        (node, live, room): (&'a NodeImage, Option<&Live>, &'a Room),
+        now: At,
+    ) -> Self {
         let expected = forecast.node(node.id);
+        let crew = forecast.crew(state, node.id);
         let mut seat = Self {
             node,
-            room: state.room(node.id).clone(),
-            crew: forecast.crew(state, node.id).unwrap_or_default(),
+            room: Cow::Borrowed(room),
+            crew: crew.unwrap_or_default(),
             foreign: expected.foreign,
             guests: Vec::new(),
-            connected: state.connected(node.id) && !state.withholds(node.id),
+            connected: live.is_some_and(Live::connected) && !state.withholds(node.id),
             measured: expected.measured,
         };
-        if let Some(usage) = state.usage(node.id) {
+        if let Some(usage) = live.and_then(Live::usage) {
             let fresh = now.since(usage.at) <= state.policy().data_stale();
             seat.measured &= fresh || expected.measured;
-            seat.room.memory = seat.room.memory.saturating_add(usage.memory_foreign);
+            if !usage.memory_foreign.is_zero() {
+                let room = seat.room.to_mut();
+                room.memory = room.memory.saturating_add(usage.memory_foreign);
+            }
         }
-        if forecast.crew(state, node.id).is_none() {
+        if crew.is_none() {
             // The forecast was made of an earlier state: only what it says of instances holds.
             let terms = Terms::of(state.policy(), state.drift_ratio());
             seat.crew = empty_crew(state, node.id, &terms);
@@ -65,9 +75,10 @@ impl<'a> Seat<'a> {
 
     /// Puts one more instance here.
     pub(crate) fn put(&mut self, guest: &Guest<'a>) {
-        self.room.take(guest.spec, &BTreeMap::new());
+        let room = self.room.to_mut();
+        room.take(guest.spec, &BTreeMap::new());
         let space = guest.volumes.map(|need| need.space).unwrap_or_default();
-        self.room.disk = self.room.disk.saturating_add(space);
+        room.disk = room.disk.saturating_add(space);
         self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
         self.crew.pass_over(guest.spec.class, guest.spec.kind == Kind::PerNode);
         self.guests.push(guest.spec);
@@ -145,7 +156,7 @@ pub(crate) struct Problem<'a> {
 impl<'a> Problem<'a> {
     /// Sees the state as a problem.
     pub(crate) fn new(state: &'a State, forecast: &'a Forecast, now: At) -> Self {
-        let seats = state.nodes().map(|node| Seat::new(state, forecast, node, now)).collect();
+        let seats = state.surveyed().map(|node| Seat::new(state, forecast, node, now)).collect();
         Self { state, forecast, now, seats: Seats::new(seats), values: Values::new() }
     }
 

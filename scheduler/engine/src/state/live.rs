@@ -10,7 +10,7 @@ use crate::predict::{Spent, Sum, Track, drifted, sample, window_of};
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Live {
+pub(crate) struct Live {
     connected: bool,
     seen: Option<At>,
     usage: Option<NodeUsage>,
@@ -27,7 +27,7 @@ impl Live {
         self.connected = false;
     }
 
-    pub(super) fn connected(&self) -> bool {
+    pub(crate) fn connected(&self) -> bool {
         self.connected
     }
 
@@ -35,11 +35,11 @@ impl Live {
         self.seen
     }
 
-    pub(super) fn usage(&self) -> Option<&NodeUsage> {
+    pub(crate) fn usage(&self) -> Option<&NodeUsage> {
         self.usage.as_ref()
     }
 
-    pub(super) fn foreign(&self) -> Option<&Track> {
+    pub(crate) fn foreign(&self) -> Option<&Track> {
         self.foreign.as_ref()
     }
 }
@@ -131,9 +131,9 @@ impl State {
         self.drift.ratio()
     }
 
-    /// Returns the deviations above the mean that a node is foreseen with, in 1024ths.
-    pub(crate) fn margin(&self, node: NodeId) -> u64 {
-        self.calibration.margin(self.capacity(node), self.policy.violation_budget())
+    /// Returns the deviations above the mean that a node of so much CPU is foreseen with, in 1024ths.
+    pub(crate) fn margin(&self, cpu: Millicores) -> u64 {
+        self.calibration.margin(cpu, self.policy.violation_budget())
     }
 
     /// Returns the CPU of a node; none of an unknown one.
