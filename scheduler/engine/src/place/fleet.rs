@@ -287,14 +287,17 @@ impl Fleet {
     }
 
     /// Returns the nodes without which the others would still be below the ceiling, those with the
-    /// fewest instances first.
+    /// least reserved and the fewest instances first.
     fn superfluous(&self, problem: &Problem<'_>) -> Vec<usize> {
         let mut level = self.level(problem);
-        let known = |at: &usize| (problem.seats[*at].crew.others, self.shares[at], *at);
+        let known = |at: &usize| {
+            let seat = &problem.seats[*at];
+            (reserved_share(seat), seat.crew.others, self.shares[at], *at)
+        };
         let mut candidates: Vec<_> = self.shares.keys().map(known).collect();
         candidates.sort_unstable();
         let mut chosen = Vec::new();
-        for (_, _, at) in candidates {
+        for (_, _, _, at) in candidates {
             let mut without = level.clone();
             without.remove_node(&problem.seats[at]);
             let cpu = without.share().saturating_add(ROOM_LEFT) <= self.ceiling;
@@ -349,6 +352,17 @@ impl Fleet {
         }
         all
     }
+}
+
+/// Returns the larger of the shares of CPU and memory that are taken where anything is reserved: what is
+/// nearly full of reservations finds no other place, however few they are.
+fn reserved_share(seat: &Seat<'_>) -> u64 {
+    let (room, capacity) = (&seat.room, &seat.node.facts.capacity);
+    if room.critical.is_zero() {
+        return 0;
+    }
+    let cpu = share_of(room.critical.get(), capacity.cpu.get());
+    cpu.max(share_of(room.memory.get(), capacity.memory.get()))
 }
 
 /// Says whether a node may give and take: its agent is there, its use was measured lately, and it may

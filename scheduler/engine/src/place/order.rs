@@ -5,7 +5,7 @@
 //! memory left, and in each by the CPU left below the line; the least that a seat could still cost is
 //! known from both, and a slice is left as soon as that is more than the best one found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{Class, Permille};
 
@@ -56,7 +56,8 @@ struct Side {
 /// Seats with about as much memory left.
 #[derive(Clone, Debug)]
 struct Slice {
-    seats: BTreeSet<(u64, usize)>,
+    /// By CPU left and place.
+    seats: BTreeMap<(u64, usize), Memory>,
     /// The least and the most memory that any of them had left.
     memory: (u64, u64),
     /// The least and the most that a mebibyte of any of them was worth.
@@ -65,7 +66,30 @@ struct Slice {
 
 impl Default for Slice {
     fn default() -> Self {
-        Self { seats: BTreeSet::new(), memory: (u64::MAX, 0), worth: (u128::MAX, 0) }
+        Self { seats: BTreeMap::new(), memory: (u64::MAX, 0), worth: (u128::MAX, 0) }
+    }
+}
+
+/// The memory of a seat, by which its cost is known without a look at it.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    left: u64,
+    capacity: u64,
+    /// The CPU below the line, in millicores: what all memory is worth.
+    worth: u64,
+}
+
+impl Memory {
+    fn of(seat: &Seat<'_>, line: Permille) -> Self {
+        let capacity = seat.node.facts.capacity.memory;
+        let left = capacity.saturating_sub(seat.room.memory).get();
+        Self { left, capacity: capacity.get().max(1), worth: seat.line(line).get() }
+    }
+
+    /// Returns what a mebibyte is worth in millicores, rounded down and up.
+    fn worth_each(self) -> (u128, u128) {
+        let (worth, capacity) = (u128::from(self.worth) << PLACES, u128::from(self.capacity));
+        (worth / capacity, worth.div_ceil(capacity))
     }
 }
 
@@ -84,13 +108,15 @@ struct Ask {
 pub(super) enum Among {
     /// Those that others than harvest use.
     Used,
+    /// Those that nobody else uses.
+    Unused,
     /// All of them.
     All,
 }
 
 impl Order {
     pub(super) fn new(seats: &[Seat<'_>], class: Class, line: Permille) -> Self {
-        let memory = seats.iter().map(memory_left).max().unwrap_or(0);
+        let memory = seats.iter().map(|seat| Memory::of(seat, line).left).max().unwrap_or(0);
         let side = || Side {
             slices: vec![Slice::default(); usize::try_from(SLICES).expect("it is small")],
             counted: BTreeSet::new(),
@@ -125,9 +151,8 @@ impl Order {
             Place::Nowhere => {}
             Place::Counted { used } => drop(self.side(used).counted.insert(at)),
             Place::Slice { used, slice, left } => {
-                let worth = worth(seat, self.line);
-                let slice = &mut self.side(used).slices[slice];
-                slice.enter((left, at), memory_left(seat), worth);
+                let memory = Memory::of(seat, self.line);
+                self.side(used).slices[slice].enter((left, at), memory);
             }
         }
     }
@@ -142,7 +167,7 @@ impl Order {
         if seat.node.facts.capacity.counted.values().any(|all| *all > 0) {
             return Place::Counted { used };
         }
-        let slice = (memory_left(seat) / self.width).min(SLICES - 1);
+        let slice = (Memory::of(seat, self.line).left / self.width).min(SLICES - 1);
         let slice = usize::try_from(slice).expect("it is small");
         Place::Slice { used, slice, left: line.saturating_sub(filled).get() }
     }
@@ -171,6 +196,7 @@ impl Order {
         };
         let sides = match among {
             Among::Used => vec![&self.used],
+            Among::Unused => vec![&self.unused],
             Among::All => vec![&self.used, &self.unused],
         };
         for side in &sides {
@@ -187,10 +213,11 @@ impl Order {
         let cpu = match guest.spec.class {
             Class::Harvest => (resources.cpu.get(), resources.cpu.get()),
             Class::Critical | Class::Standard => {
-                // A root of a sum is at most the sum of the roots; one more for each rounding.
-                let spread = u128::from(guest.expected.deviation.get()).saturating_mul(self.margin);
-                let spread = spread.div_ceil(MARGIN_PARTS).saturating_add(1);
-                let spread = u64::try_from(spread).unwrap_or(u64::MAX);
+                // A root of a sum is at most the sum of the roots, and one more by rounding.
+                let deviation = u128::from(guest.expected.deviation.get());
+                let spread = deviation.saturating_mul(self.margin).div_ceil(MARGIN_PARTS);
+                let rounded = spread + u128::from(deviation > 0);
+                let spread = u64::try_from(rounded).unwrap_or(u64::MAX);
                 let mean = guest.expected.mean.get();
                 (mean, mean.saturating_add(spread))
             }
@@ -212,8 +239,8 @@ impl Side {
             return;
         }
         let first = |slice: &Slice| {
-            let (left, _) = *slice.seats.range((ask.cpu.0, 0)..).next()?;
-            (slice.memory.1 >= ask.memory).then(|| slice.least(left, ask))
+            let ((left, _), _) = slice.seats.range((ask.cpu.0, 0)..).next()?;
+            (slice.memory.1 >= ask.memory).then(|| slice.least(*left, ask))
         };
         let ways = self.slices.iter().filter_map(|slice| Some((first(slice)?, slice)));
         let mut ways: Vec<_> = ways.collect();
@@ -223,24 +250,34 @@ impl Side {
             if cost(found).is_some_and(|(cost, _)| least > cost) {
                 return;
             }
-            for (left, at) in slice.seats.range((ask.cpu.0, 0)..).copied() {
+            for ((left, at), memory) in slice.seats.range((ask.cpu.0, 0)..) {
                 let best = cost(found);
-                let least = best.map_or(0, |_| slice.least(left, ask));
-                if best.is_some_and(|(cost, _)| least > cost) {
+                if best.is_some_and(|(cost, _)| slice.least(*left, ask) > cost) {
                     break;
                 }
-                if best.is_none_or(|best| (least, at) < best) {
-                    look(at, found);
+                let takes = memory.left >= ask.memory;
+                if takes && best.is_none_or(|best| (ask.least(*left, *memory), *at) < best) {
+                    look(*at, found);
                 }
             }
         }
     }
 }
 
+impl Ask {
+    /// Returns the least that it can cost on a seat with so much CPU and this memory left.
+    fn least(&self, cpu: u64, memory: Memory) -> u128 {
+        let left = u128::from(memory.left.saturating_sub(self.memory));
+        let left = score::worth_of(left, memory.worth, memory.capacity);
+        score::least_cost(u128::from(cpu.saturating_sub(self.cpu.1)), (left, left))
+    }
+}
+
 impl Slice {
-    fn enter(&mut self, key: (u64, usize), memory: u64, worth: (u128, u128)) {
-        self.seats.insert(key);
-        self.memory = (self.memory.0.min(memory), self.memory.1.max(memory));
+    fn enter(&mut self, key: (u64, usize), memory: Memory) {
+        let worth = memory.worth_each();
+        self.seats.insert(key, memory);
+        self.memory = (self.memory.0.min(memory.left), self.memory.1.max(memory.left));
         self.worth = (self.worth.0.min(worth.0), self.worth.1.max(worth.1));
     }
 
@@ -252,15 +289,4 @@ impl Slice {
         let cpu = u128::from(left.saturating_sub(ask.cpu.1));
         score::least_cost(cpu, (least >> PLACES, most >> PLACES))
     }
-}
-
-fn memory_left(seat: &Seat<'_>) -> u64 {
-    seat.node.facts.capacity.memory.saturating_sub(seat.room.memory).get()
-}
-
-/// Returns what a mebibyte of a seat is worth in millicores, rounded down and up.
-fn worth(seat: &Seat<'_>, line: Permille) -> (u128, u128) {
-    let memory = u128::from(seat.node.facts.capacity.memory.get().max(1));
-    let line = u128::from(seat.line(line).get()) << PLACES;
-    (line / memory, line.div_ceil(memory))
 }

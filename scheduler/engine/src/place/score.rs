@@ -40,8 +40,7 @@ pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
     let cpu = line.saturating_sub(seat.peak_with(guest.spec, guest.expected));
     let taken = seat.room.memory.saturating_add(guest.spec.resources.memory);
     let memory = u128::from(capacity.memory.saturating_sub(taken).get());
-    // What the memory left is worth where all memory is worth all CPU.
-    let memory = memory * u128::from(line.get()) / u128::from(capacity.memory.get().max(1));
+    let memory = worth_of(memory, line.get(), capacity.memory.get().max(1));
     let cost = cost(u128::from(cpu.get()), memory);
     let counters = Reverse(counters_left(seat, guest));
     Score { counters, cost: Reverse(cost), node: Reverse(seat.node.id) }
@@ -57,6 +56,11 @@ fn counters_left(seat: &Seat<'_>, guest: &Guest<'_>) -> u64 {
         u64::try_from(left).unwrap_or(u64::MAX)
     };
     seat.node.facts.capacity.counted.iter().map(left).fold(0, u64::saturating_add)
+}
+
+/// Returns what memory left is worth in millicores where all memory is worth all CPU.
+pub(super) fn worth_of(memory: u128, line: u64, capacity: u64) -> u128 {
+    memory * u128::from(line) / u128::from(capacity)
 }
 
 /// Returns the least that it costs to leave so much CPU or more, and memory between two bounds: more CPU

@@ -10,6 +10,10 @@ use super::order::Order;
 use super::problem::{Guest, Seat};
 use crate::predict::InstanceForecast;
 
+/// As many searches without an order cost as much as making one. Builds that check themselves always use
+/// it.
+const SEARCHES: usize = if cfg!(debug_assertions) { 0 } else { 3 };
+
 /// All seats by ascending node id.
 #[derive(Clone, Debug)]
 pub(crate) struct Seats<'a> {
@@ -18,6 +22,8 @@ pub(crate) struct Seats<'a> {
     used: usize,
     /// Those that were given guests, if only for a moment.
     given: BTreeSet<usize>,
+    /// How many guests looked for a seat.
+    searches: usize,
     /// As harvest sees them, and as all others do; made when they are first asked for.
     harvest: Option<Order>,
     others: Option<Order>,
@@ -34,7 +40,7 @@ impl<'a> Deref for Seats<'a> {
 impl<'a> Seats<'a> {
     pub(crate) fn new(all: Vec<Seat<'a>>) -> Self {
         let used = all.iter().filter(|seat| is_used(seat)).count();
-        Self { all, used, given: BTreeSet::new(), harvest: None, others: None }
+        Self { all, used, given: BTreeSet::new(), searches: 0, harvest: None, others: None }
     }
 
     /// Puts one more instance on a seat.
@@ -71,6 +77,12 @@ impl<'a> Seats<'a> {
     /// Returns the seats that were given guests, if only for a moment.
     pub(crate) fn given(&self) -> impl Iterator<Item = &Seat<'a>> {
         self.given.iter().map(|at| &self.all[*at])
+    }
+
+    /// Says whether so many guests look for a seat that an order pays; counts one more.
+    pub(super) fn is_worth_sorting(&mut self) -> bool {
+        self.searches += 1;
+        self.searches > SEARCHES
     }
 
     /// Makes the order in which a class looks at seats.
