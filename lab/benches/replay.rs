@@ -89,7 +89,7 @@ fn openb(directory: &Path) {
 /// Instances that come and go, with and without moves.
 fn come_and_go(directory: &Path) {
     let Ok(list) = arrivals::read(directory) else { return };
-    for (shape, consolidate) in [("32/128", 0), ("64/256", 0), ("32/128", 1)] {
+    for (shape, consolidate) in [("32/128", 1), ("32/128", 0), ("64/256", 0)] {
         let knobs = BTreeMap::from([("consolidate".to_owned(), consolidate)]);
         let shape = Shape::parse(shape).expect("a shape");
         let figures = arrivals::play("azure", &list, shape, &knobs).expect("arrivals");

@@ -60,7 +60,7 @@ pub(crate) struct Profile {
     pub(crate) everywhere: bool,
     pub(crate) request: Millicores,
     /// What was measured of it.
-    pub(crate) track: Option<Track>,
+    pub(crate) track: Option<Box<Track>>,
 }
 
 impl Profile {

@@ -89,13 +89,13 @@ pub(super) fn others<'a>(
 pub(super) fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let workload = state.workload(instance.workload).expect("its workload outlives it");
-    instance.status.phase == Phase::Healthy
+    problem.forecast.instance(instance.status.instance).measured
+        && instance.status.phase == Phase::Healthy
         && instance.revision == workload.revision
         && workload.revisions[&workload.revision].volumes.is_empty()
         && state.may_move_now(workload.id, problem.now)
         && !workload.is_held()
         && !state.is_on_lost(instance)
-        && problem.forecast.instance(instance.status.instance).measured
 }
 
 /// Says whether an instance was not moved for long enough for a move to have paid back.

@@ -5,15 +5,18 @@
 //! memory left, and in each by the CPU left below the line; the least that a seat could still cost is
 //! known from both, and a slice is left as soon as that is more than the best one found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use tengyun_model::{Class, Permille};
 
 use super::problem::{Guest, Seat};
 use super::score::{self, Score};
 
-/// Slices of memory left: few enough to look at all of them, narrow enough to pass most over.
-const SLICES: u64 = 64;
+/// Seats for which there is a slice of memory left, and the fewest and the most slices: few enough to look
+/// at all of them, narrow enough to pass most over.
+const SEATS_A_SLICE: usize = 256;
+const SLICES: (usize, usize) = (16, 512);
 /// Binary places that what a mebibyte is worth in millicores is kept to.
 const PLACES: u32 = 40;
 /// Parts of a deviation that margins are given in.
@@ -43,7 +46,7 @@ enum Place {
     /// Among those with named counters.
     Counted { used: bool },
     /// In a slice, with so much CPU left.
-    Slice { used: bool, slice: usize, left: u64 },
+    Slice { used: bool, slice: usize, key: Key },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,8 +59,8 @@ struct Side {
 /// Seats with about as much memory left.
 #[derive(Clone, Debug)]
 struct Slice {
-    /// By CPU left and place.
-    seats: BTreeMap<(u64, usize), Memory>,
+    /// By CPU left, memory and place.
+    seats: BTreeSet<Key>,
     /// The least and the most memory that any of them had left.
     memory: (u64, u64),
     /// The least and the most that a mebibyte of any of them was worth.
@@ -66,12 +69,15 @@ struct Slice {
 
 impl Default for Slice {
     fn default() -> Self {
-        Self { seats: BTreeMap::new(), memory: (u64::MAX, 0), worth: (u128::MAX, 0) }
+        Self { seats: BTreeSet::new(), memory: (u64::MAX, 0), worth: (u128::MAX, 0) }
     }
 }
 
+/// CPU left, memory and place of a seat. All that are alike but for their place cost the same.
+type Key = (u64, Memory, usize);
+
 /// The memory of a seat, by which its cost is known without a look at it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Memory {
     left: u64,
     capacity: u64,
@@ -80,6 +86,8 @@ struct Memory {
 }
 
 impl Memory {
+    const LEAST: Self = Self { left: 0, capacity: 0, worth: 0 };
+
     fn of(seat: &Seat<'_>, line: Permille) -> Self {
         let capacity = seat.node.facts.capacity.memory;
         let left = capacity.saturating_sub(seat.room.memory).get();
@@ -117,15 +125,13 @@ pub(super) enum Among {
 impl Order {
     pub(super) fn new(seats: &[Seat<'_>], class: Class, line: Permille) -> Self {
         let memory = seats.iter().map(|seat| Memory::of(seat, line).left).max().unwrap_or(0);
-        let side = || Side {
-            slices: vec![Slice::default(); usize::try_from(SLICES).expect("it is small")],
-            counted: BTreeSet::new(),
-        };
+        let slices = (seats.len() / SEATS_A_SLICE).clamp(SLICES.0, SLICES.1);
+        let side = || Side { slices: vec![Slice::default(); slices], counted: BTreeSet::new() };
         let mut order = Self {
             line,
             class,
             margin: u128::from(seats.iter().map(|s| s.crew.load.margin()).max().unwrap_or(0)),
-            width: memory / SLICES + 1,
+            width: memory / u64::try_from(slices).expect("they are few") + 1,
             used: side(),
             unused: side(),
             places: vec![Place::Nowhere; seats.len()],
@@ -141,23 +147,20 @@ impl Order {
         match self.places[at] {
             Place::Nowhere => {}
             Place::Counted { used } => drop(self.side(used).counted.remove(&at)),
-            Place::Slice { used, slice, left } => {
-                self.side(used).slices[slice].seats.remove(&(left, at));
+            Place::Slice { used, slice, key } => {
+                self.side(used).slices[slice].seats.remove(&key);
             }
         }
-        let place = self.place(seat);
+        let place = self.place(at, seat);
         self.places[at] = place;
         match place {
             Place::Nowhere => {}
             Place::Counted { used } => drop(self.side(used).counted.insert(at)),
-            Place::Slice { used, slice, left } => {
-                let memory = Memory::of(seat, self.line);
-                self.side(used).slices[slice].enter((left, at), memory);
-            }
+            Place::Slice { used, slice, key } => self.side(used).slices[slice].enter(key),
         }
     }
 
-    fn place(&self, seat: &Seat<'_>) -> Place {
+    fn place(&self, at: usize, seat: &Seat<'_>) -> Place {
         let (filled, line) = (seat.filled(self.class), seat.line(self.line));
         let takes = seat.connected && seat.node.is_open();
         if !takes || filled > line {
@@ -167,9 +170,10 @@ impl Order {
         if seat.node.facts.capacity.counted.values().any(|all| *all > 0) {
             return Place::Counted { used };
         }
-        let slice = (Memory::of(seat, self.line).left / self.width).min(SLICES - 1);
-        let slice = usize::try_from(slice).expect("it is small");
-        Place::Slice { used, slice, left: line.saturating_sub(filled).get() }
+        let memory = Memory::of(seat, self.line);
+        let slice = usize::try_from(memory.left / self.width).unwrap_or(usize::MAX);
+        let slice = slice.min(self.used.slices.len() - 1);
+        Place::Slice { used, slice, key: (line.saturating_sub(filled).get(), memory, at) }
     }
 
     fn side(&mut self, used: bool) -> &mut Side {
@@ -239,27 +243,17 @@ impl Side {
             return;
         }
         let first = |slice: &Slice| {
-            let ((left, _), _) = slice.seats.range((ask.cpu.0, 0)..).next()?;
+            let (left, _, _) = slice.seats.range((ask.cpu.0, Memory::LEAST, 0)..).next()?;
             (slice.memory.1 >= ask.memory).then(|| slice.least(*left, ask))
         };
         let ways = self.slices.iter().filter_map(|slice| Some((first(slice)?, slice)));
         let mut ways: Vec<_> = ways.collect();
         ways.sort_by_key(|(least, _)| *least);
-        let cost = |found: &Option<(Score, usize)>| found.map(|(score, at)| (score.cost(), at));
         for (least, slice) in ways {
-            if cost(found).is_some_and(|(cost, _)| least > cost) {
+            if found.is_some_and(|(best, _)| least > best.cost()) {
                 return;
             }
-            for ((left, at), memory) in slice.seats.range((ask.cpu.0, 0)..) {
-                let best = cost(found);
-                if best.is_some_and(|(cost, _)| slice.least(*left, ask) > cost) {
-                    break;
-                }
-                let takes = memory.left >= ask.memory;
-                if takes && best.is_none_or(|best| (ask.least(*left, *memory), *at) < best) {
-                    look(*at, found);
-                }
-            }
+            slice.search(ask, found, look);
         }
     }
 }
@@ -274,11 +268,43 @@ impl Ask {
 }
 
 impl Slice {
-    fn enter(&mut self, key: (u64, usize), memory: Memory) {
+    fn enter(&mut self, key: Key) {
+        let (_, memory, _) = key;
         let worth = memory.worth_each();
-        self.seats.insert(key, memory);
+        self.seats.insert(key);
         self.memory = (self.memory.0.min(memory.left), self.memory.1.max(memory.left));
         self.worth = (self.worth.0.min(worth.0), self.worth.1.max(worth.1));
+    }
+
+    /// Looks at seats, those with the least CPU left first, while any could be better than what was
+    /// found; of those that are alike, until one is taken.
+    fn search(
+        &self,
+        ask: &Ask,
+        found: &mut Option<(Score, usize)>,
+        look: &mut impl FnMut(usize, &mut Option<(Score, usize)>),
+    ) {
+        let mut keys = self.seats.range((ask.cpu.0, Memory::LEAST, 0)..);
+        let mut passed = None;
+        while let Some((left, memory, at)) = keys.next().copied() {
+            if passed == Some((left, memory)) {
+                // All that are like it cost the same and have later places.
+                let like = (left, memory, usize::MAX);
+                keys = self.seats.range((Bound::Excluded(like), Bound::Unbounded));
+                passed = None;
+                continue;
+            }
+            let best = found.map(|(score, at)| (score.cost(), at));
+            if best.is_some_and(|(cost, _)| self.least(left, ask) > cost) {
+                return;
+            }
+            let takes = memory.left >= ask.memory;
+            if takes && best.is_none_or(|best| (ask.least(left, memory), at) < best) {
+                look(at, found);
+            } else {
+                passed = Some((left, memory));
+            }
+        }
     }
 
     /// Returns the least that a guest can cost on a seat of this slice with so much CPU left.

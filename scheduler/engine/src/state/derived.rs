@@ -12,6 +12,7 @@ use tengyun_model::{At, InstanceId, Kind, NodeId, WorkloadId};
 
 use super::State;
 use super::live::Live;
+use super::register::Register;
 use crate::image::{InstanceImage, InstanceWish, NodeImage, WorkloadImage};
 use crate::place::feasible::Room;
 use crate::predict::Profile;
@@ -28,7 +29,7 @@ pub(crate) struct Derived {
     /// What living instances take on each node.
     rooms: BTreeMap<NodeId, Room>,
     /// What forecasts need of each instance.
-    profiles: BTreeMap<InstanceId, Profile>,
+    profiles: Register<Profile>,
     /// Workloads that have instances of another revision than the present.
     renewing: BTreeSet<WorkloadId>,
     /// Workloads that are rolled out.

@@ -98,7 +98,7 @@ impl State {
             }
             let profile = self.profile_mut(used.instance).expect("every instance has one");
             let (harvest, request) = (profile.class == Class::Harvest, profile.request);
-            let track = profile.track.get_or_insert_with(|| Track::start(at));
+            let track = profile.track.get_or_insert_with(|| Box::new(Track::start(at)));
             let sample = sample(used.cpu, used.memory, usage);
             let closed = track.observe(at, sample, (window, request));
             let Some(closed) = closed.filter(|_| !harvest) else { continue };
