@@ -41,10 +41,12 @@ bench-demo:
     cargo build --release --workspace --locked
     for _ in 1 2 3; do target/release/tengyun demo --output json || true; done
 
-# Packages and the offline bundle in target/package; needs rpm and dpkg-dev.
-package:
+# Packages and the offline bundle in target/package, by the tools of the distribution (dpkg-dev, rpm) or
+# by cargo-deb and cargo-generate-rpm.
+package by="distribution":
+    if [ "{{by}}" = cargo ]; then .ci/tools; fi
     cargo build --release --workspace --locked
-    systemd/package/build target/package
+    systemd/package/build --by {{by}} target/package
 
 # The units' lines and exposure.
 units:

@@ -1,49 +1,24 @@
 //! Values for the tests of this package.
 
-use std::collections::BTreeMap;
-
 use tengyun_model::{
-    AssignedInstance, Class, Constraints, InstanceId, Kind, Mebibytes, Millicores, Millis,
-    MovePolicy, OnLost, Provision, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
+    AssignedInstance, InstanceId, Mebibytes, Millis, Resources, Restart, Revision, Stop,
+    WorkloadSpec,
 };
 
 /// Makes an assigned service with this instance id.
 pub(crate) fn assigned(instance: u64) -> AssignedInstance {
+    let command = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
+    let plain = WorkloadSpec::service("city/tests/unit/sleeper".parse().unwrap(), command);
     let spec = WorkloadSpec {
-        key: "city/tests/unit/sleeper".parse().unwrap(),
-        kind: Kind::Service,
-        class: Class::Standard,
-        command: ["/bin/sleep", "1000"].map(str::to_owned).to_vec(),
-        files: Vec::new(),
-        env: BTreeMap::new(),
-        user: None,
-        ports: Vec::new(),
-        resources: Resources {
-            cpu: Millicores::new(100),
-            cpu_limit: None,
-            memory: Mebibytes::new(32),
-            disk: Mebibytes::ZERO,
-            pids: 64,
-        },
-        counted: BTreeMap::new(),
-        constraints: Constraints::default(),
-        instances: 1,
+        resources: Resources { memory: Mebibytes::new(32), pids: 64, ..plain.resources },
         restart: Restart {
-            mode: RestartMode::Always,
             backoff: Millis::new(100),
             backoff_max: Millis::from_secs(10),
+            ..plain.restart
         },
-        stop: Stop { signal: 15, grace: Millis::from_secs(2) },
-        move_policy: MovePolicy::Any,
+        stop: Stop { grace: Millis::from_secs(2), ..plain.stop },
         startup: Millis::new(100),
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: tengyun_model::Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

@@ -59,7 +59,7 @@ struct ReplayArgs {
     /// The share of node-time above the ceiling that is allowed
     #[arg(long, value_name = "PCT", default_value = "1", value_parser = percent)]
     budget: f64,
-    /// default, ffd-N, nsigma-N, rc-P, max, borg, oracle-24h, oracle-1h or a file of knobs
+    /// default, energy, careful, ffd-N, nsigma-N, rc-P, max, borg, oracle-24h, oracle-1h or a file of knobs
     #[arg(long, value_name = "POLICY", default_value = "default")]
     policy: String,
     /// Fill what is left below the target with harvest work
@@ -87,6 +87,9 @@ struct PackArgs {
     /// Instances: `name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec`
     #[arg(long, value_name = "FILE.csv")]
     instances: PathBuf,
+    /// default, energy, careful or a file of knobs; the list's own rules come before the policy's
+    #[arg(long, value_name = "POLICY", default_value = "default")]
+    policy: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,7 +100,7 @@ struct ArrivalsArgs {
     /// The size of every node
     #[arg(long, value_name = "CORES/GIB", value_parser = shape)]
     node: Shape,
-    /// default or a file of knobs
+    /// default, energy, careful or a file of knobs
     #[arg(long, value_name = "POLICY", default_value = "default")]
     policy: String,
 }
@@ -107,7 +110,7 @@ struct CloudsimArgs {
     /// A recorded day
     #[arg(long = "trace", value_name = "DIR")]
     trace: PathBuf,
-    /// thr-mmt, iqr-mmt, mad-mmt, lr-mmt, default or a file of knobs
+    /// thr-mmt, iqr-mmt, mad-mmt, lr-mmt, default, energy, careful or a file of knobs
     #[arg(long, value_name = "POLICY", default_value = "default")]
     policy: String,
     /// Count memory after the first placement too
@@ -120,7 +123,8 @@ pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
     match args.verb {
         LabVerb::Replay(args) => run_replay(&args, format),
         LabVerb::Pack(args) => {
-            let figures = pack::pack(&args.nodes, &args.instances).map_err(usage)?;
+            let knobs = engine(&args.policy, "a list is packed")?;
+            let figures = pack::pack(&args.nodes, &args.instances, &knobs).map_err(usage)?;
             show_figures(format, &figures)
         }
         LabVerb::Cloudsim(args) => run_cloudsim(&args, format),
@@ -169,14 +173,22 @@ fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
 }
 
 fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
-    let Choice::Engine(knobs) = Choice::parse(&args.policy).map_err(usage)? else {
-        let text = "arrivals are placed by the engine: give default or a file of knobs";
-        return Err(Failure::Usage(text.to_owned()));
-    };
+    let knobs = engine(&args.policy, "arrivals are placed")?;
     let list = arrivals::read(&args.trace).map_err(usage)?;
     let name = args.trace.display().to_string();
     let figures = arrivals::play(&name, &list, args.node, &knobs).map_err(usage)?;
     show_figures(format, &figures)
+}
+
+/// Returns the knobs of a policy of ours, where only our engine can do what is asked.
+pub(crate) fn engine(policy: &str, what: &str) -> Result<BTreeMap<String, u64>, Failure> {
+    match Choice::parse(policy).map_err(usage)? {
+        Choice::Engine(knobs) => Ok(knobs),
+        Choice::Yardstick(_) => {
+            let give = "give default, energy, careful or a file of knobs";
+            Err(Failure::Usage(format!("{what} by the engine: {give}")))
+        }
+    }
 }
 
 /// Reads traces and joins them.

@@ -1,25 +1,21 @@
-//! `tengyun policy`: every knob with unit, default and reason; setting some of them.
+//! `tengyun policy`: every knob with unit, default and reason; policies by name and from files; the
+//! versions that were in force, and the way back to one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tengyun_engine::policy::KNOBS;
+use tengyun_lab::policies::{self, NAMED, PolicyFault, PolicyFile};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
-use crate::output::{show, table};
+use crate::output::{show, table, time};
 use crate::session::{Session, operation_id};
 
-/// The largest policy file.
-const FILE_BYTES_MAX: usize = 64 * 1024;
-/// How much of what was written wrongly is shown.
-const SHOWN_CHARS_MAX: usize = 500;
 /// Where a reader finds what could be set.
 const NEXT: &str = "next: tengyun policy show";
+/// The longest label that the scheduler keeps.
+const LABEL_CHARS_MAX: usize = 64;
 
 /// What `policy` takes.
 #[derive(Debug, clap::Args)]
@@ -30,30 +26,85 @@ pub(crate) struct PolicyArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum PolicyVerb {
-    /// Show every knob
-    Show,
-    /// Set some knobs; the others stay, unless a file replaces all
+    /// List the policies that ship, and which is in force
+    List,
+    /// Show every knob: those in force, or of a policy
+    Show {
+        /// default, energy, careful or a TOML file
+        #[arg(value_name = "NAME|FILE")]
+        policy: Option<String>,
+        /// As a TOML file that `policy set` takes
+        #[arg(long)]
+        toml: bool,
+    },
+    /// Set a whole policy, or some knobs while the others stay
     Set {
-        /// Knobs and their values
-        #[arg(value_name = "KNOB=VALUE")]
+        /// A policy (default, energy, careful or a TOML file), or knobs and their values
+        #[arg(value_name = "NAME|FILE|KNOB=VALUE")]
         values: Vec<String>,
         /// A TOML file of knobs; those it does not name return to their defaults
         #[arg(short, long, value_name = "FILE", conflicts_with = "values")]
         file: Option<PathBuf>,
     },
+    /// List the versions that can be returned to, the newest first
+    History,
+    /// Return to the values of a version
+    Rollback {
+        /// Its number, as `policy history` shows it
+        #[arg(value_name = "VERSION")]
+        version: u64,
+    },
 }
 
 /// Shows or sets the policy.
 pub(crate) async fn run(session: &Session, args: PolicyArgs) -> Result<(), Failure> {
-    let response = match args.verb {
-        PolicyVerb::Show => {
-            session.call(|mut o| async move { o.get_policy(v1::GetPolicyRequest {}).await }).await?
+    match args.verb {
+        PolicyVerb::List => list(session).await,
+        PolicyVerb::Show { policy: None, toml } => {
+            let response = present(session).await?;
+            if toml { show_toml(session, &written(&response)) } else { knobs(session, &response) }
         }
-        PolicyVerb::Set { values, file } => set(session, values, file.as_deref()).await?,
-    };
-    if let Some(refusal) = response.refusal {
-        return Err(refusal.into());
+        PolicyVerb::Show { policy: Some(text), toml } => {
+            let file = PolicyFile::find(&text).map_err(|fault| wrong(&text, &fault))?;
+            if toml { show_toml(session, &file) } else { knobs(session, &of_file(&text, &file)) }
+        }
+        PolicyVerb::Set { values, file } => {
+            let request = set_request(&values, file.as_deref())?;
+            knobs(session, &send(session, request).await?)
+        }
+        PolicyVerb::History => history(session).await,
+        PolicyVerb::Rollback { version } => {
+            let request = v1::SetPolicyRequest {
+                operation_id: operation_id()?,
+                rollback_to: Some(version),
+                ..Default::default()
+            };
+            knobs(session, &send(session, request).await?)
+        }
     }
+}
+
+async fn present(session: &Session) -> Result<v1::PolicyResponse, Failure> {
+    session.call(|mut o| async move { o.get_policy(v1::GetPolicyRequest {}).await }).await
+}
+
+async fn send(
+    session: &Session,
+    request: v1::SetPolicyRequest,
+) -> Result<v1::PolicyResponse, Failure> {
+    let call = session.call(|mut o| {
+        let request = request.clone();
+        async move { o.set_policy(request).await }
+    });
+    let response = call.await?;
+    match response.refusal {
+        Some(refusal) => Err(refusal.into()),
+        None => Ok(response),
+    }
+}
+
+/// Shows every knob.
+fn knobs(session: &Session, response: &v1::PolicyResponse) -> Result<(), Failure> {
     let rows = || {
         let headings = session.headings(&["KNOB", "VALUE", "DEFAULT", "UNIT", "REASON"]);
         let row = |k: &v1::Knob| {
@@ -71,9 +122,19 @@ pub(crate) async fn run(session: &Session, args: PolicyArgs) -> Result<(), Failu
             ]
         };
         let table = table(&headings, &response.knobs.iter().map(row).collect::<Vec<_>>());
-        format!("{table}\npolicy version {}; * differs from the default\n", response.version)
+        let from = if response.label.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", response.label)
+        };
+        let version = if response.version == 0 && !response.label.is_empty() {
+            format!("policy {}", response.label)
+        } else {
+            format!("policy version {}{from}", response.version)
+        };
+        format!("{table}\n{version}; * differs from the default\n")
     };
-    show(session.format, rows, &policy_json(&response))
+    show(session.format, rows, &policy_json(response))
 }
 
 fn policy_json(response: &v1::PolicyResponse) -> Value {
@@ -84,93 +145,165 @@ fn policy_json(response: &v1::PolicyResponse) -> Value {
         })
     };
     let knobs: Vec<Value> = response.knobs.iter().map(knob).collect();
-    json!({"version": response.version, "knobs": knobs})
+    json!({"version": response.version, "label": response.label, "knobs": knobs})
 }
 
-async fn set(
-    session: &Session,
-    values: Vec<String>,
-    file: Option<&Path>,
-) -> Result<v1::PolicyResponse, Failure> {
-    let (values, replace) = match file {
-        Some(file) => (read(file)?, true),
-        None if values.is_empty() => {
-            let text = format!("name a knob and its value, such as consolidate=0\n{NEXT}");
+fn show_toml(session: &Session, file: &PolicyFile) -> Result<(), Failure> {
+    let text = file.render();
+    show(session.format, || text.clone(), &json!({"toml": text}))
+}
+
+/// What is in force, as a file: the knobs that differ from their defaults.
+fn written(response: &v1::PolicyResponse) -> PolicyFile {
+    let chosen = response.knobs.iter().filter(|k| k.value != k.default_value);
+    let about = match response.label.as_str() {
+        "" => format!("version {}", response.version),
+        label => format!("version {}: {label}", response.version),
+    };
+    PolicyFile {
+        about,
+        knobs: chosen.map(|k| (k.name.clone(), k.value)).collect(),
+        reasons: BTreeMap::new(),
+    }
+}
+
+/// A policy as it would be shown if it were in force; its reasons come before the engine's.
+fn of_file(name: &str, file: &PolicyFile) -> v1::PolicyResponse {
+    let knob = |k: &tengyun_engine::Knob| v1::Knob {
+        name: k.name.to_owned(),
+        value: file.knobs.get(k.name).copied().unwrap_or(k.default),
+        unit: k.unit.to_owned(),
+        default_value: k.default,
+        reason: file.reasons.get(k.name).map_or(k.reason, String::as_str).to_owned(),
+        min: k.min,
+        max: k.max,
+    };
+    v1::PolicyResponse {
+        knobs: tengyun_engine::policy::KNOBS.iter().map(knob).collect(),
+        label: name.to_owned(),
+        ..Default::default()
+    }
+}
+
+async fn list(session: &Session) -> Result<(), Failure> {
+    let response = present(session).await?;
+    let in_force = written(&response).knobs;
+    let named = NAMED.iter().filter_map(|(name, _)| Some((*name, policies::named(name)?)));
+    let named: Vec<(&str, PolicyFile, bool)> = named
+        .map(|(name, mut file)| {
+            file.knobs.retain(|knob, value| {
+                policies::known(knob).is_ok_and(|known| known.default != *value)
+            });
+            let is_in_force = file.knobs == in_force;
+            (name, file, is_in_force)
+        })
+        .collect();
+    let text = || {
+        let headings = session.headings(&["POLICY", "IN FORCE", "KNOBS", "DETAILS"]);
+        let row = |(name, file, is): &(&str, PolicyFile, bool)| {
+            let is = if *is { "yes" } else { "-" };
+            let knobs = file.knobs.len().to_string();
+            vec![(*name).to_owned(), is.to_owned(), knobs, file.about.clone()]
+        };
+        let table = table(&headings, &named.iter().map(row).collect::<Vec<_>>());
+        let label = if response.label.is_empty() { "default" } else { &response.label };
+        format!("{table}\npolicy version {} is in force: {label}\n", response.version)
+    };
+    let one = |(name, file, is): &(&str, PolicyFile, bool)| json!({"name": name, "in_force": is, "about": file.about, "knobs": file.knobs});
+    let json = json!({
+        "version": response.version, "label": response.label,
+        "policies": named.iter().map(one).collect::<Vec<_>>(),
+    });
+    show(session.format, text, &json)
+}
+
+async fn history(session: &Session) -> Result<(), Failure> {
+    let request = v1::ListPoliciesRequest {};
+    let call = session.call(|mut o| async move { o.list_policies(request).await });
+    let mut versions = call.await?.versions;
+    versions.reverse();
+    let knobs = |kept: &v1::PolicyVersion| -> BTreeMap<String, u64> {
+        kept.values.iter().map(|v| (v.name.clone(), v.value)).collect()
+    };
+    let text = || {
+        let headings = session.headings(&["VERSION", "TIME", "POLICY", "KNOBS"]);
+        let row = |kept: &v1::PolicyVersion| {
+            let one = |(name, value): (String, u64)| format!("{name}={value}");
+            let values: Vec<String> = knobs(kept).into_iter().map(one).collect();
+            let values = if values.is_empty() { "nothing".to_owned() } else { values.join(" ") };
+            vec![kept.version.to_string(), time(kept.at_millis), kept.label.clone(), values]
+        };
+        table(&headings, &versions.iter().map(row).collect::<Vec<_>>())
+    };
+    let one = |kept: &v1::PolicyVersion| {
+        json!({
+            "version": kept.version, "at_millis": kept.at_millis, "label": kept.label,
+            "values": knobs(kept),
+        })
+    };
+    show(session.format, text, &json!({"versions": versions.iter().map(one).collect::<Vec<_>>()}))
+}
+
+/// Reads the command line to its end before anything is sent.
+fn set_request(values: &[String], file: Option<&Path>) -> Result<v1::SetPolicyRequest, Failure> {
+    let (values, label, replace) = match (file, values) {
+        (Some(path), _) => {
+            let origin = path.display().to_string();
+            let file = PolicyFile::read(path).map_err(|fault| wrong(&origin, &fault))?;
+            (file.knobs, origin, true)
+        }
+        (None, []) => {
+            let text = format!(
+                "give a policy (default, energy, careful or a file), or a knob and its value, such as \
+                 consolidate=0\n{NEXT}"
+            );
             return Err(Failure::Usage(text));
         }
-        None => (values.iter().map(|v| pair(v)).collect::<Result<_, _>>()?, false),
+        (None, [one]) if policies::named(one).is_some() || is_file(one) => {
+            let file = PolicyFile::find(one).map_err(|fault| wrong(one, &fault))?;
+            (file.knobs, one.clone(), true)
+        }
+        (None, pairs) => {
+            let values = pairs.iter().map(|text| pair(text)).collect::<Result<_, _>>()?;
+            (values, pairs.join(" "), false)
+        }
     };
     let value = |(name, value): (String, u64)| v1::KnobValue { name, value };
-    let request = v1::SetPolicyRequest {
+    Ok(v1::SetPolicyRequest {
         operation_id: operation_id()?,
         values: values.into_iter().map(value).collect(),
         replace,
-    };
-    session
-        .call(|mut o| {
-            let request = request.clone();
-            async move { o.set_policy(request).await }
-        })
-        .await
+        label: label_of(&label),
+        rollback_to: None,
+    })
+}
+
+/// Says whether a word means a file: a knob's value has an equals sign and no such file is there.
+fn is_file(word: &str) -> bool {
+    Path::new(word).exists() || (!word.contains('=') && word.contains(['/', '.']))
+}
+
+/// Cuts what says where values are from to what is kept: the end of a path says most.
+fn label_of(text: &str) -> String {
+    let plain: Vec<char> = text.chars().filter(|c| !c.is_control()).collect();
+    plain[plain.len().saturating_sub(LABEL_CHARS_MAX)..].iter().collect()
 }
 
 fn pair(text: &str) -> Result<(String, u64), Failure> {
     let wrong = || Failure::Usage(format!("{text}: expected KNOB=VALUE with a whole number"));
-    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
-    known(name)?;
+    let (name, value) = text.split_once('=').ok_or_else(|| {
+        let policies = "or a policy: default, energy, careful or a file";
+        Failure::Usage(format!("{text}: expected KNOB=VALUE with a whole number, {policies}"))
+    })?;
+    policies::known(name).map_err(|fault| Failure::Usage(format!("{fault}\n{NEXT}")))?;
     Ok((name.to_owned(), value.parse().map_err(|_| wrong())?))
 }
 
-fn known(name: &str) -> Result<(), Failure> {
-    if KNOBS.iter().any(|k| k.name == name) {
-        return Ok(());
+fn wrong(origin: &str, fault: &PolicyFault) -> Failure {
+    match fault {
+        PolicyFault::Unknown(_) => Failure::Usage(format!("{fault}\n{NEXT}")),
+        _ => Failure::Usage(format!("{origin}: {fault}\n{NEXT}")),
     }
-    // The begin of a name is nearer to it than a short name that is spelt alike.
-    let far = |knob: &str| (!knob.starts_with(name), strsim::osa_distance(knob, name));
-    let near = KNOBS.iter().map(|k| k.name).min_by_key(|knob| (far(knob), *knob)).unwrap_or("");
-    let shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
-    let text = format!("no knob is called {shown}; did you mean {near}?\n{NEXT}");
-    Err(Failure::Usage(text))
-}
-
-fn read(file: &Path) -> Result<BTreeMap<String, u64>, Failure> {
-    let origin = file.display();
-    let wrong = |what: String| Failure::Usage(format!("{origin}: {what}\n{NEXT}"));
-    let text = plain(file).map_err(wrong)?;
-    parse(&text).map_err(|failure| Failure::Usage(format!("{origin}: {failure}")))
-}
-
-/// Reads a plain file: a pipe without a writer would be an empty policy, and a device never ends.
-fn plain(file: &Path) -> Result<String, String> {
-    let said = |error: io::Error| error.to_string();
-    let mut options = File::options();
-    let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(file).map_err(said)?;
-    if !file.metadata().map_err(said)?.is_file() {
-        return Err("it is not a plain file".to_owned());
-    }
-    let bound = u64::try_from(FILE_BYTES_MAX + 1).expect("64 KiB fit");
-    let mut text = String::new();
-    file.take(bound).read_to_string(&mut text).map_err(said)?;
-    if text.len() > FILE_BYTES_MAX {
-        return Err("it is larger than 64 KiB".to_owned());
-    }
-    Ok(text)
-}
-
-fn parse(text: &str) -> Result<BTreeMap<String, u64>, Failure> {
-    let wrong = |error: toml::de::Error| {
-        let shown: String = error.to_string().chars().take(SHOWN_CHARS_MAX).collect();
-        Failure::Usage(format!("{}\n{NEXT}", shown.trim_end()))
-    };
-    let table: toml::Table = text.parse().map_err(wrong)?;
-    let entry = |(name, value): (String, toml::Value)| {
-        known(&name)?;
-        let number = value.as_integer().and_then(|n| u64::try_from(n).ok());
-        let number = number
-            .ok_or_else(|| Failure::Usage(format!("{name} must be a whole number, 0 or more")))?;
-        Ok((name, number))
-    };
-    table.into_iter().map(entry).collect()
 }
 
 #[cfg(test)]
@@ -186,7 +319,8 @@ mod tests {
         );
         assert_eq!(
             text(pair("consolidate")),
-            "consolidate: expected KNOB=VALUE with a whole number"
+            "consolidate: expected KNOB=VALUE with a whole number, or a policy: default, energy, \
+             careful or a file"
         );
         assert_eq!(
             text(pair("consolidate=-1")),
@@ -196,24 +330,37 @@ mod tests {
     }
 
     #[test]
-    fn bad_policy_files_are_refused() {
-        for bad in [
-            "consolidate = -1",
-            "consolidate = 1.5",
-            "consolidate = \"1\"",
-            "x = 1",
-            "= 1",
-            "[band]\nfloor = 1",
-            "consolidate = 1\nconsolidate = 1",
-            "\0",
-            "consolidate = 99999999999999999999",
-        ] {
-            assert!(parse(bad).is_err(), "{bad:?} passed");
-        }
-        assert_eq!(parse("# all defaults\n").unwrap(), BTreeMap::new());
-        assert_eq!(
-            parse("band_target = 700").unwrap(),
-            BTreeMap::from([("band_target".to_owned(), 700)])
+    fn a_policy_by_name_replaces_all_and_knobs_replace_some() {
+        let request = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            set_request(&words, None).map_err(|failure| failure.to_string())
+        };
+        let energy = request(&["energy"]).unwrap();
+        assert!(energy.replace && energy.label == "energy");
+        assert!(
+            energy.values.iter().any(|v| (v.name.as_str(), v.value) == ("prefer_low_power", 1))
         );
+        let some = request(&["consolidate=0", "band_target=700"]).unwrap();
+        assert!(!some.replace && some.values.len() == 2);
+        assert_eq!(some.label, "consolidate=0 band_target=700");
+        assert!(request(&[]).unwrap_err().contains("default, energy, careful or a file"));
+        assert!(request(&["./no-such.toml"]).unwrap_err().contains("no policy is called"));
+        assert!(request(&["energy", "consolidate=0"]).unwrap_err().contains("KNOB=VALUE"));
+    }
+
+    #[test]
+    fn a_label_is_bounded_and_keeps_the_end() {
+        let long = format!("/{}/mine.toml", "\u{1b}x".repeat(500));
+        let label = label_of(&long);
+        assert_eq!(label.chars().count(), LABEL_CHARS_MAX);
+        assert!(label.ends_with("x/mine.toml") && !label.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_is_in_force_is_written_as_a_file_that_is_read_as_the_same() {
+        let careful = policies::named("careful").unwrap();
+        let shown = of_file("careful", &careful);
+        let again = PolicyFile::parse(&written(&shown).render()).unwrap();
+        assert_eq!(again.knobs, careful.knobs);
     }
 }

@@ -77,6 +77,13 @@ fn every_bad_manifest_is_refused_with_its_remedy() {
 }
 
 #[test]
+fn a_service_of_which_little_is_said_is_what_the_model_makes() {
+    let command = ["/bin/sleep", "60"].map(str::to_owned).to_vec();
+    let made = WorkloadSpec::service("city/tests/tests/hello".parse().unwrap(), command);
+    assert_eq!(one(""), made);
+}
+
+#[test]
 fn nothing_confidential_is_shown() {
     let cases = [
         "env: {DB_PASSWORD: hunter2}\n",

@@ -80,7 +80,7 @@ fn openb(directory: &Path) {
     println!("\nopenb-order: list, CPU % at the first refusal, CPU %, GPU % in the end, placed, s");
     for list in ["C", "G"] {
         let file = |what: &str| directory.join(format!("{what}_{list}.csv"));
-        let Ok(f) = pack(&file("nodes"), &file("pods")) else { continue };
+        let Ok(f) = pack(&file("nodes"), &file("pods"), &BTreeMap::new()) else { continue };
         let (first, cpu, gpu) = (f.cpu_first_refusal_pct, f.cpu_final_pct, f.gpu_final_pct);
         println!("{list:<4}{first:>8}{cpu:>8}{gpu:>8}{:>8}{:>9}", f.placed, f.seconds);
     }

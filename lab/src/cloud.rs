@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use tengyun_engine::{Command, Effect, Entry, Move, Outcome, Plan, State, check, place, predict};
 use tengyun_model::{
     At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
-    InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeFacts,
-    NodeId, NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode,
-    Stop, WorkloadId, WorkloadKey, WorkloadSpec,
+    InstanceUsage, Inventory, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeFacts, NodeId,
+    NodeUsage, OperationId, Phase, Resources, Stop, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
+use crate::number::real;
 use crate::score::NOWHERE;
 use crate::trace::STEP_SECS;
 
@@ -131,7 +131,8 @@ impl Cloud {
         // A report comes once a step; within the step it is as fresh as it gets.
         values.entry("data_stale_seconds".to_owned()).or_insert(STEP_SECS);
         let operation = self.operation();
-        self.must("the policy", Command::SetPolicy { operation, values }).map(drop)
+        self.must("the policy", Command::SetPolicy { operation, values, label: String::new() })
+            .map(drop)
     }
 
     /// Applies an instance; they are numbered from 0 in this order. It waits until the next plan.
@@ -268,6 +269,16 @@ impl Cloud {
         }
     }
 
+    /// Returns what harvest may use on each node until the next report, as a share of its CPU.
+    pub fn harvest_rooms(&self) -> Vec<f64> {
+        let forecast = predict::forecast(&self.state, self.now);
+        let room = |node: &tengyun_engine::NodeImage| {
+            let room = real(forecast.harvest_room(&self.state, node.id).get());
+            room / real(node.facts.capacity.cpu.get().max(1))
+        };
+        self.state.nodes().map(room).collect()
+    }
+
     /// Returns the node of each instance as of the last settling; [`NOWHERE`] while it waits.
     pub fn seats(&self) -> &[usize] {
         &self.seats
@@ -360,41 +371,21 @@ fn key(number: usize) -> WorkloadKey {
 }
 
 fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
+    let plain = WorkloadSpec::service(key(number), vec!["/bin/true".to_owned()]);
     WorkloadSpec {
-        key: key(number),
-        kind: Kind::Service,
         class: guest.class,
-        command: vec!["/bin/true".to_owned()],
-        files: Vec::new(),
-        env: BTreeMap::new(),
-        user: None,
-        ports: Vec::new(),
         resources: Resources {
             cpu: Millicores::new(guest.cpu),
-            cpu_limit: None,
             memory: Mebibytes::new(guest.memory.max(1)),
-            disk: Mebibytes::ZERO,
             pids: 1,
+            ..plain.resources
         },
         counted: guest.counted.clone(),
         constraints: Constraints { labels: guest.labels.clone(), ..Constraints::default() },
-        instances: 1,
-        restart: Restart {
-            mode: RestartMode::Always,
-            backoff: Millis::from_secs(1),
-            backoff_max: Millis::from_secs(60),
-        },
-        stop: Stop { signal: 15, grace: Millis::from_secs(5) },
+        stop: Stop { grace: Millis::from_secs(5), ..plain.stop },
         move_policy: if guest.immovable { MovePolicy::Never } else { MovePolicy::Any },
         startup: Millis::from_secs(1),
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: tengyun_model::Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     }
 }
 

@@ -14,10 +14,13 @@ use crate::trace::STEP_SECS;
 
 /// Nodes beyond what requests need: best fit may waste some.
 const SPARE_SHARE: f64 = 1.05;
+/// Requests fill nodes up to this share before anything is measured.
+const FULL: f64 = 0.72;
 /// Knobs that pace moves, lifted during the warm-up: by the rules of the measurement, placement
 /// starts after it, settled, from its history.
-const UNPACED: [(&str, u64); 4] = [
+const UNPACED: [(&str, u64); 5] = [
     ("rebalance_moves", 100_000),
+    ("moves_per_instance_day", 1_000_000),
     ("level_moves", 1000),
     ("consolidate_interval_seconds", 0),
     ("moves_per_workload_interval_seconds", 0),
@@ -119,6 +122,10 @@ impl Planner for Driver {
         moves
     }
 
+    fn harvest_rooms(&self) -> Option<Vec<f64>> {
+        Some(self.cloud.harvest_rooms())
+    }
+
     fn seats(&self) -> &[usize] {
         self.cloud.seats()
     }
@@ -126,8 +133,7 @@ impl Planner for Driver {
 
 /// As many nodes as requests need when nothing is measured yet, and some.
 fn nodes_wanted(fleet: &Fleet) -> u64 {
-    let target = real(u64::from(Policy::default().band().target.get())) / 1000.0;
-    let packed = crate::yardstick::first_fit(fleet, target);
+    let packed = crate::yardstick::first_fit(fleet, FULL);
     let needed = length(packed.iter().max().map_or(0, |last| last + 1));
     nearest((needed * SPARE_SHARE).ceil()).max(1)
 }

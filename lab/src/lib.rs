@@ -15,6 +15,7 @@ pub mod generate;
 pub mod journal;
 mod number;
 pub mod pack;
+pub mod policies;
 pub mod replan;
 pub mod replay;
 pub mod report;

@@ -65,14 +65,20 @@ struct InstanceRow {
 }
 
 /// Packs the instances of one file on the nodes of another, one after the other, by our engine.
-pub fn pack(nodes: &Path, instances: &Path) -> Result<PackFigures, PackError> {
+///
+/// The list's own rules come before the policy's: nodes are filled whole, and nothing is moved.
+pub fn pack(
+    nodes: &Path,
+    instances: &Path,
+    policy: &BTreeMap<String, u64>,
+) -> Result<PackFigures, PackError> {
     let began = Instant::now();
     let mut nodes = read_nodes(nodes)?;
     let wanted = read_instances(instances)?;
     let specs: BTreeSet<String> =
         wanted.iter().map(|i| i.models.clone()).filter(|m| !m.is_empty()).collect();
     let places = nodes.iter().map(|n| place(n, &specs));
-    let mut cloud = Cloud::new(&knobs(), places.collect::<Vec<_>>())?;
+    let mut cloud = Cloud::new(&knobs(policy), places.collect::<Vec<_>>())?;
     let cpu_all: u64 = nodes.iter().map(|n| n.cpu).sum();
     let gpu_all: u64 = nodes.iter().flat_map(|n| &n.devices).sum();
     let (mut cpu, mut gpu, mut placed) = (0_u64, 0_u64, 0_u64);
@@ -102,9 +108,9 @@ pub fn pack(nodes: &Path, instances: &Path) -> Result<PackFigures, PackError> {
     })
 }
 
-fn knobs() -> BTreeMap<String, u64> {
-    let whole = ["band_floor", "band_target", "band_ceiling"].map(|k| (k.to_owned(), 1000));
-    let mut knobs = BTreeMap::from(whole);
+fn knobs(policy: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let mut knobs = policy.clone();
+    knobs.extend(["band_floor", "band_target", "band_ceiling"].map(|k| (k.to_owned(), 1000)));
     knobs.insert("consolidate".to_owned(), 0);
     knobs
 }

@@ -1,7 +1,7 @@
 //! A replay: a recorded fleet under one policy and one set of rules, and the figures that come of it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::energy::PowerCurve;
 use crate::fleet::{Fleet, MemoryMode, Shape};
 use crate::generate::Random;
 use crate::number::{decimals, nearest, percent, real, wide};
+use crate::policies::{PolicyFault, PolicyFile};
 use crate::rules::{Honest, Rules};
 use crate::score::{HourScore, Planner, Scores};
 use crate::trace::Trace;
@@ -21,8 +22,6 @@ use crate::yardstick::Yardstick;
 
 /// The knob that a budget of violations is handed to, in hundredths of a percent.
 pub const BUDGET_KNOB: &str = "violation_budget";
-/// The largest policy file: far more than all knobs.
-const POLICY_BYTES_MAX: u64 = 64 * 1024;
 /// The seed by which immovable instances are drawn.
 const SEED: u64 = 42;
 
@@ -31,16 +30,16 @@ const SEED: u64 = 42;
 pub enum ReplayError {
     /// No policy has this name and no file is called so.
     #[error(
-        "no policy is called {0}: give default, ffd-N, nsigma-N, rc-P, max, borg, oracle-24h, oracle-1h or a file of knobs"
+        "no policy is called {0}: give default, energy, careful, ffd-N, nsigma-N, rc-P, max, borg, oracle-24h, oracle-1h or a file of knobs"
     )]
     UnknownPolicy(String),
-    /// A policy file cannot be read.
-    #[error("cannot read policy file {path}: {reason}")]
+    /// A policy file is not one.
+    #[error("policy {path}: {fault}")]
     PolicyFile {
         /// Which.
         path: PathBuf,
         /// Why.
-        reason: String,
+        fault: PolicyFault,
     },
     /// The engine does not take these knobs.
     #[error("the engine does not take this policy: {0}")]
@@ -68,49 +67,17 @@ pub enum Choice {
 impl Choice {
     /// Parses the name of a policy; anything else is a file of knobs.
     pub fn parse(text: &str) -> Result<Self, ReplayError> {
-        if text == "default" {
-            return Ok(Self::Engine(BTreeMap::new()));
-        }
         if let Some(yardstick) = Yardstick::parse(text) {
             return Ok(Self::Yardstick(yardstick));
         }
-        let path = Path::new(text);
-        if !path.is_file() {
-            return Err(ReplayError::UnknownPolicy(text.to_owned()));
-        }
-        let fault = |reason: String| ReplayError::PolicyFile { path: path.to_owned(), reason };
-        let size = std::fs::metadata(path).map_err(|e| fault(e.to_string()))?.len();
-        if size > POLICY_BYTES_MAX {
-            return Err(fault(format!("it has more than {POLICY_BYTES_MAX} bytes")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| fault(e.to_string()))?;
-        let knobs = parse_knobs(&text).map_err(fault)?;
-        Policy::new(knobs.clone()).map_err(ReplayError::Policy)?;
+        let file = PolicyFile::find(text).map_err(|fault| match fault {
+            PolicyFault::Unknown(name) => ReplayError::UnknownPolicy(name),
+            fault => ReplayError::PolicyFile { path: PathBuf::from(text), fault },
+        })?;
+        let fault = |fault| ReplayError::PolicyFile { path: PathBuf::from(text), fault };
+        let knobs = file.checked().map_err(fault)?;
         Ok(Self::Engine(knobs))
     }
-}
-
-/// Parses a JSON object of numbers, or lines of `knob = number` with `#` before remarks.
-pub fn parse_knobs(text: &str) -> Result<BTreeMap<String, u64>, String> {
-    if text.trim_start().starts_with('{') {
-        return serde_json::from_str(text).map_err(|e| format!("not an object of numbers: {e}"));
-    }
-    let mut knobs = BTreeMap::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if line.is_empty() {
-            continue;
-        }
-        let parts = line.split_once('=').or_else(|| line.split_once(':'));
-        let pair = parts.and_then(|(name, value)| {
-            Some((name.trim().to_owned(), value.trim().replace('_', "").parse().ok()?))
-        });
-        let Some((name, value)) = pair else {
-            return Err(format!("line {} is not knob = number", number + 1));
-        };
-        knobs.insert(name, value);
-    }
-    Ok(knobs)
 }
 
 /// A replay to be made.
@@ -227,7 +194,7 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
         return Err(ReplayError::Nothing("the trace has no step after its warm-up"));
     }
     let mut notes = Vec::new();
-    let target = real(u64::from(Policy::default().band().target.get())) / 1000.0;
+    let target = real(u64::from(policy_of(&wish.choice)?.band().target.get())) / 1000.0;
     let rules =
         Rules { curve: wish.curve, harvest: wish.harvest.then_some(target), honest: wish.honest };
     let immovable = drawn(&fleet, wish.immovable_pct);
@@ -250,6 +217,14 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
     let mut replayed = summary(trace, &fleet, (scores, seen), notes);
     replayed.figures.seconds = decimals(began.elapsed().as_secs_f64(), 3);
     Ok(replayed)
+}
+
+/// Returns the policy of a choice; a yardstick has the default band.
+fn policy_of(choice: &Choice) -> Result<Policy, ReplayError> {
+    match choice {
+        Choice::Engine(knobs) => Policy::new(knobs.clone()).map_err(ReplayError::Policy),
+        Choice::Yardstick(_) => Ok(Policy::default()),
+    }
 }
 
 fn summary(
@@ -370,18 +345,22 @@ mod tests {
 
     #[test]
     fn a_policy_is_a_name_or_a_file_of_knobs() {
-        assert_eq!(Choice::parse("default").unwrap(), Choice::Engine(BTreeMap::new()));
+        let engine = |text: &str| match Choice::parse(text).unwrap() {
+            Choice::Engine(knobs) => Policy::new(knobs).unwrap(),
+            Choice::Yardstick(yardstick) => panic!("{yardstick:?}"),
+        };
+        assert_eq!(engine("default"), Policy::default());
+        assert_eq!(engine("energy").value("prefer_low_power"), Some(1));
+        assert_eq!(engine("careful").value("band_ceiling"), Some(700));
         assert!(matches!(Choice::parse("rc-95"), Ok(Choice::Yardstick(_))));
         let error = Choice::parse("no-such-policy").unwrap_err().to_string();
-        assert!(error.contains("give default, ffd-N"), "{error}");
+        assert!(error.contains("give default, energy, careful, ffd-N"), "{error}");
         let file = tempfile::NamedTempFile::new().unwrap();
         let name = file.path().to_str().unwrap();
-        std::fs::write(file.path(), "# quicker\nmoves_per_pass = 100\n").unwrap();
+        std::fs::write(file.path(), "# quicker\nmoves_per_pass = 1_00\n").unwrap();
         let knobs = BTreeMap::from([("moves_per_pass".to_owned(), 100)]);
         assert_eq!(Choice::parse(name).unwrap(), Choice::Engine(knobs));
-        std::fs::write(file.path(), "{\"nope\": 1}").unwrap();
-        assert!(matches!(Choice::parse(name), Err(ReplayError::Policy(_))));
-        for junk in ["x", "a = -1", "a = 1e3", "{\"a\": \"b\"}", "{"] {
+        for junk in ["x", "a = -1", "band_floor = 1e3", "{\"a\": \"b\"}", "band_floor = 1001"] {
             std::fs::write(file.path(), junk).unwrap();
             assert!(matches!(Choice::parse(name), Err(ReplayError::PolicyFile { .. })), "{junk}");
         }

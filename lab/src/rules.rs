@@ -68,7 +68,7 @@ impl Situation {
     pub(crate) fn next(
         &mut self,
         fleet: &Fleet,
-        seats: &[usize],
+        (seats, rooms): (&[usize], Option<Vec<f64>>),
         step: usize,
         rules: &Rules,
     ) -> Vec<Option<NodeLoad>> {
@@ -100,7 +100,7 @@ impl Situation {
         }
         self.seats.clear();
         self.seats.extend_from_slice(seats);
-        step_load.finish(rules.harvest)
+        step_load.finish(rules.harvest, rooms.as_deref())
     }
 }
 
@@ -160,7 +160,7 @@ impl<'a> StepLoad<'a> {
         0.0
     }
 
-    fn finish(self, harvest: Option<f64>) -> Vec<Option<NodeLoad>> {
+    fn finish(self, harvest: Option<f64>, rooms: Option<&[f64]>) -> Vec<Option<NodeLoad>> {
         let capacity = self.fleet.capacity;
         let load = |node: usize| {
             if !self.on[node] {
@@ -168,7 +168,9 @@ impl<'a> StepLoad<'a> {
             }
             let share = self.demand[node] / capacity;
             // Given before the step from what is known then; only ever given back within it.
-            let pool = harvest.map_or(0.0, |line| (line - self.known[node] / capacity).max(0.0));
+            let foreseen = rooms.and_then(|rooms| rooms.get(node).copied());
+            let known = |line: f64| (line - self.known[node] / capacity).max(0.0);
+            let pool = harvest.map_or(0.0, |line| foreseen.unwrap_or_else(|| known(line)));
             let harvest = harvest.map_or(0.0, |line| pool.min((line - share).max(0.0)));
             let instances = real(self.instances[node]);
             Some(NodeLoad { share, harvest, pool, instances })
@@ -193,9 +195,9 @@ mod tests {
         let fleet = fleet();
         let rules = Rules { honest: Some(Honest::DEFAULT), ..Rules::FREE };
         let mut situation = Situation::new(&fleet);
-        situation.next(&fleet, &[0, 0], fleet.warm, &rules);
+        situation.next(&fleet, (&[0, 0], None), fleet.warm, &rules);
         let step = fleet.warm + 1;
-        let loads = situation.next(&fleet, &[0, 1], step, &rules);
+        let loads = situation.next(&fleet, (&[0, 1], None), step, &rules);
         let total: f64 = loads.iter().flatten().map(|l| l.share).sum();
         let used = |i| fleet.demand(i)[step] / fleet.capacity;
         let startup = 2.0 * 0.1 * used(1);
@@ -209,7 +211,7 @@ mod tests {
         let rules = Rules { harvest: Some(0.72), ..Rules::FREE };
         let mut situation = Situation::new(&fleet);
         for step in fleet.warm..fleet.steps {
-            for load in situation.next(&fleet, &[0, 0], step, &rules).iter().flatten() {
+            for load in situation.next(&fleet, (&[0, 0], None), step, &rules).iter().flatten() {
                 assert!(
                     load.harvest <= load.pool
                         && load.share.max(0.72) + 1e-9 >= load.share + load.harvest

@@ -20,6 +20,12 @@ pub trait Planner {
     /// Decides for a step and returns how many instances moved.
     fn before(&mut self, fleet: &Fleet, step: usize) -> u64;
 
+    /// Returns what harvest work may use on each node in the coming step, as a share of its CPU; `None`
+    /// from one who does not foresee: then what the others used last is taken to be what they will.
+    fn harvest_rooms(&self) -> Option<Vec<f64>> {
+        None
+    }
+
     /// Returns the node of each instance; nodes are numbered from 0, an absent one is [`NOWHERE`].
     fn seats(&self) -> &[usize];
 }
@@ -137,7 +143,8 @@ impl Scores {
         let mut situation = Situation::new(fleet);
         for step in fleet.warm..fleet.steps {
             let moves = planner.before(fleet, step);
-            let loads = situation.next(fleet, planner.seats(), step, rules);
+            let rooms = rules.harvest.and_then(|_| planner.harvest_rooms());
+            let loads = situation.next(fleet, (planner.seats(), rooms), step, rules);
             scores.unplaced += situation.waiting;
             scores.all.lost += situation.waiting_demand;
             scores.all.demand += situation.waiting_demand;

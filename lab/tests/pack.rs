@@ -1,5 +1,6 @@
 //! Packing in order: what fits is placed, devices are handed out whole or shared, and bad rows are said.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -11,7 +12,7 @@ fn packed(nodes: &str, instances: &str) -> Result<PackFigures, String> {
     std::fs::write(&n, format!("sn,cpu_milli,memory_mib,gpu,model\n{nodes}")).expect("a file");
     let head = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n";
     std::fs::write(&i, format!("{head}{instances}")).expect("a file");
-    let mut figures = pack(&n, &i).map_err(|e| e.to_string())?;
+    let mut figures = pack(&n, &i, &BTreeMap::new()).map_err(|e| e.to_string())?;
     figures.seconds = 0.0;
     Ok(figures)
 }
@@ -48,5 +49,5 @@ fn a_device_is_shared_by_shares_and_never_cut_in_two() {
 fn a_row_that_cannot_be_used_is_named() {
     let error = packed("a,4000,8192,0,\nb,x,1,0,\n", "").unwrap_err();
     assert!(error.contains("row 3 cannot be used"), "{error}");
-    assert!(pack(Path::new("/no/such"), Path::new("/no/such")).is_err());
+    assert!(pack(Path::new("/no/such"), Path::new("/no/such"), &BTreeMap::new()).is_err());
 }

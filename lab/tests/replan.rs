@@ -9,10 +9,9 @@ use tengyun_lab::fleet::Shape;
 use tengyun_lab::journal::Journal;
 use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
 use tengyun_model::{
-    At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
-    InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId,
-    NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Rollout,
-    Sequence, Stop, WorkloadSpec,
+    At, Capacity, Generation, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Inventory,
+    Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Phase, Resources,
+    Restart, Sequence, Stop, WorkloadSpec,
 };
 
 const NODES: u32 = 4;
@@ -37,7 +36,7 @@ impl Recorded {
             Self { state: State::new(), now: BEGIN, operations: 0, entries: Vec::new() };
         recorded.enter(Command::BeginEpoch);
         let (operation, values) = (recorded.operation(), knobs(&[("consolidate", 0)]));
-        recorded.enter(Command::SetPolicy { operation, values });
+        recorded.enter(Command::SetPolicy { operation, values, label: String::new() });
         for number in 1..=NODES {
             recorded.enter(Command::RegisterNode(facts(&format!("n{number}"))));
             recorded.enter(Command::ConnectNode(NodeId::new(number)));
@@ -137,41 +136,19 @@ fn facts(name: &str) -> NodeFacts {
 
 /// It asks for so much that two do not fit on a node until they were measured.
 fn spec(name: &str) -> WorkloadSpec {
+    let key = format!("city/lab/app/{name}").parse().expect("a key");
+    let plain = WorkloadSpec::service(key, vec!["/bin/true".to_owned()]);
     WorkloadSpec {
-        key: format!("city/lab/app/{name}").parse().expect("a key"),
-        kind: Kind::Service,
-        class: Class::Standard,
-        command: vec!["/bin/true".to_owned()],
-        files: Vec::new(),
-        env: BTreeMap::new(),
-        user: None,
-        ports: Vec::new(),
         resources: Resources {
             cpu: Millicores::new(2500),
-            cpu_limit: None,
             memory: Mebibytes::new(500),
-            disk: Mebibytes::ZERO,
             pids: 1,
+            ..plain.resources
         },
-        counted: BTreeMap::new(),
-        constraints: Constraints::default(),
-        instances: 1,
-        restart: Restart {
-            mode: RestartMode::Always,
-            backoff: Millis::from_secs(1),
-            backoff_max: Millis::from_secs(1),
-        },
-        stop: Stop { signal: 15, grace: Millis::from_secs(1) },
-        move_policy: MovePolicy::Any,
+        restart: Restart { backoff_max: Millis::from_secs(1), ..plain.restart },
+        stop: Stop { grace: Millis::from_secs(1), ..plain.stop },
         startup: Millis::ZERO,
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     }
 }
 

@@ -7,17 +7,17 @@ use crate::unit::Permille;
 pub struct Band {
     /// Below it a node is worth emptying.
     pub floor: Permille,
-    /// What packing and harvest fill to.
+    /// What harvest fills to.
     pub target: Permille,
     /// Above it a node is overloaded.
     pub ceiling: Permille,
 }
 
 impl Band {
-    /// The default band: 60, 72 and 80 %.
+    /// The default band: 60, 79 and 80 %.
     pub const DEFAULT: Self = Self {
         floor: Permille::from_percent(60),
-        target: Permille::from_percent(72),
+        target: Permille::from_percent(79),
         ceiling: Permille::from_percent(80),
     };
 

@@ -369,6 +369,48 @@ pub struct WorkloadSpec {
     pub depends_on: Vec<WorkloadKey>,
 }
 
+impl WorkloadSpec {
+    /// Makes a service that runs a command; all else is as in a manifest that does not speak of it.
+    pub fn service(key: WorkloadKey, command: Vec<String>) -> Self {
+        Self {
+            key,
+            kind: Kind::Service,
+            class: Class::Standard,
+            command,
+            files: Vec::new(),
+            env: BTreeMap::new(),
+            user: None,
+            ports: Vec::new(),
+            resources: Resources {
+                cpu: Millicores::new(100),
+                cpu_limit: None,
+                memory: Mebibytes::new(128),
+                disk: Mebibytes::ZERO,
+                pids: 256,
+            },
+            counted: BTreeMap::new(),
+            constraints: Constraints::default(),
+            instances: 1,
+            restart: Restart {
+                mode: RestartMode::Always,
+                backoff: Millis::from_secs(1),
+                backoff_max: Millis::from_secs(60),
+            },
+            stop: Stop { signal: 15, grace: Millis::from_secs(10) },
+            move_policy: MovePolicy::Any,
+            startup: Millis::from_secs(5),
+            on_lost: OnLost::Wait,
+            provision: Provision::default(),
+            health: None,
+            volumes: Vec::new(),
+            rollout: Rollout::default(),
+            schedule: None,
+            window: None,
+            depends_on: Vec::new(),
+        }
+    }
+}
+
 /// Names one copy of a workload, whichever instance it is at the time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CopyKey {

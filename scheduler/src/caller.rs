@@ -113,6 +113,7 @@ const RIGHTS: &[Right] = &[
     Right { call: "/tengyun.v1.OperatorService/Logs", to: OWN },
     Right { call: "/tengyun.v1.OperatorService/GetPolicy", to: LOOK_AT_ALL },
     Right { call: "/tengyun.v1.OperatorService/SetPolicy", to: RUN },
+    Right { call: "/tengyun.v1.OperatorService/ListPolicies", to: LOOK_AT_ALL },
     Right { call: "/tengyun.v1.OperatorService/Status", to: LOOK },
     Right { call: "/tengyun.v1.OperatorService/ListMeters", to: LOOK },
     Right { call: "/tengyun.v1.OperatorService/SetNodeWish", to: RUN },

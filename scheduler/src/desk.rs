@@ -17,6 +17,17 @@ use crate::view::View;
 /// full queue is worked off within a second.
 pub(crate) const QUEUE_MAX: usize = 1024;
 
+/// A change of the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyChange {
+    /// Sets these knobs, the others stay.
+    Merge(BTreeMap<String, u64>, String),
+    /// Sets these knobs, the others return to their defaults.
+    Replace(BTreeMap<String, u64>, String),
+    /// Returns to the values of a version.
+    Rollback(u64),
+}
+
 /// What can be asked of the writer.
 pub(crate) enum Request {
     /// Carry out a wish, or only say whether it would be.
@@ -28,14 +39,12 @@ pub(crate) enum Request {
         /// What came of it.
         answer: oneshot::Sender<Outcome>,
     },
-    /// Set knobs; with `replace` all others return to their defaults.
+    /// Set knobs.
     SetPolicy {
         /// The client's id of the wish.
         operation: OperationId,
-        /// Knobs and values.
-        values: BTreeMap<String, u64>,
-        /// Whether other knobs return to their defaults.
-        replace: bool,
+        /// What becomes of the others, and where the values are from.
+        change: PolicyChange,
         /// What came of it.
         answer: oneshot::Sender<Outcome>,
     },

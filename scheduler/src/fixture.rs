@@ -2,11 +2,10 @@
 
 use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, State, StopReason};
 use tengyun_model::{
-    At, BootId, Capacity, Class, Constraints, CoreMillis, Digest, Generation, Grant, Incarnation,
-    InstanceId, InstanceStatus, Inventory, Kind, MebibyteSeconds, Mebibytes, Member, MeterKey,
-    MeterRecord, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeName, NodeUsage, OnLost,
-    OperationId, Phase, Provision, Report, Resources, Restart, RestartMode, Role, Sequence, Stop,
-    WorkloadSpec,
+    At, BootId, Capacity, CoreMillis, Digest, Generation, Grant, Incarnation, InstanceId,
+    InstanceStatus, Inventory, MebibyteSeconds, Mebibytes, Member, MeterKey, MeterRecord,
+    Millicores, Millis, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Phase, Report,
+    Resources, Restart, Role, Sequence, Stop, WorkloadSpec,
 };
 
 /// The boot that fixture nodes run.
@@ -31,41 +30,25 @@ pub(crate) fn facts(name: &str) -> NodeFacts {
 
 /// A small service with this many instances.
 pub(crate) fn spec(name: &str, instances: u32) -> WorkloadSpec {
+    let key = format!("city/finance/ledger/{name}").parse().unwrap();
+    let command = vec!["/bin/sleep".to_owned(), "1000".to_owned()];
+    let plain = WorkloadSpec::service(key, command);
     WorkloadSpec {
-        key: format!("city/finance/ledger/{name}").parse().unwrap(),
-        kind: Kind::Service,
-        class: Class::Standard,
-        command: vec!["/bin/sleep".to_owned(), "1000".to_owned()],
-        files: Vec::new(),
-        env: std::collections::BTreeMap::default(),
-        user: None,
-        ports: Vec::new(),
         resources: Resources {
             cpu: Millicores::new(10),
-            cpu_limit: None,
             memory: Mebibytes::new(8),
-            disk: Mebibytes::ZERO,
             pids: 16,
+            ..plain.resources
         },
-        counted: std::collections::BTreeMap::default(),
-        constraints: Constraints::default(),
         instances,
         restart: Restart {
-            mode: RestartMode::Always,
             backoff: Millis::new(100),
             backoff_max: Millis::new(1000),
+            ..plain.restart
         },
-        stop: Stop { signal: 15, grace: Millis::new(1000) },
-        move_policy: MovePolicy::Any,
+        stop: Stop { grace: Millis::new(1000), ..plain.stop },
         startup: Millis::ZERO,
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: tengyun_model::Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     }
 }
 
@@ -152,6 +135,7 @@ pub(crate) fn story() -> Vec<Entry> {
         Command::SetPolicy {
             operation: OperationId::new(2),
             values: [("moves_per_pass".to_owned(), 2)].into(),
+            label: "two at a time".to_owned(),
         },
         plan(vec![
             Move::Shift {

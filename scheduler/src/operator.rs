@@ -1,5 +1,6 @@
 //! The operators' service: wishes go to the writer, looks are taken there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tengyun_engine::{Command, Outcome, Proof, Steer};
@@ -12,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Scope;
-use crate::desk::{self, Answer, Desk};
+use crate::desk::{self, Answer, Desk, PolicyChange};
 use crate::journal::codec::node_wish_from_wire;
 use crate::secrets::{self, Secrets};
 use crate::view::{View, effect_revision, effect_word, refusal};
@@ -275,16 +276,20 @@ impl OperatorService for Operators {
             return Err(Status::invalid_argument(problem));
         }
         let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
-        let values = request.values.into_iter().map(|knob| (knob.name, knob.value)).collect();
-        let replace = request.replace;
-        let outcome = self
-            .desk
-            .ask(|answer| desk::Request::SetPolicy { operation, values, replace, answer })
-            .await?;
+        let change = policy_change(request).map_err(Status::invalid_argument)?;
+        let asked = |answer| desk::Request::SetPolicy { operation, change, answer };
+        let outcome = self.desk.ask(asked).await?;
         match outcome {
             Outcome::Applied(_) => self.policy(None).await,
             Outcome::Refused(refused) => self.policy(Some(refusal(&refused))).await,
         }
+    }
+
+    async fn list_policies(
+        &self,
+        _: Request<v1::ListPoliciesRequest>,
+    ) -> Result<Response<v1::ListPoliciesResponse>, Status> {
+        self.desk.read(|view| view.policies()).await.map(Response::new)
     }
 
     async fn status(
@@ -476,6 +481,19 @@ impl OperatorService for Operators {
             Command::DeleteVolumes { operation, copy, node }
         };
         self.operate(&request.operation_id, key, &scope, make).await
+    }
+}
+
+/// Reads what a request makes of the policy.
+fn policy_change(request: v1::SetPolicyRequest) -> Result<PolicyChange, &'static str> {
+    let values = request.values.into_iter().map(|knob| (knob.name, knob.value)).collect();
+    match request.rollback_to {
+        Some(version) if values == BTreeMap::new() && !request.replace => {
+            Ok(PolicyChange::Rollback(version))
+        }
+        Some(_) => Err("rollback_to: a version brings its own values, give no others"),
+        None if request.replace => Ok(PolicyChange::Replace(values, request.label)),
+        None => Ok(PolicyChange::Merge(values, request.label)),
     }
 }
 

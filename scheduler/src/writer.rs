@@ -3,7 +3,7 @@
 //!
 //! It is a thread and not a task because a commit waits for the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::calendar::{self, Calendar};
 use crate::commit::Log;
-use crate::desk::{Answer, AttachRefusal, Attached, Moved, Request, Speaker};
+use crate::desk::{Answer, AttachRefusal, Attached, Moved, PolicyChange, Request, Speaker};
 use crate::directory::Directory;
 use crate::dispatch::{Link, LinkId, Links, LogSink};
 use crate::ingest::Ingest;
@@ -138,15 +138,15 @@ impl Writer {
     fn take(&mut self, request: Request) -> Result<(), JournalError> {
         match request {
             Request::Wish { command, dry_run, answer } => self.wish(*command, dry_run, answer),
-            Request::SetPolicy { operation, mut values, replace, answer } => {
-                if !replace {
-                    // What is set already must be known before the others can stay.
-                    self.flush()?;
-                    let mut merged = self.log.state().policy().values().clone();
-                    merged.append(&mut values);
-                    values = merged;
+            Request::SetPolicy { operation, change, answer } => {
+                // What is set already must be known before it can stay or return.
+                self.flush()?;
+                match policy_after(self.log.state(), change) {
+                    Err(refusal) => deliver(answer, Outcome::Refused(refusal)),
+                    Ok((values, label)) => {
+                        self.wish(Command::SetPolicy { operation, values, label }, false, answer);
+                    }
                 }
-                self.wish(Command::SetPolicy { operation, values }, false, answer);
             }
             Request::Attach { speaker, facts, link, answer } => {
                 if self.may_speak(speaker, &facts) {
@@ -461,6 +461,25 @@ impl Writer {
         let planned = self.planning.run(&mut self.log);
         self.log.metrics().plan.observe(began.elapsed());
         planned
+    }
+}
+
+/// Returns the values that a change leads to, and where they are from.
+fn policy_after(
+    state: &State,
+    change: PolicyChange,
+) -> Result<(BTreeMap<String, u64>, String), Refusal> {
+    match change {
+        PolicyChange::Replace(values, label) => Ok((values, label)),
+        PolicyChange::Merge(mut values, label) => {
+            let mut merged = state.policy().values().clone();
+            merged.append(&mut values);
+            Ok((merged, label))
+        }
+        PolicyChange::Rollback(version) => {
+            let kept = state.policy_of(version)?;
+            Ok((kept.values.clone(), format!("rollback to {version}")))
+        }
     }
 }
 

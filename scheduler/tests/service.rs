@@ -269,7 +269,12 @@ async fn knobs_that_are_not_named_stay_unless_they_are_to_be_replaced() {
     let mut scheduler = Scheduler::start(dir.path()).await;
     let mut set = async |name: &str, value, replace| {
         let values = vec![v1::KnobValue { name: name.to_owned(), value }];
-        let request = v1::SetPolicyRequest { operation_id: operation(), values, replace };
+        let request = v1::SetPolicyRequest {
+            operation_id: operation(),
+            values,
+            replace,
+            ..Default::default()
+        };
         scheduler.operator.set_policy(request).await.unwrap().into_inner()
     };
     let changed = |policy: &v1::PolicyResponse| -> Vec<String> {
@@ -283,6 +288,52 @@ async fn knobs_that_are_not_named_stay_unless_they_are_to_be_replaced() {
     assert_eq!(changed(&one), ["moves_per_pass"]);
     let refused = set("no-such-knob", 1, false).await;
     assert_eq!(refused.refusal.unwrap().code, "unknown-knob");
+    scheduler.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollback_restores_exactly_the_values_of_a_version() {
+    let dir = world::dir();
+    let mut scheduler = Scheduler::start(dir.path()).await;
+    let set = |knobs: &[(&str, u64)], label: &str| v1::SetPolicyRequest {
+        operation_id: operation(),
+        values: knobs
+            .iter()
+            .map(|(name, value)| v1::KnobValue { name: (*name).to_owned(), value: *value })
+            .collect(),
+        replace: true,
+        label: label.to_owned(),
+        rollback_to: None,
+    };
+    let to = |version| v1::SetPolicyRequest {
+        operation_id: operation(),
+        rollback_to: Some(version),
+        ..Default::default()
+    };
+    let first = [("band_ceiling", 900), ("moves_per_pass", 3)];
+    for request in [set(&first, "bold"), set(&[("band_ceiling", 700)], "careful")] {
+        let set = scheduler.operator.set_policy(request).await.unwrap().into_inner();
+        assert_eq!(set.refusal, None);
+    }
+    let versions = async |scheduler: &mut Scheduler| {
+        let request = v1::ListPoliciesRequest {};
+        scheduler.operator.list_policies(request).await.unwrap().into_inner().versions
+    };
+    let before = versions(&mut scheduler).await;
+    let back = scheduler.operator.set_policy(to(1)).await.unwrap().into_inner();
+    assert_eq!((back.refusal, back.version, back.label.as_str()), (None, 3, "rollback to 1"));
+    let after = versions(&mut scheduler).await;
+    assert_eq!(after[..2], before[..], "what was is not rewritten");
+    assert_eq!(after[2].values, before[0].values);
+    let refused = scheduler.operator.set_policy(to(9)).await.unwrap().into_inner();
+    assert_eq!(refused.refusal.unwrap().code, "no-policy-version");
+    let both = v1::SetPolicyRequest { replace: true, ..to(1) };
+    let status = scheduler.operator.set_policy(both).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    // Stopped and started: from its snapshot it is the same.
+    scheduler.stop().await;
+    let mut scheduler = Scheduler::start(dir.path()).await;
+    assert_eq!(versions(&mut scheduler).await, after);
     scheduler.stop().await;
 }
 

@@ -153,7 +153,8 @@ impl Fleet {
         }
         let knob = |(name, value): (&str, u64)| v1::KnobValue { name: name.to_owned(), value };
         let values = values.into_iter().map(knob).collect();
-        let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
+        let request =
+            v1::SetPolicyRequest { operation_id: operation(), values, ..Default::default() };
         let response = self.cluster.operator().await.set_policy(request).await;
         assert_eq!(response.expect("the scheduler answers").into_inner().refusal, None);
     }

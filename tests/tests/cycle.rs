@@ -17,7 +17,7 @@ async fn hurry(cluster: &Cluster, consolidate: u64) {
     ];
     let values =
         values.map(|(name, value)| v1::KnobValue { name: name.to_owned(), value }).to_vec();
-    let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
+    let request = v1::SetPolicyRequest { operation_id: operation(), values, ..Default::default() };
     let response = cluster.operator().await.set_policy(request).await;
     let response = response.expect("the scheduler answers").into_inner();
     assert_eq!(response.refusal, None);

@@ -61,7 +61,7 @@ fn node(cluster: &mut Cluster, name: &str) {
 
 async fn keep_in_place(cluster: &Cluster) {
     let values = vec![v1::KnobValue { name: "consolidate".to_owned(), value: 0 }];
-    let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
+    let request = v1::SetPolicyRequest { operation_id: operation(), values, ..Default::default() };
     let response = cluster.operator().await.set_policy(request).await.unwrap().into_inner();
     assert_eq!(response.refusal, None);
 }

@@ -26,7 +26,7 @@ async fn policy(cluster: &Cluster, values: &[(&str, u64)]) {
     let value =
         |(name, value): &(&str, u64)| v1::KnobValue { name: (*name).to_owned(), value: *value };
     let values = values.iter().map(value).collect();
-    let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
+    let request = v1::SetPolicyRequest { operation_id: operation(), values, ..Default::default() };
     let response = cluster.operator().await.set_policy(request).await;
     let response = response.expect("the scheduler answers").into_inner();
     assert_eq!(response.refusal, None);

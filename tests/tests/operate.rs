@@ -31,7 +31,7 @@ async fn hurry(cluster: &Cluster) {
     ];
     let knob = |(name, value): (&str, u64)| v1::KnobValue { name: name.to_owned(), value };
     let values = values.map(knob).to_vec();
-    let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
+    let request = v1::SetPolicyRequest { operation_id: operation(), values, ..Default::default() };
     let response = cluster.operator().await.set_policy(request).await.unwrap().into_inner();
     assert_eq!(response.refusal, None);
 }

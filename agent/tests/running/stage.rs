@@ -1,6 +1,5 @@
 //! A stage for tests of the running half: a real agent, a scheduler that says what a test says.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -11,9 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tengyun_agent::{AgentError, Config};
 use tengyun_model::{
-    AssignedInstance, Assignment, Band, Class, Constraints, CopyKey, Epoch, Generation, InstanceId,
-    Kind, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeId, NodeName, OnLost, Provision,
-    Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
+    AssignedInstance, Assignment, Band, CopyKey, Epoch, Generation, InstanceId, Kind, Mebibytes,
+    Millis, Name, NodeId, NodeName, Resources, Restart, RestartMode, Revision, Stop, WorkloadSpec,
 };
 use tengyun_proto::v1::agent_service_server::AgentService;
 use tengyun_proto::v1::{self, agent_message, scheduler_message};
@@ -264,41 +262,18 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// Makes an assigned service that runs this shell script.
 pub(crate) fn shell(instance: u64, script: &str) -> AssignedInstance {
+    let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+    let plain = WorkloadSpec::service("city/tests/run/script".parse().expect("a key"), command);
     let spec = WorkloadSpec {
-        key: "city/tests/run/script".parse().expect("a key"),
-        kind: Kind::Service,
-        class: Class::Standard,
-        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-        files: Vec::new(),
-        env: BTreeMap::new(),
-        user: None,
-        ports: Vec::new(),
-        resources: Resources {
-            cpu: Millicores::new(100),
-            cpu_limit: None,
-            memory: Mebibytes::new(64),
-            disk: Mebibytes::ZERO,
-            pids: 64,
-        },
-        counted: BTreeMap::new(),
-        constraints: Constraints::default(),
-        instances: 1,
+        resources: Resources { memory: Mebibytes::new(64), pids: 64, ..plain.resources },
         restart: Restart {
-            mode: RestartMode::Always,
             backoff: Millis::new(100),
             backoff_max: Millis::new(400),
+            ..plain.restart
         },
-        stop: Stop { signal: 15, grace: Millis::from_secs(20) },
-        move_policy: MovePolicy::Any,
+        stop: Stop { grace: Millis::from_secs(20), ..plain.stop },
         startup: Millis::new(50),
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: tengyun_model::Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     };
     AssignedInstance {
         instance: InstanceId::new(instance),

@@ -1,11 +1,10 @@
 //! The cast: the workloads of the demo, and the policy it plays under.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use tengyun_model::{
-    Class, Constraints, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, OnLost,
-    Provision, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    Class, FileSpec, Kind, Mebibytes, Millicores, Millis, MovePolicy, Resources, Restart, Stop,
+    WorkloadSpec,
 };
 
 use crate::demo::load::Load;
@@ -65,35 +64,14 @@ pub(crate) fn harvest(program: &Path) -> WorkloadSpec {
 fn workload(key: &str, program: &Path, words: &[&str]) -> WorkloadSpec {
     let program = program.to_string_lossy().into_owned();
     let words = words.iter().map(|w| (*w).to_owned());
+    let key = key.parse().expect("the demo's keys are keys");
+    let plain = WorkloadSpec::service(key, [program].into_iter().chain(words).collect());
     WorkloadSpec {
-        key: key.parse().expect("the demo's keys are keys"),
-        kind: Kind::Service,
-        class: Class::Standard,
-        command: [program].into_iter().chain(words).collect(),
-        files: Vec::new(),
-        env: BTreeMap::new(),
-        user: None,
-        ports: Vec::new(),
         resources: resources(ASKED),
-        counted: BTreeMap::new(),
-        constraints: Constraints::default(),
-        instances: 1,
-        restart: Restart {
-            mode: RestartMode::Always,
-            backoff: Millis::from_secs(1),
-            backoff_max: Millis::from_secs(10),
-        },
-        stop: Stop { signal: 15, grace: Millis::from_secs(2) },
-        move_policy: MovePolicy::Any,
+        restart: Restart { backoff_max: Millis::from_secs(10), ..plain.restart },
+        stop: Stop { grace: Millis::from_secs(2), ..plain.stop },
         startup: Millis::new(500),
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: tengyun_model::Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     }
 }
 

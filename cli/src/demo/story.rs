@@ -279,6 +279,8 @@ impl Stage<'_> {
             operation_id: operation_id()?,
             values: knobs.iter().map(value).collect(),
             replace,
+            label: "demo".to_owned(),
+            rollback_to: None,
         };
         let call = self.session.call(|mut o| {
             let request = request.clone();

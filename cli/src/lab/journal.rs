@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 use tengyun_lab::fleet::Shape;
 use tengyun_lab::journal::Journal;
 use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
-use tengyun_lab::replay::Choice;
 use tengyun_model::{At, Millis, NodeName, Sequence};
 use tengyun_scheduler::{
     BackedUpJournal, JournalReader, KeptSnapshot, Recording, RecordingError, state_digest,
 };
 
-use super::{shape, usage, write};
+use super::{engine, shape, usage, write};
 use crate::describe::lines;
 use crate::failure::{Failure, chain};
 use crate::output::{Format, clean_lines, joined, show, table, time};
@@ -35,7 +34,7 @@ pub(crate) struct JournalArgs {
     /// The directory that the scheduler recorded in (`--record-volatile`)
     #[arg(long, value_name = "DIR", requires = "replan")]
     volatile: Option<PathBuf>,
-    /// A file of knobs to plan by, or `default`; several are compared [default: as recorded]
+    /// What to plan by: default, energy, careful or a file of knobs; several are compared [default: as recorded]
     #[arg(long = "policy", value_name = "POLICY", requires = "replan")]
     policies: Vec<String>,
     /// From when on to plan anew: the number of an entry, a time such as 2027-01-04T08:00:00Z, or
@@ -223,12 +222,9 @@ fn variants(args: &JournalArgs) -> Result<Vec<Variant>, Failure> {
     if args.policies.is_empty() {
         return Ok(vec![variant("planned anew".to_owned(), None)]);
     }
-    let one = |name: &String| match Choice::parse(name).map_err(usage)? {
-        Choice::Engine(knobs) => Ok(variant(name.clone(), Some(knobs))),
-        Choice::Yardstick(_) => {
-            let text = "a recording is planned anew by the engine: give default or a file of knobs";
-            Err(Failure::Usage(text.to_owned()))
-        }
+    let one = |name: &String| {
+        let knobs = engine(name, "a recording is planned anew")?;
+        Ok(variant(name.clone(), Some(knobs)))
     };
     args.policies.iter().map(one).collect()
 }

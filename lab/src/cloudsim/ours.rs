@@ -12,6 +12,8 @@ use crate::trace::STEP_SECS;
 
 /// The label that says how fast one core is: an instance runs on one core.
 const CORE: &str = "core";
+/// The label that says what a node draws when it is full.
+const WATTS: &str = "power-watts";
 
 /// The engine, and where it has everything.
 #[derive(Debug)]
@@ -30,11 +32,12 @@ impl Ours {
         let memory = if honour_memory { nearest(MEMORY) } else { u64::from(u32::MAX) };
         let place = |node: usize| {
             let kind = Kind::of(node);
-            let label = (CORE.to_owned(), nearest(kind.core).to_string());
+            let core = (CORE.to_owned(), nearest(kind.core).to_string());
+            let watts = (WATTS.to_owned(), nearest(kind.curve.watts(1.0)).to_string());
             Place {
                 cpu: nearest(kind.mips),
                 memory,
-                labels: BTreeMap::from([label]),
+                labels: BTreeMap::from([core, watts]),
                 ..Place::default()
             }
         };

@@ -67,8 +67,8 @@ impl Side {
             violations: 0,
         };
         if let Some(values) = variant.knobs.clone() {
-            let operation = side.operation();
-            side.must("the policy", at, Command::SetPolicy { operation, values })?;
+            let (operation, label) = (side.operation(), String::new());
+            side.must("the policy", at, Command::SetPolicy { operation, values, label })?;
         }
         for (number, shape) in variant.add.iter().enumerate() {
             let facts = facts(number + 1, *shape);

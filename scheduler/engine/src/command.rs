@@ -57,6 +57,8 @@ pub enum Command {
         operation: OperationId,
         /// Knob names and values.
         values: BTreeMap<String, u64>,
+        /// Where they are from, such as the name of a policy; for people.
+        label: String,
     },
     /// Fact: instances of a node changed, or are gone.
     ObserveInstances {

@@ -162,7 +162,7 @@ impl Made<'_> {
             Command::ReleaseWorkload { key, .. } => {
                 self.of_key("workload-released", key, String::new());
             }
-            Command::SetPolicy { values, .. } => self.policy(values),
+            Command::SetPolicy { values, label, .. } => self.policy(values, label),
             Command::ObserveInstances { node, .. } => self.observed(glance, *node),
             Command::CommitPlan(plan) => {
                 plan.moves.iter().for_each(|step| self.moved(glance, step));
@@ -247,11 +247,13 @@ impl Made<'_> {
         self.push("restore-settled", format!("{nodes} nodes run what is known"));
     }
 
-    fn policy(&mut self, values: &BTreeMap<String, u64>) {
+    fn policy(&mut self, values: &BTreeMap<String, u64>, label: &str) {
         let values: Vec<String> =
             values.iter().map(|(knob, value)| format!("{knob}={value}")).collect();
         let all = if values.is_empty() { "defaults".to_owned() } else { values.join(" ") };
-        self.push("policy-changed", all);
+        let version = self.state.policy_version();
+        let from = if label.is_empty() { String::new() } else { format!(" ({label})") };
+        self.push("policy-changed", format!("version {version}{from}: {all}"));
     }
 
     fn given_up(&mut self, node: NodeId, proof: Proof) {

@@ -36,6 +36,8 @@ pub struct Image {
     pub policy_version: u64,
     /// The knobs that differ from their defaults.
     pub policy: BTreeMap<String, u64>,
+    /// The last versions of the policy, the present one too, by ascending version.
+    pub policies: Vec<PolicyImage>,
     /// Nodes.
     pub nodes: Vec<NodeImage>,
     /// Workloads.
@@ -56,6 +58,19 @@ pub struct Image {
     pub homes: Vec<HomeImage>,
     /// What is still to be found out after a restore; `None` when nothing is.
     pub restored: Option<RestoreImage>,
+}
+
+/// One version of the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyImage {
+    /// The how manieth it was.
+    pub version: u64,
+    /// When it was set.
+    pub at: At,
+    /// Where its values are from, such as the name of a policy.
+    pub label: String,
+    /// The knobs that differed from their defaults.
+    pub values: BTreeMap<String, u64>,
 }
 
 /// A restore whose loose ends are not tied up yet.

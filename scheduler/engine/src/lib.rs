@@ -23,7 +23,7 @@ pub mod state;
 pub use command::{Command, Effect, Entry, Outcome, Refusal};
 pub use image::{
     HomeFate, HomeImage, Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish,
-    OperationImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,
+    OperationImage, PolicyImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,
 };
 pub use plan::{Move, Plan, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};

@@ -73,12 +73,14 @@ impl Default for Policy {
 knobs! {
     raw_floor "band_floor" "permille of CPU" 600 0..1000
         "below it a node in use is worth emptying"
-    raw_target "band_target" "permille of CPU" 720 0..1000
-        "what harvest fills a node to; the middle of the band leaves others room to grow at once"
+    raw_target "band_target" "permille of CPU" 790 0..1000
+        "what harvest fills a node to; it gives back within a second, so a percent of room is enough"
     raw_ceiling "band_ceiling" "permille of CPU" 800 0..1000
         "what foreseen peaks fill a node to; above it a node counts as overloaded"
     raw_budget "violation_budget" "hundredths of a percent of node-time" 100 1..5000
         "so much of the time of nodes in use may be above the ceiling; margins are set by what came"
+    raw_overload "overload_share" "permille of the violation budget" 50 0..1000
+        "so much of the budget may be above the capacity; work is lost there, not only slowed"
     raw_window "window_seconds" "seconds" 300 1..3600
         "use is averaged over such windows, and foreseen for the next; the band is meant of these"
     raw_history "history_min_seconds" "seconds" 300 1..604_800
@@ -95,6 +97,8 @@ knobs! {
         "the most instances moved by a round that empties or opens nodes; a thousand nodes take hours"
     raw_level "level_moves" "thousandths of all instances" 4 0..1000
         "the most instances moved by a round that levels nodes in use; more would follow noise"
+    raw_daily "moves_per_instance_day" "hundredths of a move" 90 0..1_000_000
+        "moves that empty and level nodes, on average; what relieves an overload is not held back"
     raw_cooldown "moves_per_workload_interval_seconds" "seconds" 1800 0..604_800
         "an instance is not moved again for so long; a move has to pay back first"
     raw_replacement "replacement_timeout_seconds" "seconds" 120 5..86_400
@@ -119,6 +123,8 @@ knobs! {
         "while more (and more than one) fell silent none is declared lost: the network is to blame"
     raw_harm "harm_window_seconds" "seconds" 300 0..86_400
         "a node lost so soon after an instance was placed there counts as harmed by its workload"
+    raw_power "prefer_low_power" "0 no, 1 yes" 0 0..1
+        "whether nodes that draw the fewest watts a core (label power-watts) are used first, others emptied first"
     raw_port_first "port_first" "port number" 20_000 1024..65_535
         "the first port that is chosen for workloads which leave it open"
     raw_port_last "port_last" "port number" 29_999 1024..65_535
@@ -189,6 +195,11 @@ impl Policy {
         self.raw_budget() * 100
     }
 
+    /// Returns the share of node-time that may be above the capacity, in millionths.
+    pub fn overload_budget(&self) -> u64 {
+        (self.violation_budget() * self.raw_overload() / 1000).max(1)
+    }
+
     /// Returns the windows that use is averaged over. An instance that is measured long enough has
     /// been measured for one.
     pub fn window(&self) -> Millis {
@@ -210,6 +221,11 @@ impl Policy {
         self.raw_consolidate() == 1
     }
 
+    /// Says whether nodes that draw little for what they do come first.
+    pub fn prefers_low_power(&self) -> bool {
+        self.raw_power() == 1
+    }
+
     /// Returns the pause between two rounds of moves.
     pub fn consolidate_interval(&self) -> Millis {
         Millis::from_secs(self.raw_interval())
@@ -224,6 +240,11 @@ impl Policy {
     pub fn level_moves(&self, instances: usize) -> usize {
         let share = usize::try_from(self.raw_level()).unwrap_or(usize::MAX);
         instances.saturating_mul(share).div_ceil(1000)
+    }
+
+    /// Returns how many moves an instance may make a day on average, in hundredths.
+    pub fn daily_moves(&self) -> u64 {
+        self.raw_daily()
     }
 
     /// Returns the most shifts away from drained nodes at a time.

@@ -22,9 +22,9 @@ use crate::place::feasible::Room;
 use crate::policy::Policy;
 use crate::state::{Live, State};
 pub use calibrate::Spent;
-pub(crate) use calibrate::{Calibration, Sum};
+pub(crate) use calibrate::{Budget, Calibration, Sum};
 pub(crate) use drift::Drift;
-pub(crate) use load::{Crew, Load};
+pub(crate) use load::{Crew, Lines, Load};
 pub(crate) use track::{Sample, Track, window_of};
 
 /// Deviations that the peak of a single instance is shown with, and reservations are compared with.
@@ -150,6 +150,15 @@ impl Forecast {
         Some(self.nodes[at].2)
     }
 
+    /// Returns the CPU of a node that harvest may use in the next window: what the others are foreseen
+    /// to leave below the target in one window of six. In the other five harvest gives back within a
+    /// second what they need after all.
+    pub fn harvest_room(&self, state: &State, id: NodeId) -> Millicores {
+        let load = self.place(id).map(|at| self.nodes[at].2.load).unwrap_or_default();
+        let others = load.mean().saturating_sub(load.deviation());
+        state.capacity(id).share(state.policy().band().target).saturating_sub(others)
+    }
+
     fn place(&self, id: NodeId) -> Option<usize> {
         // Nodes are numbered from 1 and never forgotten, so the first look nearly always hits.
         let guess = usize::try_from(id.get()).ok()?.checked_sub(1)?;
@@ -163,12 +172,12 @@ impl Forecast {
 /// Forecasts everything in the state as of a moment.
 pub fn forecast(state: &State, now: At) -> Forecast {
     let terms = Terms::of(state.policy(), state.drift_ratio());
-    let mut margins: BTreeMap<Millicores, u64> = BTreeMap::new();
+    let mut lines: BTreeMap<Millicores, Lines> = BTreeMap::new();
     let node = |(node, live, _): (&NodeImage, Option<&Live>, &Room)| {
         let cpu = node.facts.capacity.cpu;
         let track = live.and_then(Live::foreign);
         let foreign = foreign_forecast(track, &terms);
-        let mut load = Load::with_margin(*margins.entry(cpu).or_insert_with(|| state.margin(cpu)));
+        let mut load = Load::on(*lines.entry(cpu).or_insert_with(|| state.lines(cpu)));
         load.add(foreign);
         let expected = NodeForecast {
             foreign: foreign.peak.min(cpu),
@@ -199,7 +208,7 @@ pub fn forecast(state: &State, now: At) -> Forecast {
 
 /// Returns what a node carries without any instance: what is not ours, and the margin of its kind.
 pub(crate) fn empty_crew(state: &State, node: NodeId, terms: &Terms) -> Crew {
-    let mut load = Load::with_margin(state.margin(state.capacity(node)));
+    let mut load = Load::on(state.lines(state.capacity(node)));
     load.add(foreign_forecast(state.foreign(node), terms));
     Crew { load, ..Crew::default() }
 }

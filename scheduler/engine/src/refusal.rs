@@ -168,6 +168,8 @@ pub enum Refusal {
     NoRollout(WorkloadKey),
     /// The revision is not kept, or there is none to go back to.
     NoRevision(WorkloadKey),
+    /// This version of the policy is not kept, or there never was one.
+    NoPolicyVersion(u64),
 }
 
 /// What a workload lacks that others depend on.
@@ -249,6 +251,7 @@ impl Refusal {
             Self::Circle(_) => "circle",
             Self::NoRollout(_) => "no-rollout",
             Self::NoRevision(_) => "no-revision",
+            Self::NoPolicyVersion(_) => "no-policy-version",
         }
     }
 }
@@ -316,6 +319,9 @@ impl fmt::Display for Refusal {
             Self::NoRollout(key) => write!(f, "nothing of {key} is being rolled out"),
             Self::NoRevision(key) => {
                 write!(f, "no such revision of {key} is kept, or none to go back to")
+            }
+            Self::NoPolicyVersion(version) => {
+                write!(f, "version {version} of the policy is not kept")
             }
         }
     }

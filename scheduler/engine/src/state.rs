@@ -10,11 +10,13 @@ mod homes;
 mod image;
 mod instances;
 mod kinds;
+mod ledger;
 mod live;
 mod members;
 mod moves;
 mod nodes;
 mod operations;
+mod policies;
 mod ports;
 mod provision;
 mod ready;
@@ -33,17 +35,19 @@ use tengyun_model::{
 
 use crate::command::{Command, Effect, Entry, Outcome, Refusal};
 use crate::image::{
-    HomeFate, InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, Proof,
-    RestoreImage, WorkloadImage,
+    HomeFate, InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, PolicyImage,
+    Proof, RestoreImage, WorkloadImage,
 };
 use crate::policy::Policy;
 use crate::predict::{Calibration, Drift, Track};
 use derived::Derived;
 use homes::Homes;
 pub(crate) use homes::VolumeNeed;
+use ledger::Ledger;
 pub(crate) use live::Live;
 use live::Watch;
 use members::Members;
+use policies::Policies;
 use register::Register;
 
 /// The most nodes; ten times the largest cloud designed for.
@@ -65,6 +69,7 @@ pub struct State {
     moves_total: u64,
     policy_version: u64,
     policy: Policy,
+    policies: Policies,
     nodes: BTreeMap<NodeId, NodeImage>,
     names: BTreeMap<NodeName, NodeId>,
     workloads: BTreeMap<WorkloadId, WorkloadImage>,
@@ -87,6 +92,7 @@ pub struct State {
     /// What past forecasts teach; like all that was measured it is of this reign only.
     calibration: Calibration,
     drift: Drift,
+    ledger: Ledger,
     /// When relief last opened a node that nobody used.
     opened: Option<At>,
     restored: Option<RestoreImage>,
@@ -137,8 +143,8 @@ impl State {
                 self.take_back(*node);
                 Ok(Effect::Done)
             }
-            Command::SetPolicy { operation, values } => {
-                self.once(*operation, at, |state| state.set_policy(values))
+            Command::SetPolicy { operation, values, label } => {
+                self.once(*operation, at, |state| state.set_policy(values, label, at))
             }
             Command::ObserveInstances { node, instances, gone, .. } => {
                 self.observe(*node, instances, gone, at);
@@ -217,9 +223,20 @@ impl State {
         }
     }
 
-    fn set_policy(&mut self, values: &BTreeMap<String, u64>) -> Result<Effect, Refusal> {
+    fn set_policy(
+        &mut self,
+        values: &BTreeMap<String, u64>,
+        label: &str,
+        at: At,
+    ) -> Result<Effect, Refusal> {
         self.policy = Policy::new(values.clone())?;
         self.policy_version = self.policy_version.saturating_add(1);
+        self.policies.enter(PolicyImage {
+            version: self.policy_version,
+            at,
+            label: label.to_owned(),
+            values: self.policy.values().clone(),
+        });
         // The band is part of every assignment.
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         for node in nodes {
@@ -283,6 +300,17 @@ impl State {
     /// Returns how often the policy was set.
     pub fn policy_version(&self) -> u64 {
         self.policy_version
+    }
+
+    /// Returns the versions of the policy that are kept, the oldest first.
+    pub fn policies(&self) -> impl DoubleEndedIterator<Item = &PolicyImage> {
+        self.policies.all()
+    }
+
+    /// Returns one version of the policy.
+    pub fn policy_of(&self, version: u64) -> Result<&PolicyImage, Refusal> {
+        let kept = self.policies.all().find(|kept| kept.version == version);
+        kept.ok_or(Refusal::NoPolicyVersion(version))
     }
 
     /// Returns the shifts ever accepted.

@@ -70,10 +70,11 @@ fn command_to_wire(command: &Command) -> wire::Command {
                 spec: Some(spec.as_ref().into()),
             })
         }
-        Command::SetPolicy { operation, values } => {
+        Command::SetPolicy { operation, values, label } => {
             wire::Command::SetPolicy(v1::SetPolicyCommand {
                 operation_id: operation.to_string(),
                 values: policy_to_wire(values),
+                label: label.clone(),
             })
         }
         Command::ObserveInstances { node, generation, instances, gone } => {
@@ -245,6 +246,7 @@ fn command_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::SetPolicy(m) => Command::SetPolicy {
             operation: operation(&m.operation_id)?,
             values: policy_from_wire(m.values),
+            label: m.label,
         },
         wire::Command::ObserveInstances(m) => Command::ObserveInstances {
             node: NodeId::new(m.node),

@@ -134,9 +134,16 @@ impl KeptSnapshot {
     /// Says whether it is this state, byte for byte; or, where another version of the scheduler wrote
     /// it, the same state once it is written again.
     pub fn is(&self, state: &State) -> bool {
-        let bytes = snapshot::encode(&state.image());
-        bytes == self.bytes
-            || snapshot::decode(&self.bytes).is_ok_and(|image| snapshot::encode(&image) == bytes)
+        let mut is = state.image();
+        if snapshot::encode(&is) == self.bytes {
+            return true;
+        }
+        let Ok(kept) = snapshot::decode(&self.bytes) else { return false };
+        if kept.policies.is_empty() {
+            // It is of before versions of the policy were kept.
+            is.policies.clear();
+        }
+        snapshot::encode(&kept) == snapshot::encode(&is)
     }
 
     /// Returns the digest of its bytes.

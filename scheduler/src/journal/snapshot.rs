@@ -6,7 +6,7 @@ use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
     Effect, HomeFate, HomeImage, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish,
-    OperationImage, RestoreImage, WorkloadImage,
+    OperationImage, PolicyImage, RestoreImage, WorkloadImage,
 };
 use tengyun_model::{
     Admission, At, Epoch, Generation, InstanceId, Mebibytes, Name, NodeId, PortSpec, Revision,
@@ -40,6 +40,7 @@ pub(crate) fn encode(image: &Image) -> Vec<u8> {
         moves_total: image.moves_total,
         policy_version: image.policy_version,
         policy: policy_to_wire(&image.policy),
+        policies: image.policies.iter().map(kept_policy_to_wire).collect(),
         nodes: image.nodes.iter().map(node_to_wire).collect(),
         workloads: image.workloads.iter().map(workload_to_wire).collect(),
         instances: image.instances.iter().map(instance_to_wire).collect(),
@@ -67,6 +68,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         moves_total: wire.moves_total,
         policy_version: wire.policy_version,
         policy: policy_from_wire(wire.policy),
+        policies: wire.policies.into_iter().map(kept_policy_from_wire).collect(),
         nodes: all(wire.nodes, node_from_wire)?,
         workloads: all(wire.workloads, workload_from_wire)?,
         instances: all(wire.instances, instance_from_wire)?,
@@ -78,6 +80,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         homes: all(wire.homes, home_from_wire)?,
         restored: wire.restored.map(restore_from_wire),
     })
+}
+
+fn kept_policy_to_wire(kept: &PolicyImage) -> v1::SnapshotPolicy {
+    v1::SnapshotPolicy {
+        version: kept.version,
+        at_millis: kept.at.millis(),
+        label: kept.label.clone(),
+        values: policy_to_wire(&kept.values),
+    }
+}
+
+fn kept_policy_from_wire(wire: v1::SnapshotPolicy) -> PolicyImage {
+    PolicyImage {
+        version: wire.version,
+        at: At::from_millis(wire.at_millis),
+        label: wire.label,
+        values: policy_from_wire(wire.values),
+    }
 }
 
 fn restore_to_wire(restored: &RestoreImage) -> v1::SnapshotRestore {

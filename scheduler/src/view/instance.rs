@@ -6,7 +6,7 @@ use tengyun_engine::explain::{NodeVerdict, explain};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
 use tengyun_engine::predict::Forecast;
-use tengyun_engine::{Effect, InstanceImage, Refusal, StopReason};
+use tengyun_engine::{Effect, InstanceImage, PolicyImage, Refusal, StopReason};
 use tengyun_model::{InstanceId, Mebibytes, Millicores, WorkloadKey};
 use tengyun_proto::v1;
 
@@ -82,7 +82,24 @@ impl View<'_> {
             max: knob.max,
         });
         let version = self.state.policy_version();
-        v1::PolicyResponse { version, knobs: knobs.collect(), refusal: None }
+        let label = self.state.policies().next_back().map(|kept| kept.label.clone());
+        let label = label.unwrap_or_default();
+        v1::PolicyResponse { version, knobs: knobs.collect(), refusal: None, label }
+    }
+
+    /// Returns the versions of the policy that are kept.
+    pub(crate) fn policies(&self) -> v1::ListPoliciesResponse {
+        let version = |kept: &PolicyImage| v1::PolicyVersion {
+            version: kept.version,
+            at_millis: kept.at.millis(),
+            label: kept.label.clone(),
+            values: kept
+                .values
+                .iter()
+                .map(|(name, value)| v1::KnobValue { name: name.clone(), value: *value })
+                .collect(),
+        };
+        v1::ListPoliciesResponse { versions: self.state.policies().map(version).collect() }
     }
 
     pub(super) fn used(&self) -> Used {

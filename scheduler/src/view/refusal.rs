@@ -22,6 +22,7 @@ const fn remedy(refusal: &Refusal) -> &'static str {
         Refusal::BadField { .. } => "correct the field and apply again",
         Refusal::NotSupportedYet(_) => "leave it out",
         Refusal::Immutable(_) => "delete the workload and apply it again",
+        Refusal::NoPolicyVersion(_) => "list them with `tengyun policy history`",
         Refusal::UnknownKnob(_) => "list them with `tengyun policy show`",
         Refusal::BadKnob { .. } => "see its range with `tengyun policy show`",
         Refusal::TooMany { .. } => "delete what is not needed",

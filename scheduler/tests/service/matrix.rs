@@ -38,6 +38,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("/tengyun.v1.OperatorService/ListLeaving", "L O . V . . ."),
     ("/tengyun.v1.OperatorService/ListMeters", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListNodes", "L O . V . . ."),
+    ("/tengyun.v1.OperatorService/ListPolicies", "L O . V . . ."),
     ("/tengyun.v1.OperatorService/ListRuns", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListVolumes", "L O D V . . ."),
     ("/tengyun.v1.OperatorService/ListWorkloads", "L O D V . . ."),

@@ -15,7 +15,7 @@ async fn set(operator: &mut Operator, knobs: &[(&str, u64)]) {
     let knob =
         |(name, value): &(&str, u64)| v1::KnobValue { name: (*name).to_owned(), value: *value };
     let values = knobs.iter().map(knob).collect();
-    let request = v1::SetPolicyRequest { operation_id: operation(), values, replace: false };
+    let request = v1::SetPolicyRequest { operation_id: operation(), values, ..Default::default() };
     assert_eq!(operator.set_policy(request).await.unwrap().into_inner().refusal, None);
 }
 

@@ -11,22 +11,26 @@ use super::pack::best_among;
 use super::problem::{Guest, Problem, Seat};
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
-use crate::predict::Load;
+use crate::predict::{Lines, Load};
 
 /// The whole of a node, as shares are counted.
 pub(super) const WHOLE: u64 = 1_000_000;
-/// A node is emptied when the others would stay so far below the ceiling: less than the means move in
-/// a quarter of an hour, or the node would be wanted again at once.
-const ROOM_LEFT: u64 = 3000;
-/// After a node was opened none is emptied for so many windows: an hour, in which it fills and its
+/// A node is emptied when the others would stay below the ceiling by this part of their noise, and by so
+/// much at least: less than the means move in a quarter of an hour, or it would be wanted again at once.
+const ROOM_LEFT: (u64, u64) = (16, 3000);
+/// After a node was opened none is emptied for so many windows: half an hour, in which it fills and its
 /// forecast settles.
-const OPEN_WINDOWS: u64 = 12;
+const OPEN_WINDOWS: u64 = 6;
 /// Nodes that turned out not to be emptiable before a round gives up; the next one tries again.
 const TRIES_MAX: usize = 8;
-/// A new node is filled up to so much below level; what is left follows by levelling.
-const FILL_LEFT: u64 = 5000;
-/// What a node may have above the new level and still give to a new one.
-const GIVE_MORE: u64 = 10_000;
+/// A node so far above the ceiling, as a part of the noise, is relieved at once.
+const OVERLOAD: u64 = 4;
+/// New nodes are filled up to this part of the noise below level; what is left follows by levelling.
+const FILL_LEFT: (u64, u64) = (10, 5000);
+/// What a node may have above the new level and still give to a new one, as a part of the noise.
+const GIVE_MORE: (u64, u64) = (5, 10_000);
+/// What new nodes are filled with is larger than the average by this factor.
+const LARGE: u64 = 2;
 
 /// Sums over nodes, by which is known how full they would be if they were level.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +39,8 @@ struct Level {
     capacity: u64,
     /// Memory that is taken, and all there is.
     memory: (u128, u128),
-    /// How many nodes there are of a capacity, and the margin of such.
-    sizes: BTreeMap<u64, (u64, u64)>,
+    /// How many nodes there are of a capacity, and what such are foreseen with.
+    sizes: BTreeMap<u64, (u64, Lines)>,
 }
 
 impl Level {
@@ -46,8 +50,8 @@ impl Level {
         self.capacity = self.capacity.saturating_add(capacity);
         self.memory.0 += u128::from(seat.room.memory.get());
         self.memory.1 += u128::from(seat.node.facts.capacity.memory.get());
-        let (count, margin) = self.sizes.entry(capacity).or_default();
-        (*count, *margin) = (*count + 1, seat.crew.load.margin());
+        let (count, lines) = self.sizes.entry(capacity).or_default();
+        (*count, *lines) = (*count + 1, seat.crew.load.lines());
     }
 
     /// Takes away a node whose load goes to the others.
@@ -68,12 +72,19 @@ impl Level {
 
     /// Returns how full every node would be, in millionths.
     fn share(&self) -> u64 {
-        let peak = |(size, (count, margin)): (&u64, &(u64, u64))| {
-            let load = self.load.at_margin(*margin);
+        let peak = |(size, (count, lines)): (&u64, &(u64, Lines))| {
+            let load = self.load.with_lines(*lines);
             load.peak_of_part(*size, self.capacity).get().saturating_mul(*count)
         };
         let sum = self.sizes.iter().map(peak).fold(0_u64, u64::saturating_add);
         share_of(sum, self.capacity)
+    }
+
+    /// Returns one deviation of a node that is level, in millionths of it.
+    fn noise(&self) -> u64 {
+        let nodes: u64 = self.sizes.values().map(|(count, _)| *count).sum();
+        let all = share_of(self.load.deviation().get(), self.capacity);
+        all.saturating_mul(nodes.isqrt())
     }
 }
 
@@ -94,6 +105,10 @@ pub(super) struct Fleet {
     /// What moves in this round.
     moved: BTreeSet<InstanceId>,
     ceiling: u64,
+    /// How far a node in use is off what is foreseen of it, in millionths.
+    noise: u64,
+    /// What an instance uses on average.
+    usual: u64,
 }
 
 impl Fleet {
@@ -106,12 +121,19 @@ impl Fleet {
             sum: 0,
             moved: BTreeSet::new(),
             ceiling,
+            noise: 0,
+            usual: 0,
         };
         for (at, seat) in problem.seats.iter().enumerate() {
             if seat.crew.others > 0 && is_known(seat) {
                 fleet.enter(at, seat);
             }
         }
+        let level = fleet.level(problem);
+        let instances: usize = fleet.shares.keys().map(|at| problem.seats[*at].crew.others).sum();
+        let instances = u64::try_from(instances).unwrap_or(u64::MAX);
+        fleet.noise = level.noise();
+        fleet.usual = level.load.mean().get() / instances.max(1);
         fleet
     }
 
@@ -156,12 +178,28 @@ impl Fleet {
         self.ceiling
     }
 
-    /// Returns the movable and rested instances of a seat that stay there so far.
-    pub(super) fn movable<'a>(&self, problem: &Problem<'a>, at: usize) -> Vec<&'a InstanceImage> {
+    /// Returns a part of the noise, but so much at least: what is steady has steps of its own.
+    pub(super) fn of_noise(&self, (part, least): (u64, u64)) -> u64 {
+        (self.noise / part).max(least)
+    }
+
+    /// Says whether a node is so full that it is relieved at once.
+    pub(super) fn is_overloaded(&self, share: u64) -> bool {
+        share > self.ceiling.saturating_add(self.noise / OVERLOAD)
+    }
+
+    /// Returns the movable instances of a seat that stay there so far; of a node that is not
+    /// overloaded the rested ones.
+    pub(super) fn movable<'a>(
+        &self,
+        problem: &Problem<'a>,
+        at: usize,
+        overloaded: bool,
+    ) -> Vec<&'a InstanceImage> {
         let free = |i: &&InstanceImage| {
             !self.moved.contains(&i.status.instance)
                 && may_move(problem, i)
-                && is_rested(problem, i)
+                && (overloaded || is_rested(problem, i))
         };
         others(problem, at).filter(free).collect()
     }
@@ -194,35 +232,41 @@ impl Fleet {
         level
     }
 
-    /// Opens a node when those in use could not be below the ceiling even if they were level, and
-    /// fills it with large instances of the fullest: few moves.
+    /// Opens nodes while those in use could not be below the ceiling even if they were level, and
+    /// fills them with large instances of the fullest: few moves.
     pub(super) fn open(&mut self, problem: &mut Problem<'_>, moves: &mut Vec<Move>) -> bool {
         let mut level = self.level(problem);
-        if self.shares.is_empty() || level.share() <= self.ceiling {
-            return false;
+        let mut new = Vec::new();
+        while !self.shares.is_empty() && level.share() > self.ceiling {
+            let Some(at) = self.unused(problem, &new) else { break };
+            level.add(&problem.seats[at]);
+            new.push(at);
         }
-        let free = |at: &usize| {
-            let seat = &problem.seats[*at];
-            seat.crew.others == 0 && is_known(seat) && share(seat) < self.ceiling
-        };
-        let capacity = |at: &usize| problem.seats[*at].node.facts.capacity.cpu;
-        let Some(new) =
-            (0..problem.seats.len()).filter(free).max_by_key(|at| (capacity(at), Reverse(*at)))
-        else {
-            return false;
-        };
-        level.add(&problem.seats[new]);
         let goal = level.share();
+        let filled = goal.saturating_sub(self.of_noise(FILL_LEFT));
         let most = problem.state.policy().rebalance_moves();
-        let mut stuck = BTreeSet::new();
-        while moves.len() < most && share(&problem.seats[new]).saturating_add(FILL_LEFT) < goal {
-            let fullest = self.ascending().rev().find(|(_, at)| *at != new && !stuck.contains(at));
-            let Some((full, from)) = fullest else { break };
-            if !self.give(problem, (from, new), (full, goal), moves) {
-                stuck.insert(from);
+        let mut stuck: BTreeSet<usize> = new.iter().copied().collect();
+        for at in &new {
+            while moves.len() < most && share(&problem.seats[*at]) < filled {
+                let fullest = self.ascending().rev().find(|(_, from)| !stuck.contains(from));
+                let Some((full, from)) = fullest else { break };
+                if !self.give(problem, (from, *at), (full, goal), moves) {
+                    stuck.insert(from);
+                }
             }
         }
         !moves.is_empty()
+    }
+
+    /// Returns the node that nobody uses and that may be used: of those that draw least the largest.
+    fn unused(&self, problem: &Problem<'_>, taken: &[usize]) -> Option<usize> {
+        let free = |at: &usize| {
+            let seat = &problem.seats[*at];
+            let idle = seat.crew.others == 0 && !taken.contains(at);
+            idle && is_known(seat) && share(seat) < self.ceiling
+        };
+        let rank = |at: &usize| (problem.seats[*at].power, Reverse(capacity(problem, *at)), *at);
+        (0..problem.seats.len()).filter(free).min_by_key(rank)
     }
 
     /// Moves the largest instance that a full node has too much of and that a new one has room for.
@@ -234,14 +278,15 @@ impl Fleet {
         moves: &mut Vec<Move>,
     ) -> bool {
         let room = goal.saturating_sub(share(&problem.seats[new]));
-        let spare = full.saturating_sub(goal).saturating_add(GIVE_MORE);
+        let spare = full.saturating_sub(goal).saturating_add(self.of_noise(GIVE_MORE));
         let (here, there) = (capacity(problem, from), capacity(problem, new));
         let mean = |i: &InstanceImage| problem.forecast.instance(i.status.instance).mean.get();
         let fits = |i: &&InstanceImage| {
             share_of(mean(i), here) <= spare + spare / 2 && share_of(mean(i), there) <= room
         };
-        let mut movable = self.movable(problem, from);
+        let mut movable = self.movable(problem, from, self.is_overloaded(full));
         movable.retain(fits);
+        movable.retain(|i| mean(i) >= self.usual.saturating_mul(LARGE));
         movable.sort_by_key(|i| (Reverse(mean(i)), i.status.instance));
         let ceiling = problem.state.policy().band().ceiling;
         for instance in movable {
@@ -249,6 +294,31 @@ impl Fleet {
             if problem.fits(new, &guest, ceiling).is_ok() {
                 let way = (from, new, ShiftReason::Overload);
                 self.go(problem, (instance, &guest), way, moves);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Opens a node for one instance of an overloaded node that no node in use has room for: the one
+    /// without which it is least full and still of most use there.
+    pub(super) fn open_for(
+        &mut self,
+        problem: &mut Problem<'_>,
+        (full, from): (u64, usize),
+        moves: &mut Vec<Move>,
+    ) -> bool {
+        let Some(new) = self.unused(problem, &[]) else { return false };
+        let mut movable = self.movable(problem, from, true);
+        let mean = |i: &InstanceImage| problem.forecast.instance(i.status.instance).mean.get();
+        movable.sort_by_key(|i| (Reverse(mean(i)), i.status.instance));
+        let ceiling = problem.state.policy().band().ceiling;
+        for instance in movable {
+            let guest = problem.guest(instance, true);
+            let left = problem.seats[from].crew.load.without(guest.expected);
+            let gains = share_with(&problem.seats[from], left).saturating_add(self.noise) < full;
+            if gains && problem.fits(new, &guest, ceiling).is_ok() {
+                self.go(problem, (instance, &guest), (from, new, ShiftReason::Overload), moves);
                 return true;
             }
         }
@@ -268,9 +338,11 @@ impl Fleet {
         for at in &chosen {
             self.leave(*at);
         }
+        let (allowance, _) = problem.state.moves_left(problem.now);
         let mut tries = 0;
         for at in chosen {
             let left = policy.rebalance_moves().saturating_sub(moves.len());
+            let left = left.min(allowance.saturating_sub(moves.len()));
             if tries >= TRIES_MAX || left == 0 {
                 return;
             }
@@ -292,15 +364,16 @@ impl Fleet {
         let mut level = self.level(problem);
         let known = |at: &usize| {
             let seat = &problem.seats[*at];
-            (reserved_share(seat), seat.crew.others, self.shares[at], *at)
+            let reserved = reserved_share(seat);
+            (Reverse(seat.power), reserved, seat.crew.others, self.shares[at], *at)
         };
         let mut candidates: Vec<_> = self.shares.keys().map(known).collect();
         candidates.sort_unstable();
         let mut chosen = Vec::new();
-        for (_, _, _, at) in candidates {
+        for (_, _, _, _, at) in candidates {
             let mut without = level.clone();
             without.remove_node(&problem.seats[at]);
-            let cpu = without.share().saturating_add(ROOM_LEFT) <= self.ceiling;
+            let cpu = without.share().saturating_add(self.of_noise(ROOM_LEFT)) <= self.ceiling;
             if cpu && without.holds_memory() {
                 chosen.push(at);
                 level = without;

@@ -10,31 +10,42 @@ use super::problem::Problem;
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
 
-/// Nodes are level when the fullest is less than this above their mean, and the emptiest less than
-/// twice as much below it: a tenth of what noise does to a node within a window.
-const DEAD: u64 = 5000;
-/// A move has to lower the fuller of its two nodes by so much.
-const GAIN: u64 = 3000;
+/// Nodes are level when the fullest is less than this part of the noise above their mean, and the
+/// emptiest less than twice as much below it; so much in any case.
+const DEAD: (u64, u64) = (10, 5000);
+/// A move has to lower the fuller of its two nodes by this part of the noise, and so much at least.
+const GAIN: (u64, u64) = (8, 3000);
+/// Levelling leaves this part of the moves that may be made at once to what empties nodes: a node less
+/// is worth more than a percent of one.
+const LEFT: (usize, usize) = (4, 5);
 /// So many of the emptiest nodes are tried as destinations.
 const DESTINATIONS: usize = 4;
 
 /// Moves instances from the fullest nodes to the emptiest. Afterwards nodes are level, or the moves of
-/// a round are spent, or no move gains anything.
+/// a round are spent, or no move gains anything. Overloaded nodes are relieved in any case.
 pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let policy = problem.state.policy();
     let instances = fleet.ascending().map(|(_, at)| problem.seats[at].crew.others).sum();
-    let most = moves.len() + policy.level_moves(instances);
+    let (left, all) = problem.state.moves_left(problem.now);
+    let allowance = left.saturating_sub(moves.len()).saturating_sub(all / LEFT.1 * LEFT.0);
+    let most = moves.len() + policy.level_moves(instances).min(allowance);
     let mut stuck = BTreeSet::new();
     // What takes stays below what gave, so all that is above the giver is stuck.
     let mut top = (u64::MAX, usize::MAX);
-    while moves.len() < most {
+    loop {
         let fullest = fleet.descending_from(top).find(|(_, at)| !stuck.contains(at));
         let Some((full, from)) = fullest else { return };
         top = (full, from);
+        let overloaded = fleet.is_overloaded(full);
+        if moves.len() >= if overloaded { policy.rebalance_moves() } else { most } {
+            return;
+        }
         if full <= fleet.ceiling() && (!policy.consolidates() || is_level(fleet, full)) {
             return;
         }
-        if !shift_one(fleet, problem, (full, from), moves) {
+        let moved = shift_one(fleet, problem, (full, from), moves)
+            || (overloaded && fleet.open_for(problem, (full, from), moves));
+        if !moved {
             stuck.insert(from);
         }
     }
@@ -44,7 +55,8 @@ pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Ve
 fn is_level(fleet: &Fleet, full: u64) -> bool {
     let mean = fleet.mean();
     let emptiest = fleet.ascending().next().map_or(mean, |(share, _)| share);
-    full.saturating_sub(mean) < DEAD && mean.saturating_sub(emptiest) < 2 * DEAD
+    let dead = fleet.of_noise(DEAD);
+    full.saturating_sub(mean) < dead && mean.saturating_sub(emptiest) < 2 * dead
 }
 
 /// Moves the one instance of a node that evens it out best with one of the emptiest.
@@ -54,10 +66,11 @@ fn shift_one(
     (full, from): (u64, usize),
     moves: &mut Vec<Move>,
 ) -> bool {
-    let mut movable = fleet.movable(problem, from);
-    let over = full > fleet.ceiling();
+    let mut movable = fleet.movable(problem, from, fleet.is_overloaded(full));
     // What is reserved grows no more: a node that is full of it is as safe as any other.
+    let over = full > fleet.ceiling();
     movable.retain(|i| over || problem.state.spec(i).class != Class::Critical);
+    let gain = fleet.of_noise(GAIN);
     let emptiest: Vec<usize> =
         fleet.ascending().map(|(_, at)| at).filter(|at| *at != from).take(DESTINATIONS).collect();
     for to in emptiest {
@@ -69,7 +82,7 @@ fn shift_one(
             (left.max(taken), instance.status.instance)
         };
         let mut ranked: Vec<_> = movable.iter().map(|i| (score(i), *i)).collect();
-        ranked.retain(|((fuller, _), _)| fuller.saturating_add(GAIN) <= full);
+        ranked.retain(|((fuller, _), _)| fuller.saturating_add(gain) <= full);
         ranked.sort_unstable_by_key(|(score, _)| *score);
         for (_, instance) in ranked {
             let guest = problem.guest(instance, true);

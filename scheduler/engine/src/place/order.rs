@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use tengyun_model::{Class, Permille};
+use tengyun_model::{Class, Millicores, Permille};
 
 use super::problem::{Guest, Seat};
 use super::score::{self, Score};
@@ -30,6 +30,10 @@ pub(super) struct Order {
     class: Class,
     /// The largest margin of any seat.
     margin: u128,
+    /// The lowest line of any seat, in millicores.
+    least_line: Millicores,
+    /// The share of what is foreseen below the capacity that counts below the ceiling.
+    ceiling: Permille,
     /// Mebibytes a slice.
     width: u64,
     /// Those that others than harvest use, and those that nobody does.
@@ -130,7 +134,9 @@ impl Order {
         let mut order = Self {
             line,
             class,
-            margin: u128::from(seats.iter().map(|s| s.crew.load.margin()).max().unwrap_or(0)),
+            margin: u128::from(seats.iter().map(margin).max().unwrap_or(0)),
+            least_line: seats.iter().map(|s| s.line(line)).min().unwrap_or_default(),
+            ceiling: seats.iter().map(|s| s.crew.load.lines().ceiling).min().unwrap_or_default(),
             width: memory / u64::try_from(slices).expect("they are few") + 1,
             used: side(),
             unused: side(),
@@ -212,6 +218,12 @@ impl Order {
         found.map(|(_, at)| at)
     }
 
+    /// Says whether a guest may be too large to share some node, so that it may take one beyond its line;
+    /// the order knows nothing of those.
+    pub(super) fn may_need_a_whole_node(&self, guest: &Guest<'_>) -> bool {
+        guest.spec.class != Class::Harvest && guest.expected.peak > self.least_line
+    }
+
     fn ask(&self, guest: &Guest<'_>) -> Ask {
         let resources = &guest.spec.resources;
         let cpu = match guest.spec.class {
@@ -222,13 +234,20 @@ impl Order {
                 let spread = deviation.saturating_mul(self.margin).div_ceil(MARGIN_PARTS);
                 let rounded = spread + u128::from(deviation > 0);
                 let spread = u64::try_from(rounded).unwrap_or(u64::MAX);
-                let mean = guest.expected.mean.get();
-                (mean, mean.saturating_add(spread))
+                let mean = guest.expected.mean;
+                // Where the capacity binds only a share of it counts.
+                (mean.share(self.ceiling).get(), mean.get().saturating_add(spread))
             }
         };
         let counted = guest.spec.counted.values().any(|count| *count > 0);
         Ask { cpu, memory: resources.memory.get(), counted }
     }
+}
+
+/// Returns the larger of the margins of a seat.
+fn margin(seat: &Seat<'_>) -> u64 {
+    let margins = seat.crew.load.lines().margins;
+    margins.ceiling.max(margins.capacity)
 }
 
 impl Side {

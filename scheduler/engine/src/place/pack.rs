@@ -1,11 +1,14 @@
 //! Packing: waiting instances find nodes.
 //!
-//! Critical before standard before harvest, large before small. Nodes in use come first, the one that
-//! ends fullest below the ceiling wins (best fit); an unused node is opened when none of them fits.
+//! Critical before standard before harvest, those tied to labels before the others, large before small;
+//! harvest in turns of its departments. Nodes in use come first, the one that ends fullest below the
+//! ceiling wins (best fit); an unused node is opened when none of them fits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tengyun_model::{Class, NodeId, Permille, Revision, WorkloadId};
+use tengyun_model::{
+    Class, DepartmentPath, InstanceId, Millicores, NodeId, Permille, Revision, WorkloadId,
+};
 
 use super::evenness::Evenness;
 use super::order::Among;
@@ -25,21 +28,72 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     waiting.sort_by_key(|i| {
         let spec = state.spec(i);
         let size = (spec.resources.memory, spec.resources.cpu);
-        (spec.class, std::cmp::Reverse(size), i.status.instance)
+        // Who may go to few nodes chooses before those who may go to any.
+        let tied = std::cmp::Reverse(spec.constraints.labels.len());
+        (spec.class, tied, std::cmp::Reverse(size), i.status.instance)
     });
     let mut tried = Tried::default();
+    let mut harvest = Vec::new();
     for instance in waiting {
         if state.check_held(instance).is_err() {
             continue;
         }
         let guest = problem.guest(instance, false);
-        if !tried.is_nowhere(instance, &guest)
-            && let Some(at) = take_seat(problem, &guest)
-        {
-            let (instance, node) = (instance.status.instance, problem.seats[at].node.id);
-            moves.push(Move::Start { instance, node });
-        } else if guest.spec.class != Class::Harvest {
+        let id = instance.status.instance;
+        if guest.spec.class == Class::Harvest {
+            harvest.push((instance, guest));
+        } else if tried.is_nowhere(instance, &guest) || !start(problem, (id, &guest), moves) {
             make_room(problem, (instance, &guest), &mut tried, moves);
+        }
+    }
+    if !harvest.is_empty() {
+        fill_harvest(problem, harvest, (&mut tried, moves));
+    }
+}
+
+/// Starts an instance where it fits best; says whether it does anywhere.
+fn start<'a>(
+    problem: &mut Problem<'a>,
+    (id, guest): (InstanceId, &Guest<'a>),
+    moves: &mut Vec<Move>,
+) -> bool {
+    let Some(at) = take_seat(problem, guest) else { return false };
+    moves.push(Move::Start { instance: id, node: problem.seats[at].node.id });
+    true
+}
+
+/// Starts waiting harvest, each time of the department whose harvest asks for least so far: a
+/// department that queues a thousand jobs does not keep another's one waiting.
+fn fill_harvest<'a>(
+    problem: &mut Problem<'a>,
+    waiting: Vec<(&'a InstanceImage, Guest<'a>)>,
+    (tried, moves): (&mut Tried, &mut Vec<Move>),
+) {
+    let state = problem.state;
+    let mut runs: BTreeMap<&DepartmentPath, Millicores> = BTreeMap::new();
+    let running = state.instances().filter(|i| i.node.is_some() && lives(i));
+    for spec in running.map(|i| state.spec(i)).filter(|s| s.class == Class::Harvest) {
+        let sum = runs.entry(&spec.key.department).or_default();
+        *sum = sum.saturating_add(spec.resources.cpu);
+    }
+    let mut queues: BTreeMap<&DepartmentPath, VecDeque<_>> = BTreeMap::new();
+    for (instance, guest) in waiting {
+        queues.entry(&guest.spec.key.department).or_default().push_back((instance, guest));
+    }
+    loop {
+        let asked = |d: &DepartmentPath| runs.get(d).copied().unwrap_or_default();
+        let Some((_, next)) = queues.keys().map(|d| (asked(d), *d)).min() else { return };
+        let queue = queues.get_mut(next).expect("it was chosen among these");
+        let Some((instance, guest)) = queue.pop_front() else {
+            queues.remove(next);
+            continue;
+        };
+        if tried.is_nowhere(instance, &guest) {
+            continue;
+        }
+        if start(problem, (instance.status.instance, &guest), moves) {
+            let sum = runs.entry(next).or_default();
+            *sum = sum.saturating_add(guest.spec.resources.cpu);
         } else {
             tried.note(instance, &guest, 0);
         }
@@ -111,11 +165,14 @@ pub(super) fn best_among(
 fn find_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
     let (class, band) = (guest.spec.class, problem.state.policy().band());
     problem.look_up(guest);
-    if !problem.seats.is_worth_sorting() {
+    if !problem.seats.is_worth_sorting() || problem.state.policy().prefers_low_power() {
         return best_seat(problem, guest);
     }
     problem.seats.sort_for(class, band);
     let problem = &*problem;
+    if problem.seats.order(class).is_some_and(|order| order.may_need_a_whole_node(guest)) {
+        return best_seat(problem, guest);
+    }
     let order = problem.seats.order(class).expect("it was made just now");
     let whom = (guest, &problem.evenness(guest));
     let find = |among: Among, line: Permille| {

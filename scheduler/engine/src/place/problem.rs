@@ -10,8 +10,31 @@ use super::feasible::{self, Room};
 use super::seats::Seats;
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
+use crate::policy::Policy;
 use crate::predict::{Crew, Forecast, InstanceForecast, Terms, empty_crew};
 use crate::state::{Live, State, VolumeNeed};
+
+/// The label by which a node says what it draws when all its cores are busy, in whole watts.
+const WATTS_LABEL: &str = "power-watts";
+/// No server draws more; what claims to is not believed.
+const WATTS_MAX: u64 = 1_000_000;
+
+/// What a node draws for what it does: microwatts a millicore when it is full. One that does not say
+/// comes after all that do, and all are equal unless the policy prefers low power.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PowerRank(u64);
+
+impl PowerRank {
+    fn of(policy: &Policy, node: &NodeImage) -> Self {
+        if !policy.prefers_low_power() {
+            return Self::default();
+        }
+        let said = node.facts.labels.get(WATTS_LABEL).and_then(|watts| watts.parse::<u64>().ok());
+        let watts = said.filter(|watts| (1..=WATTS_MAX).contains(watts));
+        let rank = |watts: u64| (watts * 1_000_000).checked_div(node.facts.capacity.cpu.get());
+        Self(watts.and_then(rank).unwrap_or(u64::MAX))
+    }
+}
 
 /// One node while a plan is made.
 #[derive(Clone, Debug)]
@@ -29,6 +52,8 @@ pub(crate) struct Seat<'a> {
     pub(crate) connected: bool,
     /// Whether its use was measured lately.
     pub(crate) measured: bool,
+    /// How dear a core of it is; equal for all unless the policy minds power.
+    pub(crate) power: PowerRank,
 }
 
 impl<'a> Seat<'a> {
@@ -48,6 +73,7 @@ impl<'a> Seat<'a> {
             guests: Vec::new(),
             connected: live.is_some_and(Live::connected) && !state.withholds(node.id),
             measured: expected.measured,
+            power: PowerRank::of(state.policy(), node),
         };
         if let Some(usage) = live.and_then(Live::usage) {
             let fresh = now.since(usage.at) <= state.policy().data_stale();
@@ -97,7 +123,8 @@ impl<'a> Seat<'a> {
     /// Returns the CPU that is spoken for, as one of this class sees it.
     pub(super) fn filled(&self, class: Class) -> Millicores {
         match class {
-            Class::Harvest => self.peak().saturating_add(self.crew.harvest),
+            // Harvest is squeezed within a second: it counts beside what the others use on average.
+            Class::Harvest => self.crew.load.mean().saturating_add(self.crew.harvest),
             Class::Critical | Class::Standard => self.peak(),
         }
     }
@@ -110,6 +137,13 @@ impl<'a> Seat<'a> {
                 self.crew.load.with(guest.expected).is_within(line)
             }
         }
+    }
+
+    /// Says whether an instance too large to share a node may have this one: nobody else uses it.
+    fn is_for_one(&self, guest: &Guest<'_>, line: Millicores) -> bool {
+        let large = guest.expected.peak > line && guest.spec.class != Class::Harvest;
+        let whole = self.node.facts.capacity.cpu;
+        large && self.crew.others == 0 && self.peak_with(guest.spec, guest.expected) <= whole
     }
 
     /// Returns the forecast peak with one more instance.
@@ -221,7 +255,7 @@ impl<'a> Problem<'a> {
         feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
         feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;
         self.keeps_apart(at, (guest, evenness))?;
-        if !seat.is_within(guest, seat.line(share)) {
+        if !seat.is_within(guest, seat.line(share)) && !seat.is_for_one(guest, seat.line(share)) {
             let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
             return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
         }

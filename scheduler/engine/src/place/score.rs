@@ -3,13 +3,14 @@
 //! What is left on the chosen node should be little, and of a shape that others can still use: CPU
 //! without memory, or memory without CPU, is left over for good. Both are counted in millicores, memory
 //! at what a millicore has of it on that node, so that large and small nodes compare. Named counters,
-//! such as devices, come before both: few nodes have them.
+//! such as devices, come before both: few nodes have them. Where the policy prefers low power, what a node
+//! draws for a core comes before CPU and memory.
 
 use std::cmp::Reverse;
 
 use tengyun_model::{Name, NodeId, Permille};
 
-use super::problem::{Guest, Seat};
+use super::problem::{Guest, PowerRank, Seat};
 
 /// What one millicore left, one millicore's memory left and one of difference between them cost.
 /// Tried on openb's 14,409 pods over 1,523 nodes in seven orders (`lab/benches/README.md`): from 4 to 7
@@ -22,6 +23,7 @@ const DIFFERENCE: u128 = 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Score {
     counters: Reverse<u64>,
+    power: Reverse<PowerRank>,
     cost: Reverse<u128>,
     node: Reverse<NodeId>,
 }
@@ -43,7 +45,8 @@ pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
     let memory = worth_of(memory, line.get(), capacity.memory.get().max(1));
     let cost = cost(u128::from(cpu.get()), memory);
     let counters = Reverse(counters_left(seat, guest));
-    Score { counters, cost: Reverse(cost), node: Reverse(seat.node.id) }
+    let power = Reverse(seat.power);
+    Score { counters, power, cost: Reverse(cost), node: Reverse(seat.node.id) }
 }
 
 /// Adds up the shares of the node's named counters that are left. Devices are scarce: who needs none

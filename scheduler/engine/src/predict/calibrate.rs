@@ -33,7 +33,7 @@ const FADE: i64 = 4000;
 const AIM: u64 = 985;
 /// The share asked for is never below and above these parts of the budget, in permille.
 const LEAST: u64 = 300;
-const MOST: u64 = 3000;
+const MOST: u64 = 6000;
 
 /// What a node's window came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,28 +76,88 @@ pub struct Spent {
     pub windows: u64,
     /// Of them above the ceiling.
     pub misses: u64,
+    /// Of them above the capacity.
+    pub overloads: u64,
     /// Deviations above the mean that nodes are foreseen with now, in 1024ths.
     pub margin: u64,
+}
+
+/// What one line may be passed by, in millionths of node-time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// The ceiling.
+    pub(crate) ceiling: u64,
+    /// The capacity.
+    pub(crate) capacity: u64,
+}
+
+/// Deviations above the mean that a node is foreseen with, in 1024ths: below the ceiling, and below
+/// its capacity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Margins {
+    pub(crate) ceiling: u64,
+    pub(crate) capacity: u64,
+}
+
+/// The account of one line.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    /// What passed it in the newest window.
+    misses: u64,
+    /// What was saved of the budget, in millionths of a node-window; a debt is negative.
+    balance: i64,
+    misses_all: u64,
+}
+
+impl Account {
+    fn note(&mut self, over: bool, is_known: bool) {
+        self.misses_all = self.misses_all.saturating_add(u64::from(over));
+        if is_known {
+            self.misses = self.misses.saturating_add(u64::from(over));
+        }
+    }
+
+    /// Enters the newest window into the balance.
+    fn settle(&mut self, nodes: u64, budget: u64) {
+        let balance = self.balance_now(nodes, budget);
+        self.balance = balance - balance / FADE;
+        self.misses = 0;
+    }
+
+    fn balance_now(&self, nodes: u64, budget: u64) -> i64 {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let granted = signed(nodes.saturating_mul(aim(budget)));
+        let spent = signed(self.misses.saturating_mul(WHOLE));
+        self.balance.saturating_add(granted).saturating_sub(spent)
+    }
+
+    /// Returns the share of misses to ask for now, in millionths.
+    fn share(&self, (nodes, usual): (u64, u64), budget: u64) -> u64 {
+        let usual = i64::try_from(usual.max(1)).unwrap_or(i64::MAX);
+        let horizon = i64::try_from(HORIZON).expect("it is small");
+        let more = self.balance_now(nodes, budget) / usual.saturating_mul(horizon);
+        let wanted = i64::try_from(aim(budget)).unwrap_or(i64::MAX).saturating_add(more);
+        let wanted = u64::try_from(wanted).unwrap_or(0);
+        wanted.clamp(budget * LEAST / 1000, budget * MOST / 1000).clamp(1, WHOLE)
+    }
 }
 
 /// What is known of nodes of one size.
 #[derive(Clone, Debug)]
 struct Class {
-    /// The newest window, and what came of it so far: nodes, and misses.
+    /// The newest window, and how many nodes are known of it so far.
     window: u64,
     nodes: u64,
-    misses: u64,
     /// The nodes of the window before.
     before: u64,
-    /// What was saved of the budget, in millionths of a node-window; a debt is negative.
-    balance: i64,
+    ceiling: Account,
+    capacity: Account,
     /// Errors below the mean, and by how far they were above it.
     below: u64,
     bins: Vec<u64>,
     /// When they were halved last.
     halved: u64,
     windows_all: u64,
-    misses_all: u64,
 }
 
 impl Class {
@@ -105,22 +165,22 @@ impl Class {
         Self {
             window,
             nodes: 0,
-            misses: 0,
             before: 0,
-            balance: 0,
+            ceiling: Account::default(),
+            capacity: Account::default(),
             below: 0,
             bins: vec![0; BINS],
             halved: window,
             windows_all: 0,
-            misses_all: 0,
         }
     }
 
-    /// Takes in one node's window.
-    fn note(&mut self, window: u64, sum: &Sum, over: bool, budget: u64) {
+    /// Takes in one node's window, and whether its use was above the ceiling and the capacity.
+    fn note(&mut self, window: u64, sum: &Sum, over: (bool, bool), budget: Budget) {
         if window > self.window {
-            self.settle(budget);
-            self.window = window;
+            self.ceiling.settle(self.nodes, budget.ceiling);
+            self.capacity.settle(self.nodes, budget.capacity);
+            (self.before, self.nodes, self.window) = (self.nodes, 0, window);
             if window.saturating_sub(self.halved) >= WEEK {
                 self.halved = window;
                 self.below /= 2;
@@ -128,12 +188,13 @@ impl Class {
             }
         }
         self.windows_all = self.windows_all.saturating_add(1);
-        self.misses_all = self.misses_all.saturating_add(u64::from(over));
-        if !sum.is_known() {
+        let is_known = sum.is_known();
+        self.ceiling.note(over.0, is_known);
+        self.capacity.note(over.1, is_known);
+        if !is_known {
             return;
         }
         self.nodes = self.nodes.saturating_add(1);
-        self.misses = self.misses.saturating_add(u64::from(over));
         match sum.known.checked_sub(sum.mean) {
             None => self.below = self.below.saturating_add(ONE),
             Some(error) => {
@@ -146,34 +207,16 @@ impl Class {
         }
     }
 
-    /// Enters the newest window into the balance.
-    fn settle(&mut self, budget: u64) {
-        let balance = self.balance_now(budget);
-        self.balance = balance - balance / FADE;
-        self.before = self.nodes;
-        (self.nodes, self.misses) = (0, 0);
-    }
-
-    fn balance_now(&self, budget: u64) -> i64 {
-        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let granted = signed(self.nodes.saturating_mul(aim(budget)));
-        let spent = signed(self.misses.saturating_mul(WHOLE));
-        self.balance.saturating_add(granted).saturating_sub(spent)
-    }
-
-    /// Returns the share of misses to ask for now, in millionths.
-    fn share(&self, budget: u64) -> u64 {
-        let nodes = i64::try_from(self.before.max(self.nodes).max(1)).unwrap_or(i64::MAX);
-        let horizon = i64::try_from(HORIZON).expect("it is small");
-        let more = self.balance_now(budget) / nodes.saturating_mul(horizon);
-        let wanted = i64::try_from(aim(budget)).unwrap_or(i64::MAX).saturating_add(more);
-        let wanted = u64::try_from(wanted).unwrap_or(0);
-        wanted.clamp(budget * LEAST / 1000, budget * MOST / 1000).clamp(1, WHOLE)
-    }
-
-    fn margin(&self, assumed: &[u64; BINS], budget: u64) -> u64 {
+    fn margins(&self, assumed: &[u64; BINS], budget: Budget) -> Margins {
         let seen: u64 = self.bins.iter().fold(self.below, |sum, bin| sum.saturating_add(*bin));
-        quantile(&self.bins, assumed, seen, self.share(budget))
+        let nodes = (self.nodes, self.before.max(self.nodes));
+        let margin = |account: &Account, budget: u64| {
+            quantile(&self.bins, assumed, seen, account.share(nodes, budget))
+        };
+        Margins {
+            ceiling: margin(&self.ceiling, budget.ceiling),
+            capacity: margin(&self.capacity, budget.capacity),
+        }
     }
 }
 
@@ -216,32 +259,35 @@ impl Default for Calibration {
 }
 
 impl Calibration {
-    /// Takes in what a node's window came to, with the budget in millionths.
+    /// Takes in what a node's window came to, and whether it was above the ceiling and the capacity.
     pub(crate) fn note(
         &mut self,
         (window, cpu): (u64, Millicores),
         sum: &Sum,
-        (over, budget): (bool, u64),
+        over: (bool, bool),
+        budget: Budget,
     ) {
         let class = self.classes.entry(class_of(cpu)).or_insert_with(|| Class::new(window));
         class.note(window, sum, over, budget);
     }
 
-    /// Returns the deviations above its mean that a node is to be foreseen with, in 1024ths.
-    pub(crate) fn margin(&self, cpu: Millicores, budget: u64) -> u64 {
-        match self.classes.get(&class_of(cpu)) {
-            Some(class) => class.margin(&self.assumed, budget),
-            None => quantile(&[0; BINS], &self.assumed, 0, aim(budget).max(1)),
+    /// Returns the margins that a node is to be foreseen with.
+    pub(crate) fn margins(&self, cpu: Millicores, budget: Budget) -> Margins {
+        if let Some(class) = self.classes.get(&class_of(cpu)) {
+            return class.margins(&self.assumed, budget);
         }
+        let margin = |budget: u64| quantile(&[0; BINS], &self.assumed, 0, aim(budget).max(1));
+        Margins { ceiling: margin(budget.ceiling), capacity: margin(budget.capacity) }
     }
 
     /// Returns what became of the budget, by size of nodes.
-    pub(crate) fn spent(&self, budget: u64) -> impl Iterator<Item = Spent> {
+    pub(crate) fn spent(&self, budget: Budget) -> impl Iterator<Item = Spent> {
         self.classes.iter().map(move |(class, of)| Spent {
             from: Millicores::new(1 << class.min(&63)),
             windows: of.windows_all,
-            misses: of.misses_all,
-            margin: of.margin(&self.assumed, budget),
+            misses: of.ceiling.misses_all,
+            overloads: of.capacity.misses_all,
+            margin: of.margins(&self.assumed, budget).ceiling,
         })
     }
 }
@@ -277,7 +323,7 @@ mod tests {
 
     const NODE: Millicores = Millicores::new(32_000);
     /// One percent.
-    const BUDGET: u64 = 10_000;
+    const BUDGET: Budget = Budget { ceiling: 10_000, capacity: 500 };
 
     /// A draw from 0 to below 2^32: a linear congruence, its high bits.
     fn draw(seed: &mut u64) -> u64 {
@@ -294,11 +340,12 @@ mod tests {
     /// Lets nodes run at the margin: what they are foreseen with just fits. Returns the misses in a
     /// million node-windows and the last margin.
     fn run(budget: u64, spread: u64) -> (u64, u64) {
+        let budget = Budget { ceiling: budget, capacity: budget / 20 };
         let (mut calibration, mut seed) = (Calibration::default(), 7);
         let (nodes, windows) = (40, 2000);
         let mut misses = 0;
         for window in 1..=windows {
-            let margin = calibration.margin(NODE, budget);
+            let margin = calibration.margins(NODE, budget).ceiling;
             for _ in 0..nodes {
                 let deviation = 1000;
                 let actual = 10_000 + normal(&mut seed) * deviation * spread / 100 / (1 << 32);
@@ -306,10 +353,10 @@ mod tests {
                 let over = actual > mean + margin * deviation / PARTS;
                 misses += u64::from(over);
                 let sum = Sum { actual, known: actual, mean, variance: 1_000_000, any: true };
-                calibration.note((window, NODE), &sum, (over, budget));
+                calibration.note((window, NODE), &sum, (over, false), budget);
             }
         }
-        (misses * WHOLE / (nodes * windows), calibration.margin(NODE, budget))
+        (misses * WHOLE / (nodes * windows), calibration.margins(NODE, budget).ceiling)
     }
 
     #[test]
@@ -339,23 +386,23 @@ mod tests {
         let after = |over: bool| {
             let mut calibration = Calibration::default();
             for window in 1..20 {
-                calibration.note((window, NODE), &sum, (over, BUDGET));
+                calibration.note((window, NODE), &sum, (over, false), BUDGET);
             }
-            calibration.margin(NODE, BUDGET)
+            calibration.margins(NODE, BUDGET).ceiling
         };
-        let fresh = Calibration::default().margin(NODE, BUDGET);
+        let fresh = Calibration::default().margins(NODE, BUDGET).ceiling;
         assert!(after(true) > fresh && after(false) < fresh);
     }
 
     #[test]
     fn what_was_placed_by_request_calibrates_nothing() {
         let mut calibration = Calibration::default();
-        let before = calibration.margin(NODE, BUDGET);
+        let before = calibration.margins(NODE, BUDGET).ceiling;
         let sum = Sum { actual: 100, known: 10, mean: 1, variance: 1, any: true };
         for window in 1..100 {
-            calibration.note((window, NODE), &sum, (true, BUDGET));
+            calibration.note((window, NODE), &sum, (true, true), BUDGET);
         }
-        assert_eq!(calibration.margin(NODE, BUDGET), before);
+        assert_eq!(calibration.margins(NODE, BUDGET).ceiling, before);
         assert_eq!(calibration.spent(BUDGET).map(|s| (s.windows, s.misses)).next(), Some((99, 99)));
     }
 }

@@ -1,24 +1,38 @@
 //! Loads: what the instances of a node add up to. Means add, deviations add by their squares, and the
 //! margin of the node says how many deviations count.
 
-use tengyun_model::{Class, Millicores};
+use tengyun_model::{Class, Millicores, Permille};
 
 use super::InstanceForecast;
-use super::calibrate::PARTS;
+use super::calibrate::{Margins, PARTS};
+
+/// What a node is foreseen with: how far above the mean below which line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lines {
+    /// The deviations that are to stay below the ceiling, and below the capacity.
+    pub(crate) margins: Margins,
+    /// The ceiling.
+    pub(crate) ceiling: Permille,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { margins: Margins::default(), ceiling: Permille::WHOLE }
+    }
+}
 
 /// The sum of forecasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     mean: u64,
     variance: u128,
-    /// Deviations above the mean that the peak is at, in 1024ths.
-    margin: u64,
+    lines: Lines,
 }
 
 impl Load {
-    /// Makes an empty sum with a margin in 1024ths of a deviation.
-    pub(crate) fn with_margin(margin: u64) -> Self {
-        Self { margin, ..Self::default() }
+    /// Makes an empty sum.
+    pub(crate) fn on(lines: Lines) -> Self {
+        Self { lines, ..Self::default() }
     }
 
     /// Adds one instance.
@@ -35,20 +49,25 @@ impl Load {
         self.variance = self.variance.saturating_sub(deviation.saturating_mul(deviation));
     }
 
-    /// Adds another sum; the margin stays.
+    /// Adds another sum; the lines stay.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.mean = self.mean.saturating_add(other.mean);
         self.variance = self.variance.saturating_add(other.variance);
     }
 
-    /// Returns the margin in 1024ths of a deviation.
-    pub(crate) fn margin(self) -> u64 {
-        self.margin
+    /// Returns what the node is foreseen with.
+    pub(crate) fn lines(self) -> Lines {
+        self.lines
     }
 
-    /// Returns the same sum with another margin.
-    pub(crate) fn at_margin(self, margin: u64) -> Self {
-        Self { margin, ..self }
+    /// Returns the same sum on a node of other lines.
+    pub(crate) fn with_lines(self, lines: Lines) -> Self {
+        Self { lines, ..self }
+    }
+
+    /// Returns one deviation of the sum.
+    pub(crate) fn deviation(self) -> Millicores {
+        Millicores::new(root_up(self.variance))
     }
 
     /// Returns the mean of the sum.
@@ -56,10 +75,13 @@ impl Load {
         Millicores::new(self.mean)
     }
 
-    /// Returns the peak of the sum.
+    /// Returns the peak of the sum: what must be below the ceiling, so that neither it nor the capacity
+    /// is passed more often than its budget says.
     pub(crate) fn peak(self) -> Millicores {
-        let spread = root_up(self.wide_variance()).div_ceil(PARTS);
-        Millicores::new(self.mean.saturating_add(spread))
+        let Margins { ceiling, capacity } = self.lines.margins;
+        let soft = self.mean.saturating_add(self.spread(ceiling));
+        let hard = self.mean.saturating_add(self.spread(capacity));
+        Millicores::new(soft).max(Millicores::new(hard).share(self.lines.ceiling))
     }
 
     /// Returns the peak that a share of this sum has, with the variance shared alike: what a node of
@@ -73,11 +95,20 @@ impl Load {
 
     /// Says whether the peak is at most this much, without the cost of a root.
     pub(crate) fn is_within(self, line: Millicores) -> bool {
-        let spread = line.get().checked_sub(self.mean);
+        let Lines { margins, ceiling } = self.lines;
+        // The most whose share, rounded down, is still at most the line.
+        let above = line.get().saturating_add(1).saturating_mul(1000) - 1;
+        let hard = above.checked_div(u64::from(ceiling.get())).unwrap_or(u64::MAX);
+        self.reaches(margins.ceiling, line.get()) && self.reaches(margins.capacity, hard)
+    }
+
+    /// Says whether so many deviations above the mean are at most a line.
+    fn reaches(self, margin: u64, line: u64) -> bool {
+        let spread = line.checked_sub(self.mean);
         // The root, rounded up, is at most n exactly when the square is at most n times n.
         spread.is_some_and(|n| {
             let n = u128::from(n) * u128::from(PARTS);
-            self.wide_variance() <= n.saturating_mul(n)
+            self.square(margin) <= n.saturating_mul(n)
         })
     }
 
@@ -93,8 +124,12 @@ impl Load {
         self
     }
 
-    fn wide_variance(self) -> u128 {
-        self.variance.saturating_mul(u128::from(self.margin) * u128::from(self.margin))
+    fn spread(self, margin: u64) -> u64 {
+        root_up(self.square(margin)).div_ceil(PARTS)
+    }
+
+    fn square(self, margin: u64) -> u128 {
+        self.variance.saturating_mul(u128::from(margin) * u128::from(margin))
     }
 }
 
@@ -162,20 +197,25 @@ mod tests {
         InstanceForecast::new(Millicores::new(mean), Millicores::new(deviation), true)
     }
 
+    fn on(ceiling: u64, capacity: u64) -> Load {
+        let margins = Margins { ceiling, capacity };
+        Load::on(Lines { margins, ceiling: Permille::new(800) })
+    }
+
     #[test]
     fn deviations_add_by_their_squares() {
-        let mut load = Load::with_margin(PARTS);
+        let mut load = on(PARTS, 0);
         load.add(forecast(100, 30));
         load.add(forecast(100, 40));
         assert_eq!(load.peak(), Millicores::new(250));
-        assert_eq!(Load::with_margin(0).with(forecast(100, 30)).peak(), Millicores::new(100));
+        assert_eq!(on(0, 0).with(forecast(100, 30)).peak(), Millicores::new(100));
     }
 
     #[test]
     fn what_is_within_a_line_has_its_peak_there() {
-        for margin in [0, 1, 999, 1024, 2693] {
+        for (margin, hard) in [(0, 0), (1, 2), (999, 1024), (1024, 999), (2693, 4000), (9, 9000)] {
             for deviation in [0, 1, 7, 1000] {
-                let load = Load::with_margin(margin).with(forecast(10, deviation));
+                let load = on(margin, hard).with(forecast(10, deviation));
                 let peak = load.peak();
                 assert!(load.is_within(peak), "{margin} {deviation}");
                 let below = peak.saturating_sub(Millicores::new(1));
@@ -185,14 +225,21 @@ mod tests {
     }
 
     #[test]
+    fn the_capacity_counts_where_its_margin_is_much_the_wider() {
+        let load = on(PARTS, 2 * PARTS).with(forecast(100, 100));
+        assert_eq!(load.peak(), Millicores::new(240));
+        assert_eq!(on(PARTS, PARTS + 200).with(forecast(100, 100)).peak(), Millicores::new(200));
+    }
+
+    #[test]
     fn what_is_added_and_taken_away_leaves_nothing() {
-        let load = Load::with_margin(5).with(forecast(3, 4));
+        let load = on(5, 5).with(forecast(3, 4));
         assert_eq!(load.with(forecast(9, 8)).without(forecast(9, 8)), load);
     }
 
     #[test]
     fn a_half_of_a_sum_has_half_the_mean_and_half_the_variance() {
-        let load = Load::with_margin(PARTS).with(forecast(100, 0));
+        let load = on(PARTS, 0).with(forecast(100, 0));
         let load = load.with(forecast(0, 100)).with(forecast(0, 100));
         assert_eq!(load.peak_of_part(1, 2), Millicores::new(150));
     }

@@ -21,6 +21,8 @@ const MATURE: u64 = 12;
 /// Parts of a millicore, and of its square, that averages are kept to.
 const PARTS: u64 = 1024;
 const SQUARE_PARTS: u64 = 16;
+/// The highest rate is forgotten by this part in a window: a half in sixteen hours.
+const FADE: u64 = 288;
 /// The say of the average with the least errors.
 const SAY: u64 = 1 << 16;
 /// No node has more than two million cores; with this bound nothing below overflows.
@@ -65,6 +67,8 @@ pub(crate) struct Track {
     /// What the averages say together, and how wrong that was.
     mean: u64,
     variance: u64,
+    /// The highest rate, forgotten slowly.
+    highest: u64,
     /// The newest rate.
     pub(crate) cpu: Millicores,
     /// The newest working set.
@@ -85,6 +89,7 @@ impl Track {
             records: [0; AVERAGES],
             mean: 0,
             variance: 0,
+            highest: 0,
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
         }
@@ -127,7 +132,7 @@ impl Track {
         let enough = self.weight.saturating_mul(4) >= window;
         (self.weight, self.sum) = (0, 0);
         let rate = rate.filter(|_| enough)?;
-        let foreseen = (self.count > 0).then_some((self.mean, self.variance / SQUARE_PARTS));
+        let foreseen = (self.count > 0).then(|| (self.mean, self.bounded(most)));
         let closed = Closed { actual: rate, foreseen, mature: self.count >= MATURE };
         let error = match foreseen {
             Some((mean, _)) => square(rate.abs_diff(mean)),
@@ -145,12 +150,20 @@ impl Track {
         self.mean = self.agreed();
         let count = self.count.min(NOISE);
         blend(&mut self.variance, error.saturating_mul(SQUARE_PARTS), count);
+        self.highest = rate.max(self.highest - self.highest / FADE);
         Some(closed)
     }
 
     /// Returns the mean of the open window; nothing while nothing was measured in it.
     fn open_mean(&self) -> Option<u64> {
         self.sum.saturating_add(self.weight / 2).checked_div(self.weight)
+    }
+
+    /// Returns the variance, of which only so much counts as there is room for above the mean: what
+    /// already uses the most that it may, or ever did lately, can hardly use more.
+    fn bounded(&self, most: Millicores) -> u64 {
+        let most = most.get().min(RATE_MAX).max(self.highest);
+        (self.variance / SQUARE_PARTS).min(square(most.saturating_sub(self.mean)))
     }
 
     /// Returns what the averages say together. The say of each falls with the eighth power of its mean
@@ -175,7 +188,7 @@ impl Track {
     /// samples. Until a window ended, the open one has to do.
     pub(crate) fn foresee(&self, most: Millicores) -> Option<(Millicores, Millicores)> {
         let (mean, variance) = if self.count > 0 {
-            (self.mean, self.variance / SQUARE_PARTS)
+            (self.mean, self.bounded(most))
         } else {
             let mean = self.open_mean()?;
             (mean, unknown(mean, most))

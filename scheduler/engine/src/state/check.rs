@@ -9,6 +9,7 @@ use tengyun_model::workload::{
 };
 use tengyun_model::{FileSpec, HealthProbe, NodeFacts, NodeId, OnLost, OperationId, WorkloadSpec};
 
+use super::policies::check_label;
 use super::{NODES_MAX, State, TOTAL_INSTANCES_MAX, WORKLOADS_MAX};
 use crate::command::{Command, Refusal};
 use crate::image::WorkloadWish;
@@ -54,7 +55,10 @@ impl State {
                 let known = self.operations.contains_key(operation) || self.keys.contains_key(key);
                 if known { Ok(()) } else { Err(Refusal::UnknownWorkload(key.clone())) }
             }
-            Command::SetPolicy { values, .. } => Policy::new(values.clone()).map(drop),
+            Command::SetPolicy { values, label, .. } => {
+                check_label(label)?;
+                Policy::new(values.clone()).map(drop)
+            }
             Command::CreateToken { token, .. } => self.members.check_create(*token),
             Command::RedeemToken { token, member, key } => {
                 self.check_redeem(*token, member, *key).map(drop)

@@ -7,6 +7,7 @@ use tengyun_model::NodeId;
 use super::State;
 use super::homes::Homes;
 use super::members::Members;
+use super::policies::Policies;
 use crate::command::Refusal;
 use crate::image::Image;
 use crate::policy::Policy;
@@ -24,6 +25,7 @@ impl State {
             moves_total: self.moves_total,
             policy_version: self.policy_version,
             policy: self.policy.values().clone(),
+            policies: self.policies.all().cloned().collect(),
             nodes: self.nodes.values().cloned().collect(),
             workloads: self.workloads.values().cloned().collect(),
             instances: self.instances.values().cloned().collect(),
@@ -50,6 +52,7 @@ impl State {
             policy_version: image.policy_version,
             last_loss: image.last_loss,
             policy: Policy::new(image.policy)?,
+            policies: Policies::new(image.policies, image.policy_version)?,
             names: image.nodes.iter().map(|n| (n.facts.name.clone(), n.id)).collect(),
             nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),
             meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),

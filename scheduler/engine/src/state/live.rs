@@ -6,7 +6,7 @@ use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage
 
 use super::State;
 use crate::liveness;
-use crate::predict::{Spent, Sum, Track, drifted, sample, window_of};
+use crate::predict::{Budget, Lines, Spent, Sum, Track, drifted, sample, window_of};
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
@@ -119,10 +119,11 @@ impl State {
             self.drift.note(window, ours.0, ours.1);
         }
         let cpu = image.facts.capacity.cpu;
-        let over = sum.actual > cpu.share(self.policy.band().ceiling).get();
-        let budget = self.policy.violation_budget();
+        let above = |line: Millicores| sum.actual > line.get();
+        let over = (above(cpu.share(self.policy.band().ceiling)), above(cpu));
+        let budget = self.budget();
         if sum.actual > 0 {
-            self.calibration.note((window, cpu), sum, (over, budget));
+            self.calibration.note((window, cpu), sum, over, budget);
         }
     }
 
@@ -131,9 +132,28 @@ impl State {
         self.drift.ratio()
     }
 
-    /// Returns the deviations above the mean that a node of so much CPU is foreseen with, in 1024ths.
-    pub(crate) fn margin(&self, cpu: Millicores) -> u64 {
-        self.calibration.margin(cpu, self.policy.violation_budget())
+    /// Returns how many moves may be made now for the sake of order.
+    pub(crate) fn moves_left(&self, now: At) -> (usize, usize) {
+        let (left, all) = self.ledger.left(now, self.daily_moves());
+        let wide = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        (wide(left), wide(all))
+    }
+
+    /// Returns how many moves a day all instances together may make.
+    pub(super) fn daily_moves(&self) -> u64 {
+        let instances = u64::try_from(self.instances.len()).unwrap_or(u64::MAX);
+        instances.saturating_mul(self.policy.daily_moves()) / 100
+    }
+
+    fn budget(&self) -> Budget {
+        let (ceiling, capacity) = (self.policy.violation_budget(), self.policy.overload_budget());
+        Budget { ceiling, capacity }
+    }
+
+    /// Returns what a node of so much CPU is foreseen with.
+    pub(crate) fn lines(&self, cpu: Millicores) -> Lines {
+        let margins = self.calibration.margins(cpu, self.budget());
+        Lines { margins, ceiling: self.policy.band().ceiling }
     }
 
     /// Returns the CPU of a node; none of an unknown one.
@@ -143,7 +163,7 @@ impl State {
 
     /// Returns what became of the violation budget in this reign, by size of nodes.
     pub fn spent(&self) -> Vec<Spent> {
-        self.calibration.spent(self.policy.violation_budget()).collect()
+        self.calibration.spent(self.budget()).collect()
     }
 
     /// Lets a replacement start from what was measured of the copy it replaces.

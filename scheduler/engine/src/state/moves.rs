@@ -148,6 +148,10 @@ impl State {
             home: None,
             healthy: None,
         });
+        if matches!(reason, ShiftReason::Overload | ShiftReason::Consolidate) {
+            let daily = self.daily_moves();
+            self.ledger.enter(at, daily);
+        }
         if reason != ShiftReason::Revision {
             self.moves_total = self.moves_total.saturating_add(1);
             self.inherit_track(id, new);

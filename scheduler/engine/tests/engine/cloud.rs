@@ -8,9 +8,9 @@ use tengyun_engine::{
     rollout,
 };
 use tengyun_model::{
-    At, Capacity, Class, Constraints, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
-    Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId, NodeUsage,
-    OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Stop, WorkloadSpec,
+    At, Capacity, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Inventory,
+    Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Phase, Resources,
+    Stop, WorkloadSpec,
 };
 
 /// How often the agents of the tests report.
@@ -91,7 +91,7 @@ impl Cloud {
     pub(crate) fn set(&mut self, knobs: &[(&str, u64)]) {
         let values = knobs.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
         let operation = self.operation();
-        self.must(Command::SetPolicy { operation, values });
+        self.must(Command::SetPolicy { operation, values, label: String::new() });
     }
 
     pub(crate) fn plan(&self) -> Plan {
@@ -279,40 +279,17 @@ pub(crate) fn facts(number: u32) -> NodeFacts {
 
 /// A standard service of one instance, 100 m and 512 MiB.
 pub(crate) fn spec(name: &str) -> WorkloadSpec {
+    let key = format!("city/test/app/{name}").parse().expect("a key");
+    let plain = WorkloadSpec::service(key, vec!["/bin/true".to_owned()]);
     WorkloadSpec {
-        key: format!("city/test/app/{name}").parse().expect("a key"),
-        kind: Kind::Service,
-        class: Class::Standard,
-        command: vec!["/bin/true".to_owned()],
-        files: Vec::new(),
-        env: BTreeMap::new(),
-        user: None,
-        ports: Vec::new(),
         resources: Resources {
-            cpu: Millicores::new(100),
-            cpu_limit: None,
             memory: Mebibytes::new(512),
             disk: Mebibytes::new(10),
             pids: 100,
+            ..plain.resources
         },
-        counted: BTreeMap::new(),
-        constraints: Constraints::default(),
-        instances: 1,
-        restart: Restart {
-            mode: RestartMode::Always,
-            backoff: Millis::from_secs(1),
-            backoff_max: Millis::from_secs(60),
-        },
-        stop: Stop { signal: 15, grace: Millis::from_secs(5) },
-        move_policy: MovePolicy::Any,
+        stop: Stop { grace: Millis::from_secs(5), ..plain.stop },
         startup: Millis::from_secs(1),
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: tengyun_model::Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     }
 }

@@ -46,8 +46,27 @@ fn light_nodes_are_emptied_by_measured_use_and_harvest_fills_the_band() {
     let layout = cloud.layout();
     assert_eq!(layout.len(), 1, "harvest opens no node: {layout:?}");
     let filled = layout.values().next().unwrap().iter().filter(|n| *n == "harvest").count();
-    // Four means of 80 m and the margin of forecasts an hour old leave two requests of 100 m.
-    assert_eq!(filled, 2, "{layout:?}");
+    // Four means of 80 m leave four requests of 100 m below the target of 790.
+    assert_eq!(filled, 4, "{layout:?}");
+}
+
+#[test]
+fn a_department_with_many_harvest_jobs_does_not_keep_anothers_one_waiting() {
+    let mut cloud = four_departments();
+    free_the_departments(&mut cloud);
+    cloud.pass(Millis::from_secs(3600));
+    let mut many = spec("many");
+    many.class = Class::Harvest;
+    many.instances = 10;
+    let mut one = spec("one");
+    one.class = Class::Harvest;
+    one.key.department = "zoo".parse().unwrap();
+    cloud.apply(many);
+    cloud.apply(one);
+    cloud.pass(Millis::from_secs(10));
+    let layout = cloud.layout();
+    let names: Vec<_> = layout.values().flatten().filter(|n| !n.starts_with("app")).collect();
+    assert_eq!(names, ["many", "many", "many", "one"], "{layout:?}");
 }
 
 #[test]
