@@ -290,8 +290,8 @@ fn evict(problem: &Problem<'_>, at: usize, guest: &Guest<'_>, moves: &mut Vec<Mo
 #[cfg(test)]
 mod tests {
     use tengyun_model::{
-        At, Capacity, Constraints, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy,
-        NodeFacts, OnLost, OperationId, Provision, Resources, Restart, RestartMode, Rollout, Stop,
+        At, Capacity, Constraints, Inventory, Kind, Mebibytes, Millis, MovePolicy, NodeFacts,
+        OnLost, OperationId, Provision, Resources, Restart, RestartMode, Rollout, Stop,
         WorkloadSpec,
     };
 
