@@ -246,10 +246,13 @@ impl Fleet {
         let filled = goal.saturating_sub(self.of_noise(FILL_LEFT));
         let most = problem.state.policy().rebalance_moves();
         let mut stuck: BTreeSet<usize> = new.iter().copied().collect();
+        // Only new nodes become fuller, so all others above the giver are stuck.
+        let mut top = (u64::MAX, usize::MAX);
         for at in &new {
             while moves.len() < most && share(&problem.seats[*at]) < filled {
-                let fullest = self.ascending().rev().find(|(_, from)| !stuck.contains(from));
+                let fullest = self.descending_from(top).find(|(_, from)| !stuck.contains(from));
                 let Some((full, from)) = fullest else { break };
+                top = (full, from);
                 if !self.give(problem, (from, *at), (full, goal), moves) {
                     stuck.insert(from);
                 }
