@@ -4,16 +4,19 @@
 //! nothing new. Every choice is a total order whose last key is an id.
 
 pub(crate) mod drain;
+mod evenness;
 pub(crate) mod feasible;
 mod fleet;
 mod improve;
 mod level;
+mod order;
 pub(crate) mod pack;
 pub(crate) mod problem;
 mod renew;
 mod rescue;
 mod retire;
 mod score;
+mod seats;
 
 use tengyun_model::At;
 

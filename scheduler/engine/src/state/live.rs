@@ -10,7 +10,7 @@ use crate::predict::{Budget, Lines, Spent, Sum, Track, drifted, sample, window_o
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Live {
+pub(crate) struct Live {
     connected: bool,
     seen: Option<At>,
     usage: Option<NodeUsage>,
@@ -27,7 +27,7 @@ impl Live {
         self.connected = false;
     }
 
-    pub(super) fn connected(&self) -> bool {
+    pub(crate) fn connected(&self) -> bool {
         self.connected
     }
 
@@ -35,11 +35,11 @@ impl Live {
         self.seen
     }
 
-    pub(super) fn usage(&self) -> Option<&NodeUsage> {
+    pub(crate) fn usage(&self) -> Option<&NodeUsage> {
         self.usage.as_ref()
     }
 
-    pub(super) fn foreign(&self) -> Option<&Track> {
+    pub(crate) fn foreign(&self) -> Option<&Track> {
         self.foreign.as_ref()
     }
 }
@@ -110,7 +110,7 @@ impl State {
             }
             let profile = self.profile_mut(used.instance).expect("every instance has one");
             let (harvest, request) = (profile.class == Class::Harvest, profile.request);
-            let track = profile.track.get_or_insert_with(|| Track::start(at));
+            let track = profile.track.get_or_insert_with(|| Box::new(Track::start(at)));
             let sample = sample(used.cpu, used.memory, usage);
             let closed = track.observe(at, sample, (window, request));
             let Some(closed) = closed.filter(|_| !harvest) else { continue };
@@ -162,9 +162,9 @@ impl State {
         Budget { ceiling, capacity }
     }
 
-    /// Returns what a node is foreseen with.
-    pub(crate) fn lines(&self, node: NodeId) -> Lines {
-        let margins = self.calibration.margins(self.capacity(node), self.budget());
+    /// Returns what a node of so much CPU is foreseen with.
+    pub(crate) fn lines(&self, cpu: Millicores) -> Lines {
+        let margins = self.calibration.margins(cpu, self.budget());
         Lines { margins, ceiling: self.policy.band().ceiling }
     }
 
