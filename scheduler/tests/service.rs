@@ -329,7 +329,7 @@ async fn a_rollback_restores_exactly_the_values_of_a_version() {
     assert_eq!(refused.refusal.unwrap().code, "no-policy-version");
     let both = v1::SetPolicyRequest { replace: true, ..to(1) };
     let status = scheduler.operator.set_policy(both).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     // Stopped and started: from its snapshot it is the same.
     scheduler.stop().await;
     let mut scheduler = Scheduler::start(dir.path()).await;

@@ -106,6 +106,8 @@ pub struct NodeForecast {
     pub peak: Millicores,
     /// Of that, what is above the mean.
     pub margin: Millicores,
+    /// Deviations above the mean that the peak is at, in 1024ths.
+    pub deviations: u64,
     /// By processes that are not ours, at most.
     pub foreign: Millicores,
     /// What harvest instances there ask for.
@@ -127,6 +129,16 @@ impl Forecast {
     pub fn instance(&self, id: InstanceId) -> InstanceForecast {
         let at = self.instances.binary_search_by_key(&id, |(id, _)| *id);
         at.map(|at| self.instances[at].1).unwrap_or_default()
+    }
+
+    /// Returns what is added to the mean of an instance where it is: as many of its deviations as
+    /// past errors demand there, or three while it is nowhere.
+    pub fn margin(&self, id: InstanceId, node: Option<NodeId>) -> Millicores {
+        let expected = self.instance(id);
+        let Some(node) = node else { return expected.peak.saturating_sub(expected.mean) };
+        let wide = u128::from(expected.deviation.get()) * u128::from(self.node(node).deviations);
+        let margin = wide.div_ceil(u128::from(calibrate::PARTS));
+        Millicores::new(u64::try_from(margin).unwrap_or(u64::MAX))
     }
 
     /// Returns the forecast of a node; nothing for an unknown one.
@@ -175,6 +187,7 @@ pub fn forecast(state: &State, now: At) -> Forecast {
         *node = NodeForecast {
             peak: crew.load.peak(),
             margin: crew.load.peak().saturating_sub(crew.load.mean()),
+            deviations: crew.load.margin(),
             foreign: foreign_forecast(state, *id, &terms).peak.min(state.capacity(*id)),
             harvest: crew.harvest,
             measured,

@@ -76,8 +76,19 @@ pub struct Spent {
     pub windows: u64,
     /// Of them above the ceiling.
     pub misses: u64,
+    /// Node-windows that were foreseen from enough history.
+    pub foreseen: u64,
+    /// Of them those whose peak was missed: the use that came was above it.
+    pub missed: u64,
     /// Deviations above the mean that nodes are foreseen with now, in 1024ths.
     pub margin: u64,
+}
+
+impl Spent {
+    /// Returns the deviations above the mean that nodes are foreseen with now, in thousandths.
+    pub fn margin_thousandths(&self) -> u64 {
+        self.margin.saturating_mul(1000) / PARTS
+    }
 }
 
 /// What is known of nodes of one size.
@@ -98,6 +109,10 @@ struct Class {
     halved: u64,
     windows_all: u64,
     misses_all: u64,
+    foreseen_all: u64,
+    missed_all: u64,
+    /// The margin that the newest window began with.
+    margin_then: u64,
 }
 
 impl Class {
@@ -113,11 +128,17 @@ impl Class {
             halved: window,
             windows_all: 0,
             misses_all: 0,
+            foreseen_all: 0,
+            missed_all: 0,
+            margin_then: u64::MAX,
         }
     }
 
     /// Takes in one node's window.
-    fn note(&mut self, window: u64, sum: &Sum, over: bool, budget: u64) {
+    fn note(&mut self, window: u64, sum: &Sum, (over, budget): (bool, u64), assumed: &[u64; BINS]) {
+        if window > self.window || self.margin_then == u64::MAX {
+            self.margin_then = self.margin(assumed, budget);
+        }
         if window > self.window {
             self.settle(budget);
             self.window = window;
@@ -133,6 +154,7 @@ impl Class {
             return;
         }
         self.nodes = self.nodes.saturating_add(1);
+        self.foreseen_all = self.foreseen_all.saturating_add(1);
         self.misses = self.misses.saturating_add(u64::from(over));
         match sum.known.checked_sub(sum.mean) {
             None => self.below = self.below.saturating_add(ONE),
@@ -140,6 +162,9 @@ impl Class {
                 // One millicore of deviation at least, or a steady node would make anything a miss.
                 let deviation = sum.variance.isqrt().max(1);
                 let step = error.saturating_mul(STEPS) / deviation;
+                let missed =
+                    error.saturating_mul(PARTS) > deviation.saturating_mul(self.margin_then);
+                self.missed_all = self.missed_all.saturating_add(u64::from(missed));
                 let bin = usize::try_from(step).unwrap_or(BINS).min(BINS - 1);
                 self.bins[bin] = self.bins[bin].saturating_add(ONE);
             }
@@ -224,7 +249,7 @@ impl Calibration {
         (over, budget): (bool, u64),
     ) {
         let class = self.classes.entry(class_of(cpu)).or_insert_with(|| Class::new(window));
-        class.note(window, sum, over, budget);
+        class.note(window, sum, (over, budget), &self.assumed);
     }
 
     /// Returns the deviations above its mean that a node is to be foreseen with, in 1024ths.
@@ -241,6 +266,8 @@ impl Calibration {
             from: Millicores::new(1 << class.min(&63)),
             windows: of.windows_all,
             misses: of.misses_all,
+            foreseen: of.foreseen_all,
+            missed: of.missed_all,
             margin: of.margin(&self.assumed, budget),
         })
     }
@@ -345,6 +372,22 @@ mod tests {
         };
         let fresh = Calibration::default().margin(NODE, BUDGET);
         assert!(after(true) > fresh && after(false) < fresh);
+    }
+
+    #[test]
+    fn peaks_that_were_missed_are_counted_and_those_of_requests_are_not() {
+        let mut calibration = Calibration::default();
+        let usual = Sum { actual: 10_000, known: 10_000, mean: 10_000, variance: 1000, any: true };
+        let burst = Sum { actual: 20_000, known: 20_000, ..usual };
+        let unknown = Sum { actual: 20_000, known: 0, mean: 0, variance: 0, any: true };
+        for window in 1..=10 {
+            let sum = if window == 7 { &burst } else { &usual };
+            calibration.note((window, NODE), sum, (false, BUDGET));
+            calibration.note((window, NODE), &unknown, (true, BUDGET));
+        }
+        let spent: Vec<_> = calibration.spent(BUDGET).collect();
+        assert_eq!((spent[0].windows, spent[0].misses), (20, 10));
+        assert_eq!((spent[0].foreseen, spent[0].missed), (10, 1));
     }
 
     #[test]
