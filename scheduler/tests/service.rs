@@ -311,7 +311,7 @@ async fn a_rollback_restores_exactly_the_values_of_a_version() {
         ..Default::default()
     };
     let first = [("band_ceiling", 900), ("moves_per_pass", 3)];
-    for request in [set(&first, "bold"), set(&[("band_ceiling", 700)], "careful")] {
+    for request in [set(&first, "bold"), set(&[("band_ceiling", 850)], "careful")] {
         let set = scheduler.operator.set_policy(request).await.unwrap().into_inner();
         assert_eq!(set.refusal, None);
     }
