@@ -230,6 +230,7 @@ fn instance_text(view: &v1::InstanceView) -> String {
         ("message", status.message),
         ("replaces", view.replaces.map_or_else(dash, |r| format!("instance {r}"))),
         ("uses", format!("{}, {}", cores(view.cpu_used_millicores), memory(view.memory_used_mib))),
+        ("forecast", crate::get::expected(view.expected.as_ref())),
         ("forecast peak", cores(view.forecast_cpu_millicores)),
         ("why here", view.reason.clone()),
         ("ports", crate::get::ports(view)),

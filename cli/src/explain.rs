@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
-use crate::output::{clean, show, table};
+use crate::output::{clean, cores, show, table};
 use crate::session::{Session, key_of, path};
 
 /// Explains an instance by its number, or every instance of a workload.
@@ -39,13 +39,22 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
         clean(&key),
         clean(&explanation.summary)
     );
+    let expected = crate::get::expected(explanation.expected.as_ref());
+    if !expected.is_empty() {
+        text = text + "forecast: " + &expected + "\n";
+    }
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {
             let answer = if n.feasible { "yes".to_owned() } else { format!("no: {}", n.reason) };
-            vec![n.name.clone(), format!("{}.{} %", n.score / 10, n.score % 10), answer]
+            let peak = format!("{} ({})", cores(n.peak_millicores), cores(n.margin_millicores));
+            let filled = format!("{}.{} %", n.score / 10, n.score % 10);
+            vec![n.name.clone(), filled, peak, cores(n.bound_millicores), answer]
         };
         let rows: Vec<Vec<String>> = explanation.nodes.iter().map(row).collect();
-        text.push_str(&table(&session.headings(&["NODE", "FILLED", "TAKES IT"]), &rows));
+        text.push_str(&table(
+            &session.headings(&["NODE", "FILLED", "PEAK (MARGIN)", "BOUND", "TAKES IT"]),
+            &rows,
+        ));
     }
     if !explanation.remedy.is_empty() {
         text = text + "next: " + &clean(&explanation.remedy) + "\n";
@@ -57,13 +66,15 @@ fn one_json(explanation: &v1::Explanation) -> Value {
     let node = |n: &v1::ExplainedNode| {
         json!({
             "node": n.node, "name": n.name, "feasible": n.feasible, "reason": n.reason,
-            "filled_permille": n.score,
+            "filled_permille": n.score, "peak_millicores": n.peak_millicores,
+            "margin_millicores": n.margin_millicores, "bound_millicores": n.bound_millicores,
         })
     };
     json!({
         "instance": explanation.instance,
         "workload": path(explanation.key.clone().unwrap_or_default()),
         "summary": explanation.summary,
+        "expected": explanation.expected.as_ref().map(crate::get::expected_json),
         "nodes": explanation.nodes.iter().map(node).collect::<Vec<_>>(),
         "remedy": explanation.remedy,
     })

@@ -65,6 +65,7 @@ impl<'a> View<'a> {
             nodes_needed_by,
             restore: self.restore(),
             strangers: self.strangers(),
+            budget: Some(self.budget()),
         }
     }
 

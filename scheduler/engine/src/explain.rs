@@ -15,7 +15,7 @@ use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::liveness;
 use crate::place::drain::{Leave, leave};
 use crate::place::problem::{Guest, Problem};
-use crate::predict::Forecast;
+use crate::predict::{Forecast, InstanceForecast};
 use crate::state::State;
 
 pub use leaving::{Leaving, elsewhere, leaving, wished};
@@ -29,6 +29,10 @@ pub struct Explanation {
     pub key: WorkloadKey,
     /// What became of it, in one sentence.
     pub summary: String,
+    /// What it is expected to use.
+    pub expected: InstanceForecast,
+    /// What is added to its mean where it is; three deviations while it is nowhere.
+    pub margin: Millicores,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
     /// The nearest change that would help; empty when nothing needs to.
@@ -46,6 +50,12 @@ pub struct NodeVerdict {
     pub refusal: Option<Refusal>,
     /// How full it would be, in thousandths of its CPU: the fullest below the target is chosen.
     pub score: i64,
+    /// What its CPU is foreseen to be used at most, with the instance there.
+    pub peak: Millicores,
+    /// Of that, what is above the mean.
+    pub margin: Millicores,
+    /// What it may be filled to by one of this class.
+    pub bound: Millicores,
 }
 
 /// Explains an instance; `None` when there is no such instance.
@@ -67,6 +77,8 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         instance: id,
         key: state.spec(instance).key.clone(),
         summary,
+        expected: forecast.instance(id),
+        margin: forecast.margin(id, instance.node),
         nodes,
         remedy,
     })
@@ -92,7 +104,17 @@ fn verdict(
     };
     let filled = if here { seat.peak() } else { seat.peak_with(guest.spec, guest.expected) };
     let score = i64::from(filled.share_of(seat.node.facts.capacity.cpu).get());
-    NodeVerdict { node: seat.node.id, name: seat.node.facts.name.clone(), refusal, score }
+    let load = seat.crew.load;
+    let load = if here || harvest { load } else { load.with(guest.expected) };
+    NodeVerdict {
+        node: seat.node.id,
+        name: seat.node.facts.name.clone(),
+        refusal,
+        score,
+        peak: filled,
+        margin: load.peak().saturating_sub(load.mean()),
+        bound: seat.line(line),
+    }
 }
 
 fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict]) -> String {

@@ -110,6 +110,8 @@ pub struct NodeForecast {
     pub peak: Millicores,
     /// Of that, what is above the mean.
     pub margin: Millicores,
+    /// Deviations above the mean that the peak is at, in 1024ths.
+    pub deviations: u64,
     /// By processes that are not ours, at most.
     pub foreign: Millicores,
     /// What harvest instances there ask for.
@@ -137,6 +139,16 @@ impl Forecast {
         }
         let at = self.instances[..most].binary_search_by_key(&id, |(id, _)| *id);
         at.map(|at| self.instances[at].1).unwrap_or_default()
+    }
+
+    /// Returns what is added to the mean of an instance where it is: as many of its deviations as
+    /// past errors demand there, or three while it is nowhere.
+    pub fn margin(&self, id: InstanceId, node: Option<NodeId>) -> Millicores {
+        let expected = self.instance(id);
+        let Some(node) = node else { return expected.peak.saturating_sub(expected.mean) };
+        let wide = u128::from(expected.deviation.get()) * u128::from(self.node(node).deviations);
+        let margin = wide.div_ceil(u128::from(calibrate::PARTS));
+        Millicores::new(u64::try_from(margin).unwrap_or(u64::MAX))
     }
 
     /// Returns the forecast of a node; nothing for an unknown one.
@@ -201,6 +213,7 @@ pub fn forecast(state: &State, now: At) -> Forecast {
     for (_, node, crew) in &mut forecast.nodes {
         node.peak = crew.load.peak();
         node.margin = node.peak.saturating_sub(crew.load.mean());
+        node.deviations = crew.load.lines().margins.ceiling;
         node.harvest = crew.harvest;
     }
     forecast

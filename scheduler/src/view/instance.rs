@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tengyun_engine::explain::{NodeVerdict, explain};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
-use tengyun_engine::predict::Forecast;
+use tengyun_engine::predict::{Forecast, InstanceForecast};
 use tengyun_engine::{Effect, InstanceImage, PolicyImage, Refusal, StopReason};
 use tengyun_model::{InstanceId, Mebibytes, Millicores, WorkloadKey};
 use tengyun_proto::v1;
@@ -134,7 +134,16 @@ impl View<'_> {
             forecast_cpu_millicores: forecast.instance(id).peak.get(),
             reason: reason(instance).to_owned(),
             ports: self.state.ports(instance).iter().map(Into::into).collect(),
+            expected: Some(expected(forecast.instance(id), forecast.margin(id, instance.node))),
         }
+    }
+}
+
+fn expected(forecast: InstanceForecast, margin: Millicores) -> v1::Expected {
+    v1::Expected {
+        mean_millicores: forecast.mean.get(),
+        margin_millicores: margin.get(),
+        measured: forecast.measured,
     }
 }
 
@@ -157,6 +166,7 @@ fn explanation(explained: tengyun_engine::explain::Explanation) -> v1::Explanati
     v1::Explanation {
         instance: explained.instance.get(),
         key: Some((&explained.key).into()),
+        expected: Some(expected(explained.expected, explained.margin)),
         summary: explained.summary,
         nodes: explained.nodes.iter().map(verdict).collect(),
         remedy: explained.remedy,
@@ -170,6 +180,9 @@ fn verdict(verdict: &NodeVerdict) -> v1::ExplainedNode {
         feasible: verdict.refusal.is_none(),
         reason: verdict.refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
         score: verdict.score,
+        peak_millicores: verdict.peak.get(),
+        margin_millicores: verdict.margin.get(),
+        bound_millicores: verdict.bound.get(),
     }
 }
 
