@@ -232,6 +232,7 @@ fn instance_text(view: &v1::InstanceView) -> String {
         ("message", status.message),
         ("replaces", view.replaces.map_or_else(dash, |r| format!("instance {r}"))),
         ("uses", format!("{}, {}", cores(view.cpu_used_millicores), memory(view.memory_used_mib))),
+        ("forecast", crate::get::expected(view.expected.as_ref())),
         ("forecast peak", cores(view.forecast_cpu_millicores)),
         ("why here", heard(view.reason_said.as_ref(), &view.reason)),
         ("ports", crate::get::ports(view)),

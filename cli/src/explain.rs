@@ -5,7 +5,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::message::{Message, heard};
-use crate::output::{clean, show, table};
+use crate::output::{clean, cores, show, table};
 use crate::session::{Session, key_of, path};
 
 /// Explains an instance by its number, or every instance of a workload.
@@ -39,15 +39,24 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
     let instance = &explanation.instance;
     let head = Message::ExplainHead { instance, workload: &workload, summary: &summary };
     let mut text = head.said() + "\n";
+    let expected = crate::get::expected(explanation.expected.as_ref());
+    if !expected.is_empty() {
+        text = text + "forecast: " + &expected + "\n";
+    }
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {
             let why = heard(n.reason_said.as_ref(), &n.reason);
             let not = || Message::TakesItNot { why: &why }.said();
             let answer = if n.feasible { Message::TakesIt {}.said() } else { not() };
-            vec![n.name.clone(), format!("{}.{} %", n.score / 10, n.score % 10), answer]
+            let peak = format!("{} ({})", cores(n.peak_millicores), cores(n.margin_millicores));
+            let filled = format!("{}.{} %", n.score / 10, n.score % 10);
+            vec![n.name.clone(), filled, peak, cores(n.bound_millicores), answer]
         };
         let rows: Vec<Vec<String>> = explanation.nodes.iter().map(row).collect();
-        text.push_str(&table(&session.headings(&["NODE", "FILLED", "TAKES IT"]), &rows));
+        text.push_str(&table(
+            &session.headings(&["NODE", "FILLED", "PEAK (MARGIN)", "BOUND", "TAKES IT"]),
+            &rows,
+        ));
     }
     if !explanation.remedy.is_empty() {
         let remedy = clean(&heard(explanation.remedy_said.as_ref(), &explanation.remedy));
@@ -60,13 +69,15 @@ fn one_json(explanation: &v1::Explanation) -> Value {
     let node = |n: &v1::ExplainedNode| {
         json!({
             "node": n.node, "name": n.name, "feasible": n.feasible, "reason": n.reason,
-            "filled_permille": n.score,
+            "filled_permille": n.score, "peak_millicores": n.peak_millicores,
+            "margin_millicores": n.margin_millicores, "bound_millicores": n.bound_millicores,
         })
     };
     json!({
         "instance": explanation.instance,
         "workload": path(explanation.key.clone().unwrap_or_default()),
         "summary": explanation.summary,
+        "expected": explanation.expected.as_ref().map(crate::get::expected_json),
         "nodes": explanation.nodes.iter().map(node).collect::<Vec<_>>(),
         "remedy": explanation.remedy,
     })

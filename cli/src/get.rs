@@ -289,6 +289,23 @@ fn troubles(list: &v1::ListInstancesResponse) -> String {
     if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
 }
 
+/// Says what an instance is expected to use on average, and what is added to that.
+pub(crate) fn expected(expected: Option<&v1::Expected>) -> String {
+    let Some(expected) = expected else { return String::new() };
+    let basis = if expected.measured { "measured" } else { "requested" };
+    let (mean, margin) = (cores(expected.mean_millicores), cores(expected.margin_millicores));
+    format!("{mean} on average, margin {margin} ({basis})")
+}
+
+/// The same for machines.
+pub(crate) fn expected_json(expected: &v1::Expected) -> Value {
+    json!({
+        "mean_millicores": expected.mean_millicores,
+        "margin_millicores": expected.margin_millicores,
+        "measured": expected.measured,
+    })
+}
+
 /// Makes the table of instances.
 pub(crate) fn instance_table(session: &Session, list: &v1::ListInstancesResponse) -> String {
     let headings = session.headings(&[
@@ -373,6 +390,7 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
         "used_cpu_millicores": i.cpu_used_millicores,
         "used_memory_mib": i.memory_used_mib,
         "forecast_cpu_millicores": i.forecast_cpu_millicores,
+        "expected": i.expected.as_ref().map(expected_json),
         "reason": i.reason,
         "ports": i.ports.iter().map(|p| json!({"name": p.name, "number": p.number})).collect::<Vec<_>>(),
     })

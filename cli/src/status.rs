@@ -7,7 +7,7 @@ use crate::describe::lines;
 use crate::failure::Failure;
 use crate::get::word;
 use crate::message::{Message, heard};
-use crate::output::{core_hours, gibibyte_hours, show, table, time};
+use crate::output::{core_hours, cores, gibibyte_hours, show, table, time};
 use crate::session::{Session, path};
 
 /// Shows the state of the scheduler.
@@ -37,6 +37,8 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
             ("journal", journal.said()),
             ("nodes", nodes.said()),
             ("moves", Message::StatusMoves { moves: &status.moves_total }.said()),
+            ("budget", budget(&status)),
+            ("forecast", forecast(&status)),
             ("rebalancing", heard(status.rebalancing_said.as_ref(), &status.rebalancing)),
             ("losses", heard(status.losses_said.as_ref(), &status.losses)),
             ("restore", heard(status.restore_said.as_ref(), &status.restore)),
@@ -56,12 +58,73 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "nodes_needed": status.nodes_needed,
         "nodes_needed_by": status.nodes_needed_by,
         "moves": status.moves_total,
+        "budget": status.budget.as_ref().map(budget_json),
         "rebalancing": status.rebalancing,
         "losses": status.losses,
         "restore": status.restore,
         "strangers": status.strangers.iter().map(stranger_json).collect::<Vec<_>>(),
     });
     show(session.format, text, &json)
+}
+
+/// Says what may be above the ceiling and what was.
+fn budget(status: &v1::StatusResponse) -> String {
+    let Some(budget) = &status.budget else { return String::new() };
+    let may = budget.budget_hundredths_percent;
+    let ceiling = f64::from(budget.ceiling_permille) / 10.0;
+    let (windows, above) = summed(budget, |s| (s.windows, s.above));
+    let may = format!("{}.{:02} % of node-time above {ceiling} %", may / 100, may % 100);
+    if windows == 0 {
+        return format!("{may}; nothing is measured yet");
+    }
+    format!("{may}; {} spent ({above} of {windows} node-windows)", share(above, windows))
+}
+
+/// Says how often the foreseen peak was missed, and how far above the mean it is.
+fn forecast(status: &v1::StatusResponse) -> String {
+    let Some(budget) = &status.budget else { return String::new() };
+    let (foreseen, missed) = summed(budget, |s| (s.foreseen, s.missed));
+    if foreseen == 0 {
+        return "no node is foreseen by an hour of history yet".to_owned();
+    }
+    let margin = |s: &v1::BudgetSize| {
+        let (whole, part) = (s.margin_thousandths / 1000, s.margin_thousandths % 1000 / 10);
+        format!("{whole}.{part:02} deviations from {} on", cores(s.from_millicores))
+    };
+    let margins: Vec<String> = budget.sizes.iter().map(margin).collect();
+    let missed_share = share(missed, foreseen);
+    format!(
+        "the peak was missed in {missed_share} ({missed} of {foreseen} node-windows); margin {}",
+        margins.join(", ")
+    )
+}
+
+fn summed(budget: &v1::BudgetView, of: fn(&v1::BudgetSize) -> (u64, u64)) -> (u64, u64) {
+    let add = |a: (u64, u64), b: (u64, u64)| (a.0.saturating_add(b.0), a.1.saturating_add(b.1));
+    budget.sizes.iter().map(of).fold((0, 0), add)
+}
+
+/// Says a part of a whole in hundredths of a percent.
+fn share(part: u64, whole: u64) -> String {
+    let hundredths = u128::from(part) * 10_000 / u128::from(whole.max(1));
+    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
+}
+
+fn budget_json(budget: &v1::BudgetView) -> Value {
+    let (windows, above) = summed(budget, |s| (s.windows, s.above));
+    let (foreseen, missed) = summed(budget, |s| (s.foreseen, s.missed));
+    let size = |s: &v1::BudgetSize| {
+        json!({
+            "from_millicores": s.from_millicores, "windows": s.windows, "above": s.above,
+            "foreseen": s.foreseen, "missed": s.missed, "margin_thousandths": s.margin_thousandths,
+        })
+    };
+    json!({
+        "hundredths_percent": budget.budget_hundredths_percent,
+        "ceiling_permille": budget.ceiling_permille,
+        "windows": windows, "above": above, "foreseen": foreseen, "missed": missed,
+        "sizes": budget.sizes.iter().map(size).collect::<Vec<_>>(),
+    })
 }
 
 /// Says how few nodes could do; nothing while nothing needs a node.
@@ -149,4 +212,40 @@ fn meter_json(meter: &v1::MeterView) -> Value {
         "to_millis": record.to_millis,
         "closed": record.last,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_said_with_what_was_spent_of_it() {
+        let size = |from, above| v1::BudgetSize {
+            from_millicores: from,
+            windows: 1000,
+            above,
+            foreseen: 500,
+            missed: 3,
+            margin_thousandths: 2725,
+        };
+        let budget = v1::BudgetView {
+            budget_hundredths_percent: 100,
+            ceiling_permille: 800,
+            sizes: vec![size(16_384, 4), size(32_768, 9)],
+        };
+        let mut status = v1::StatusResponse { budget: Some(budget), ..Default::default() };
+        assert_eq!(
+            super::budget(&status),
+            "1.00 % of node-time above 80 %; 0.65 % spent (13 of 2000 node-windows)"
+        );
+        let said = forecast(&status);
+        assert!(
+            said.starts_with("the peak was missed in 0.60 % (6 of 1000 node-windows)"),
+            "{said}"
+        );
+        assert!(said.contains("2.72 deviations"), "{said}");
+        status.budget.as_mut().unwrap().sizes.clear();
+        assert!(super::budget(&status).ends_with("nothing is measured yet"));
+        assert!(forecast(&status).contains("yet"));
+    }
 }

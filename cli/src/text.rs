@@ -103,6 +103,14 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
         "RUN" => "运行序号",
         "SCHEDULED" => "计划时间",
         "OUTCOME" => "结局",
+        other => heading_of_a_forecast(other),
+    }
+}
+
+fn heading_of_a_forecast(english: &'static str) -> &'static str {
+    match english {
+        "PEAK (MARGIN)" => "峰值（余量）",
+        "BOUND" => "上限",
         other => other,
     }
 }

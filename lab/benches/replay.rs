@@ -5,6 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
+#[path = "replay/scale.rs"]
+mod scale;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -63,6 +66,13 @@ fn main() {
     if wanted("synthetic") {
         synthetic();
     }
+    if wanted("limits") {
+        scale::limits(10_000, 100_000);
+        scale::limits(100_000, 1_000_000);
+    }
+    if chosen.iter().any(|c| c == "ours") {
+        ours(&traces);
+    }
 }
 
 /// Lists of nodes and instances, packed in their order.
@@ -79,7 +89,7 @@ fn openb(directory: &Path) {
 /// Instances that come and go, with and without moves.
 fn come_and_go(directory: &Path) {
     let Ok(list) = arrivals::read(directory) else { return };
-    for (shape, consolidate) in [("32/128", 0), ("64/256", 0), ("32/128", 1)] {
+    for (shape, consolidate) in [("32/128", 1), ("32/128", 0), ("64/256", 0)] {
         let knobs = BTreeMap::from([("consolidate".to_owned(), consolidate)]);
         let shape = Shape::parse(shape).expect("a shape");
         let figures = arrivals::play("azure", &list, shape, &knobs).expect("arrivals");
@@ -125,10 +135,39 @@ fn experiment(day: &Trace) {
     }
 }
 
+/// Our engine alone over every trace, each in one line of JSON: what a change of the engine changed.
+fn ours(traces: &Path) {
+    let read = |name: &str| trace::read(&traces.join(name), None).ok();
+    let days: Vec<Trace> = DAYS.iter().filter_map(|d| read(&format!("planetlab-{d}"))).collect();
+    let stacked = Trace::stacked(days);
+    let shape = |text: &str| Shape::parse(text).expect("a shape");
+    let play = |trace: &Trace, shape: Shape, memory: MemoryMode, budget_pct: f64| {
+        let done = replay(trace, &Replay { budget_pct, ..Replay::new(shape, memory) });
+        let figures = serde_json::to_string(&done.expect("a replay").figures);
+        println!("{}: {}", trace.name, figures.expect("figures"));
+    };
+    play(&stacked, shape("32/128"), MemoryMode::None, 1.0);
+    play(&stacked, shape("64/256"), MemoryMode::None, 5.0);
+    play(&stacked, shape("16/16"), MemoryMode::Request, 1.0);
+    for name in ["google2011-gcd", "bitbrains-rnd-2013-7"] {
+        let Some(trace) = read(name) else { continue };
+        play(&trace, shape("32/128"), MemoryMode::Used, 1.0);
+        play(&trace, shape("32/128"), MemoryMode::None, 1.0);
+    }
+    let directory = traces.join("openb-order");
+    for list in ["C", "G"] {
+        let file = |what: &str| directory.join(format!("{what}_{list}.csv"));
+        if let Ok(figures) = pack(&file("nodes"), &file("pods")) {
+            println!("{list}: {}", serde_json::to_string(&figures).expect("figures"));
+        }
+    }
+}
+
 /// 10,000 nodes and 100,000 instances: virtual hours a second.
 fn synthetic() {
     let trace = Statistics { instances: 100_000, ..Statistics::PLANETLAB }.trace(1);
     let fleet = Fleet::new(&trace, Shape::parse("16/64").expect("a shape"), MemoryMode::None);
+    drop(trace);
     let steps = fleet.warm + 24;
     let fleet = fleet.cut(steps);
     let began = Instant::now();

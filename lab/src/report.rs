@@ -84,7 +84,7 @@ pub fn replay(name: &str, policy: &str, replayed: &Replayed) -> String {
     sections.push(histogram(replayed));
     sections.push(section(
         Both("各节点负载", "Load of each node"),
-        &format!("{}{}", key(), heat(&replayed.scores.heat)),
+        &format!("{}{}", key(), heat(&replayed.scores.heat, measured_hours(replayed))),
     ));
     sections.push(section(Both("每周各小时", "Hours of the week"), &hours(&replayed.hours)));
     let title = Both("腾云实验室：回放报告", "tengyun laboratory: replay");
@@ -98,11 +98,11 @@ fn figures(replayed: &Replayed) -> String {
     let above = [f.above80_pct, f.above90_pct, f.above100_pct].map(|v| pct(v, 3)).join(" / ");
     let nodes = format!("{} / {}", f.nodes_mean, f.nodes_max);
     let moves = format!("{} ({})", f.moves, f.moves_per_instance_day);
-    let coverage = format!("{} ({} bad rows)", pct(f.coverage_pct, 2), replayed.bad_rows);
     pairs(&[
         (Both("实例数", "Instances"), f.instances.to_string()),
         (Both("5 分钟步数", "Steps of 5 minutes"), f.steps.to_string()),
-        (Both("数据覆盖率", "Coverage"), coverage),
+        (Both("数据覆盖率", "Coverage"), pct(f.coverage_pct, 2)),
+        (Both("无法使用的数据行", "Rows that could not be used"), replayed.bad_rows.to_string()),
         (Both("开机节点（平均 / 最多）", "Nodes powered on (mean / most)"), nodes),
         (
             Both("节点数下限（平均）", "Lower bound of nodes (mean)"),
@@ -128,9 +128,13 @@ fn figures(replayed: &Replayed) -> String {
     ])
 }
 
+fn measured_hours(replayed: &Replayed) -> f64 {
+    length(replayed.scores.steps.len()) * real(STEP_SECS) / 3600.0
+}
+
 fn over_time(replayed: &Replayed) -> Vec<String> {
     let steps = &replayed.scores.steps;
-    let hours = length(steps.len()) * real(STEP_SECS) / 3600.0;
+    let hours = measured_hours(replayed);
     let of =
         |value: fn(&crate::score::StepScore) -> f64| steps.iter().map(value).collect::<Vec<_>>();
     let nodes = of(|s| real(s.nodes));
@@ -202,9 +206,14 @@ fn hours(hours: &[HourScore]) -> String {
     let head = |h: &Both| format!("<th class=\"n\">{}</th>", h.html());
     let head: String = heads.iter().map(head).collect();
     let row = |h: &HourScore| {
-        let values =
-            [h.nodes_mean, h.utilisation_pct, h.in_band_pct, h.above80_pct, h.affected_pct];
-        let cell = |v: &f64| format!("<td class=\"n\">{v}</td>");
+        let values = [
+            (h.nodes_mean, 2),
+            (h.utilisation_pct, 2),
+            (h.in_band_pct, 2),
+            (h.above80_pct, 3),
+            (h.affected_pct, 3),
+        ];
+        let cell = |(v, digits): &(f64, usize)| format!("<td class=\"n\">{v:.digits$}</td>");
         let cells: String = values.iter().map(cell).collect();
         format!("<tr><td class=\"n\">{}</td>{cells}</tr>", h.hour)
     };

@@ -46,6 +46,11 @@ pub const IDENTITY_BYTES_MAX: usize = 16 * 1024;
 pub const SECRET_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// The most bytes of one message sent by anybody; the library's default is none.
 pub const SENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most bytes of answers that wait for one member to read them: four of the largest. Without it
+/// a person's streams could hold 64 of them.
+pub const UNREAD_BYTES_OF_MEMBER_MAX: usize = 4 * SENT_BYTES_MAX;
+/// The most bytes of answers that wait for people to read them, in all.
+pub const UNREAD_BYTES_MAX: usize = 8 * UNREAD_BYTES_OF_MEMBER_MAX;
 /// The most connections of one socket: a few hundred agents of one machine and some operators.
 pub const CONNECTIONS_MAX: usize = 512;
 /// The most connections of peers with a certificate: every agent of the largest cloud, with room.

@@ -6,6 +6,7 @@
 //! place only, and what it leaves there begins to observe before it acts.
 
 mod archive;
+mod taken;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufReader, BufWriter, Seek as _};
@@ -24,6 +25,7 @@ use crate::events::Events;
 use crate::journal::{JournalError, SqliteJournal};
 use crate::replay::{self, ReplayError};
 use archive::Writer;
+pub use taken::BackedUpJournal;
 
 /// The format of an archive that this version writes; it reads this one and older ones.
 const FORMAT: u32 = 1;
@@ -389,13 +391,13 @@ mod tests {
     use crate::journal::{Journal as _, snapshot};
     use tengyun_engine::State;
 
-    struct Place {
+    pub(super) struct Place {
         dir: tempfile::TempDir,
     }
 
     impl Place {
         /// A state directory with a journal, keys, events, a nested file and what is of one run.
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let state = dir.path().join("state");
             fs::create_dir_all(state.join("secrets/a")).unwrap();
@@ -416,11 +418,11 @@ mod tests {
             Self { dir }
         }
 
-        fn path(&self, name: &str) -> PathBuf {
+        pub(super) fn path(&self, name: &str) -> PathBuf {
             self.dir.path().join(name)
         }
 
-        fn backup(&self) -> Result<Summary, BackupError> {
+        pub(super) fn backup(&self) -> Result<Summary, BackupError> {
             backup(&self.path("state"), &self.path("archive"), &mut |_| {})
         }
 
@@ -438,7 +440,7 @@ mod tests {
         }
     }
 
-    fn state(dir: &Path) -> State {
+    pub(super) fn state(dir: &Path) -> State {
         let config = Config::new(dir);
         let mut journal = SqliteJournal::open(&config.journal()).unwrap();
         replay::recover(&mut journal, &config.marker(), commit::apply).unwrap().state

@@ -22,6 +22,7 @@ mod route;
 mod secrets;
 mod server;
 mod tasks;
+mod unread;
 
 mod desk;
 mod writer;
@@ -46,7 +47,7 @@ mod view;
 mod fixture;
 
 pub use authority::AuthorityError;
-pub use backup::{BackupError, Progress, Summary, backup, restore};
+pub use backup::{BackedUpJournal, BackupError, Progress, Summary, backup, restore};
 pub use config::Config;
 pub use descriptors::raise_descriptors;
 pub use door::DoorError;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tengyun_daemon::metrics::{CONTENT_TYPE, Exposition, Histogram, Kind, PATH, Value, process};
 use tengyun_engine::event::Event;
+use tengyun_engine::predict::Spent;
 use tengyun_model::{Band, Millicores, Millis, NodeUsage, Permille};
 use tonic::Status;
 use tonic::body::Body;
@@ -131,6 +132,7 @@ impl Scrape {
             let millis = Value::Thousandths(millis.load(Ordering::Relaxed));
             time.sample(&[("zone", zone)], millis);
         }
+        budget(text, figures);
         let reports = self.metrics.reports.load(Ordering::Relaxed);
         let help = "Reports of agents since the scheduler started.";
         text.one(Kind::Counter, ("tengyun_reports", ""), help, reports);
@@ -161,6 +163,23 @@ impl Scrape {
             }
         }
     }
+}
+
+fn budget(text: &mut Exposition, figures: &Figures) {
+    let help = "The share of the time of nodes in use that may be above the ceiling.";
+    let name = ("tengyun_violation_budget_ratio", "ratio");
+    text.one(Kind::Gauge, name, help, Value::Millionths(figures.budget));
+    let sum = |of: fn(&Spent) -> u64| figures.spent.iter().map(of).fold(0, u64::saturating_add);
+    let (windows, above) = (sum(|s| s.windows), sum(|s| s.misses));
+    let help = "Measured windows of nodes in use since the start, by where they were.";
+    let mut counts = text.family(Kind::Counter, "tengyun_node_windows", "", help);
+    counts.sample(&[("zone", "below-ceiling")], windows.saturating_sub(above));
+    counts.sample(&[("zone", "above-ceiling")], above);
+    let (foreseen, missed) = (sum(|s| s.foreseen), sum(|s| s.missed));
+    let help = "Windows of nodes that were foreseen since the start, by whether the peak held.";
+    let mut counts = text.family(Kind::Counter, "tengyun_forecast_windows", "", help);
+    counts.sample(&[("peak", "held")], foreseen.saturating_sub(missed));
+    counts.sample(&[("peak", "missed")], missed);
 }
 
 fn nodes(text: &mut Exposition, figures: &Figures) {

@@ -26,6 +26,7 @@ use crate::roster::Roster;
 use crate::route::{Calls, Nothing, Route};
 use crate::secrets::{Keepers, Secrets};
 use crate::tasks::{Tasks, stopped};
+use crate::unread::Counted;
 
 /// Why the server cannot be made or went down.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,7 @@ impl Services {
         let others = Route::new(health_service, Route::new(reflection, Nothing));
         let others = Route::new(identities, Route::new(keepers, others));
         let services = Route::new(agents, Route::new(operators, others));
-        Ok(Gate::new(MetricsRoute::new(self.scrape, services), self.roster))
+        let services = Counted::new(MetricsRoute::new(self.scrape, services));
+        Ok(Gate::new(services, self.roster))
     }
 }

@@ -71,6 +71,7 @@ impl<'a> View<'a> {
             restore: restore.to_string(),
             restore_said: to_wire(&restore),
             strangers: self.strangers(),
+            budget: Some(self.budget()),
         }
     }
 

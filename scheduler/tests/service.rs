@@ -311,7 +311,7 @@ async fn a_rollback_restores_exactly_the_values_of_a_version() {
         ..Default::default()
     };
     let first = [("band_ceiling", 900), ("moves_per_pass", 3)];
-    for request in [set(&first, "bold"), set(&[("band_ceiling", 700)], "careful")] {
+    for request in [set(&first, "bold"), set(&[("band_ceiling", 850)], "careful")] {
         let set = scheduler.operator.set_policy(request).await.unwrap().into_inner();
         assert_eq!(set.refusal, None);
     }
@@ -329,7 +329,7 @@ async fn a_rollback_restores_exactly_the_values_of_a_version() {
     assert_eq!(refused.refusal.unwrap().code, "no-policy-version");
     let both = v1::SetPolicyRequest { replace: true, ..to(1) };
     let status = scheduler.operator.set_policy(both).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     // Stopped and started: from its snapshot it is the same.
     scheduler.stop().await;
     let mut scheduler = Scheduler::start(dir.path()).await;

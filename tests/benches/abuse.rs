@@ -1,13 +1,16 @@
 //! Abuse at full size: a thousand connections, each kind for a minute, and honest reports timed.
 //!
-//! Not a test: nothing fails when the machine is slow. `tests/benches/README.md` has the command.
+//! It fails when fewer than a thousand were up, and not when the machine is slow.
+//! `tests/benches/README.md` has the command.
 
 use std::time::Duration;
 
 use tengyun_tests::abuse::{ATTACKS, Siege, Size};
 
-/// How many connections at a time.
-const CONNECTIONS: usize = 1000;
+/// How many connections of members are up before each kind begins.
+const MEMBERS: usize = 1000;
+/// How many strangers come on top.
+const STRANGERS: usize = 250;
 /// How long each kind goes on, unless `TENGYUN_ABUSE_SECONDS` says otherwise.
 const SECONDS: u64 = 60;
 
@@ -15,15 +18,21 @@ const SECONDS: u64 = 60;
 fn main() {
     let seconds = std::env::var("TENGYUN_ABUSE_SECONDS").ok().and_then(|s| s.parse().ok());
     let lasting = Duration::from_secs(seconds.unwrap_or(SECONDS));
-    let size = Size { connections: CONNECTIONS, lasting };
+    let size = Size { members: MEMBERS, strangers: STRANGERS, lasting };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         println!("{size:?}; goals: p99 1 s, 262144 KiB more, 0 broken");
         let siege = Siege::begin(size).await;
+        let mut few = Vec::new();
         for attack in ATTACKS {
-            println!("{}", siege.endure(attack).await.line());
+            let damage = siege.endure(attack).await;
+            println!("{}", damage.line());
+            if damage.up.is_some_and(|up| up < MEMBERS) {
+                few.push(damage.attack);
+            }
         }
         siege.end();
+        assert!(few.is_empty(), "fewer than {MEMBERS} connections were up: {few:?}");
     });
 }

@@ -2,7 +2,7 @@
 //! honest agents beside them, whose reports are timed.
 //!
 //! The test of every run and the bench of full size share this; only [`Size`] differs. The scheduler
-//! is a process of its own, the abusers have one thread, and the honest agents another.
+//! is a process of its own, the abusers have threads of their own, and the honest agents another.
 
 mod attack;
 
@@ -16,12 +16,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tengyun_proto::identity::Identity;
 use tengyun_proto::v1::agent_message::Message as Up;
 use tengyun_proto::{limits, tls, v1};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::members::{self, Pretender};
 use crate::{Cluster, spec};
-pub use attack::{ATTACKS, Attack};
+pub use attack::{ATTACKS, Attack, secure};
 
 /// Honest agents, each with one instance.
 const HONEST: u32 = 10;
@@ -29,8 +30,12 @@ const HONEST: u32 = 10;
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// How long an acknowledgement is waited for before it counts as this late.
 const WAIT_MAX: Duration = Duration::from_secs(20);
-/// How long connections are gathered before all of them begin at once.
-const GATHER: Duration = Duration::from_secs(2);
+/// How long connections of members are gathered at most before all of them begin at once.
+const GATHER_MAX: Duration = Duration::from_mins(1);
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(100);
+/// The threads of the abusers; each has a runtime of its own.
+const THREADS: usize = 4;
 /// How long the scheduler is left alone after an attack.
 const REST: Duration = Duration::from_millis(500);
 /// How many strangers share an address.
@@ -39,8 +44,10 @@ const STRANGERS_OF_ADDRESS: usize = 25;
 /// How much abuse.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Connections that are kept up at a time; half of them are strangers'.
-    pub connections: usize,
+    /// Connections of members; all of them are up before an attack begins.
+    pub members: usize,
+    /// Connections of strangers on top; most of them are turned away, again and again.
+    pub strangers: usize,
     /// How long each attack goes on.
     pub lasting: Duration,
 }
@@ -50,6 +57,9 @@ pub struct Size {
 pub struct Damage {
     /// What it was.
     pub attack: &'static str,
+    /// How many of its connections of members were up when it began; nothing where it is about
+    /// handshakes.
+    pub up: Option<usize>,
     /// The most connections that it had open at once.
     pub open: usize,
     /// How often one of its connections was ended and opened again.
@@ -73,8 +83,9 @@ impl Damage {
 
     /// Describes it in one line.
     pub fn line(&self) -> String {
+        let up = self.up.map_or_else(|| "-".to_owned(), |up| up.to_string());
         format!(
-            "{:<28} {:>5} open, {:>6} ended, {:>4} honest reports: p50 {:>6.1?} p99 {:>6.1?} max \
+            "{:<24} {up:>5} up, at most {:>5}, {:>7} ended, {:>4} honest reports: p50 {:>6.1?} p99 {:>6.1?} max \
              {:>6.1?}, {} broken, {:>6} KiB more",
             self.attack,
             self.open,
@@ -126,7 +137,7 @@ impl Siege {
         cluster.apply(&specs).await;
         let mut bad = Vec::new();
         let per_member = limits::CONNECTIONS_OF_MEMBER_MAX;
-        for number in 0..(size.connections / 2).div_ceil(per_member) {
+        for number in 0..size.members.div_ceil(per_member) {
             bad.push(members::node(&cluster, &format!("bad-{number}")).await);
         }
         let waits = Waits::default();
@@ -151,51 +162,65 @@ impl Siege {
         drop(self.waits.take());
         let before = self.cluster.scheduler_resident_kib();
         let count = Arc::new(attack::Count::default());
-        let abusers = self.abusers(attack, &count);
-        let (mut most, end) = (before, Instant::now() + GATHER + self.size.lasting);
+        let (begin, begun) = watch::channel(None);
+        let abusers = self.abusers(attack, &count, &begun);
+        let start = Instant::now();
+        while attack.gathers() && count.open() < self.size.members && start.elapsed() < GATHER_MAX {
+            tokio::time::sleep(LOOK).await;
+        }
+        let up = attack.gathers().then(|| count.open());
+        let end = Instant::now() + self.size.lasting;
+        begin.send_replace(Some(end));
+        let mut most = before;
         while Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(LOOK).await;
             most = most.max(self.cluster.scheduler_resident_kib());
         }
-        let joined = tokio::task::spawn_blocking(move || abusers.join().is_ok()).await;
-        assert!(joined.is_ok_and(|well| well), "the abusers failed");
+        let joined = tokio::task::spawn_blocking(move || {
+            abusers.into_iter().all(|abusers| abusers.join().is_ok())
+        });
+        assert!(joined.await.is_ok_and(|well| well), "the abusers failed");
         // Reports that waited behind the attack are counted too.
         tokio::time::sleep(2 * REPORT_EVERY).await;
         let (waits, broken) = self.waits.take();
-        let (open, ended) = count.take();
+        let (open, ended) = count.result();
         let growth_kib = most.saturating_sub(before);
-        Damage { attack: attack.name, open, ended, waits, broken, growth_kib }
+        Damage { attack: attack.name, up, open, ended, waits, broken, growth_kib }
     }
 
-    /// Starts the abusers on a thread of their own, with a runtime of their own.
+    /// Starts the abusers on threads of their own, each with a runtime of its own.
     fn abusers(
         &self,
         attack: &'static Attack,
         count: &Arc<attack::Count>,
-    ) -> std::thread::JoinHandle<()> {
-        let begin = Instant::now() + GATHER;
-        let deadline = begin + self.size.lasting;
-        let mut all = Vec::new();
-        for number in 0..self.size.connections {
-            let member = number % 2 == 1;
-            let index = number / 2 % self.members.len();
-            let identity = self.members[index].clone();
-            let from = if member { Ipv4Addr::LOCALHOST } else { address(number / 2) };
-            all.push((identity, member, from));
-        }
-        let count = Arc::clone(count);
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let mut abusers = tokio::task::JoinSet::new();
-                for (identity, member, from) in all {
-                    let times = (begin, deadline);
-                    let abuser = attack::Abuser { identity, member, from, attack, times };
-                    abusers.spawn(abuser.abuse(Arc::clone(&count)));
-                }
-                while abusers.join_next().await.is_some() {}
-            });
-        })
+        begin: &attack::Begin,
+    ) -> Vec<std::thread::JoinHandle<()>> {
+        let abuser = |number: usize| {
+            let member = number < self.size.members;
+            let identity = self.members
+                [number / limits::CONNECTIONS_OF_MEMBER_MAX % self.members.len()]
+            .clone();
+            let from = if member { Ipv4Addr::LOCALHOST } else { address(number) };
+            attack::Abuser { identity, member, from, attack, begin: begin.clone() }
+        };
+        let all = self.size.members + self.size.strangers;
+        let threads = (0..THREADS).map(|thread| {
+            let abusers: Vec<_> = (thread..all).step_by(THREADS).map(abuser).collect();
+            let count = Arc::clone(count);
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a runtime").block_on(async {
+                    let mut set = tokio::task::JoinSet::new();
+                    for abuser in abusers {
+                        set.spawn(abuser.abuse(Arc::clone(&count)));
+                    }
+                    while let Some(ended) = set.join_next().await {
+                        ended.expect("an abuser does not panic");
+                    }
+                });
+            })
+        });
+        threads.collect()
     }
 
     /// Ends it; the scheduler must have stayed the same process, and said nothing of a panic.

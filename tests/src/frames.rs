@@ -93,11 +93,13 @@ pub fn request(method: &str, path: &str, content: &str) -> Vec<u8> {
     all.iter().flat_map(|(name, value)| header(name, value.as_bytes())).collect()
 }
 
-/// A frame that was read: its kind, its stream and how long it is.
+/// A frame that was read: its kind, its flags, its stream and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Its kind.
     pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
     /// Its stream.
     pub stream: u32,
     /// The bytes that follow.
@@ -106,10 +108,11 @@ pub struct Head {
 
 /// Reads what stands in front of a frame.
 pub fn head(bytes: [u8; HEAD_BYTES]) -> Head {
-    let [high, middle, low, kind, _, s0, s1, s2, s3] = bytes;
+    let [high, middle, low, kind, flags, s0, s1, s2, s3] = bytes;
     let length = u32::from_be_bytes([0, high, middle, low]);
     Head {
         kind,
+        flags,
         stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
         length: usize::try_from(length).unwrap_or(usize::MAX),
     }
@@ -134,6 +137,6 @@ mod tests {
     fn the_head_of_a_frame_is_read_back() {
         let bytes = frame(HEADERS, END_HEADERS, 5, &[0; 300]);
         let read = head(bytes[..HEAD_BYTES].try_into().unwrap());
-        assert_eq!(read, Head { kind: HEADERS, stream: 5, length: 300 });
+        assert_eq!(read, Head { kind: HEADERS, flags: END_HEADERS, stream: 5, length: 300 });
     }
 }

@@ -39,6 +39,8 @@ pub enum Mark {
     Daemon,
     /// In a virtual machine, where the packages and systemd are.
     Vm,
+    /// By this script of the sources, in its own way.
+    By(String),
     /// Nowhere, for this reason.
     Never(String),
 }
@@ -48,6 +50,8 @@ pub enum Mark {
 pub struct Block {
     /// The line that it begins at.
     pub line: usize,
+    /// The heading that it stands under.
+    pub heading: String,
     /// Where it is run.
     pub mark: Mark,
     /// The commands.
@@ -61,6 +65,7 @@ pub struct Block {
 pub fn blocks(guide: &str) -> Result<Vec<Block>, String> {
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());
     let mut mark: Option<(usize, Mark)> = None;
+    let mut heading = String::new();
     let mut lines = guide.lines().enumerate().map(|(index, line)| (index + 1, line.trim_end()));
     while let Some((number, line)) = lines.next() {
         let indented = line.trim_start();
@@ -72,7 +77,9 @@ pub fn blocks(guide: &str) -> Result<Vec<Block>, String> {
                 .collect();
             let text = text.join("\n");
             match (COMMANDS.contains(&fence), mark.take()) {
-                (true, Some((_, mark))) => blocks.push(Block { line: number, mark, text }),
+                (true, Some((_, mark))) => {
+                    blocks.push(Block { line: number, heading: heading.clone(), mark, text });
+                }
                 (true, None) => faults.push(format!("line {number}: a block without a mark")),
                 (false, Some(_)) => faults.push(format!("line {number}: a mark, and no commands")),
                 (false, None) if text.lines().any(is_command) => {
@@ -85,10 +92,13 @@ pub fn blocks(guide: &str) -> Result<Vec<Block>, String> {
                 Some(read) => mark = Some((number, read)),
                 None => faults.push(format!("line {number}: no such mark: {said}")),
             }
-        } else if !indented.is_empty()
-            && let Some((number, _)) = mark.take()
-        {
-            faults.push(format!("line {number}: a mark without a block"));
+        } else if !indented.is_empty() {
+            if let Some((number, _)) = mark.take() {
+                faults.push(format!("line {number}: a mark without a block"));
+            }
+            if line.starts_with('#') {
+                line.trim_start_matches('#').trim().clone_into(&mut heading);
+            }
         }
     }
     if let Some((number, _)) = mark {
@@ -111,6 +121,7 @@ fn read_mark(text: &str) -> Option<Mark> {
         ["cluster", "as", person] => Some(cluster(Some(person), 0)),
         ["daemon"] => Some(Mark::Daemon),
         ["vm"] => Some(Mark::Vm),
+        ["by", script] => Some(Mark::By((*script).to_owned())),
         ["never", "because", reason @ ..] if !reason.is_empty() => {
             Some(Mark::Never(reason.join(" ")))
         }
@@ -176,11 +187,12 @@ impl Reader {
     /// # Errors
     /// It ended otherwise than its mark says, or not at all.
     pub fn run(&mut self, block: &Block) -> Result<(), String> {
-        let text = self.replaced(&block.text)?;
         match &block.mark {
-            Mark::Vm | Mark::Never(_) => Ok(()),
-            Mark::Daemon => self.start(&text),
-            Mark::Cluster { person, code } => self.try_block(&text, person.as_deref(), *code),
+            Mark::Vm | Mark::By(_) | Mark::Never(_) => Ok(()),
+            Mark::Daemon => self.start(&self.replaced(&block.text)?),
+            Mark::Cluster { person, code } => {
+                self.try_block(&self.replaced(&block.text)?, person.as_deref(), *code)
+            }
         }
     }
 
@@ -310,7 +322,10 @@ mod tests {
         let lines: Vec<usize> = found.iter().map(|block| block.line).collect();
         assert_eq!(lines, [4, 11, 15]);
         assert_eq!(found[0].mark, Mark::Cluster { person: None, code: 0 });
-        assert_eq!(found[0].text, "tengyun status");
+        assert_eq!(
+            (found[0].text.as_str(), found[0].heading.as_str()),
+            ("tengyun status", "Guide")
+        );
         assert_eq!(found[1].mark, Mark::Cluster { person: None, code: 1 });
         assert_eq!(found[2].mark, Mark::Never("it ends the world".to_owned()));
     }

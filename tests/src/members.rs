@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tengyun_model::{Grant, Member};
+use tengyun_model::{Grant, Member, Role};
 use tengyun_proto::identity::Identity;
 use tengyun_proto::join::{self, Evidence};
 use tengyun_proto::token::Token;
@@ -48,6 +48,15 @@ pub async fn node(cluster: &Cluster, name: &str) -> Identity {
     let token = token(cluster, &Grant::NewNode, "").await;
     let place: PathBuf = cluster.path().join(format!("identity-{}", operation()));
     let joined = join::join(&token, &Member::Node(name), Evidence::default(), &place).await;
+    joined.expect("a token lets in")
+}
+
+/// Lets a person in and returns the identity.
+pub async fn person(cluster: &Cluster, name: &str, role: Role) -> Identity {
+    let name: tengyun_model::Name = name.parse().expect("test names are names");
+    let token = token(cluster, &Grant::Person(name.clone(), role), "").await;
+    let place: PathBuf = cluster.path().join(format!("identity-{}", operation()));
+    let joined = join::join(&token, &Member::Person(name), Evidence::default(), &place).await;
     joined.expect("a token lets in")
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 #![expect(clippy::print_stdout, reason = "what was tried is shown where the result is read")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,10 @@ use tengyun_tests::guide::{Block, Mark, Reader, blocks};
 use tengyun_tests::skip;
 
 /// Guides that are not in the folder of the operators' guides.
-const ELSEWHERE: [&str; 2] = ["docs/join.md", "docs/operations.md"];
+const ELSEWHERE: [&str; 4] =
+    ["docs/applications.md", "docs/install.md", "docs/join.md", "docs/operations.md"];
+/// What the virtual machine runs.
+const VM: &str = "tests/vm/single";
 /// Fewer blocks than this would mean that they are not found any more.
 const BLOCKS_MIN: usize = 25;
 
@@ -60,6 +64,48 @@ fn every_block_of_commands_says_where_it_is_run() {
     assert!(all.len() >= BLOCKS_MIN, "only {} blocks", all.len());
     let never = all.iter().filter(|block| matches!(block.mark, Mark::Never(_))).count();
     assert_eq!(never, 0, "every command of a guide can be run");
+}
+
+/// The sections that the virtual machine goes through: the guide's name and the heading.
+fn sections_of_the_vm() -> BTreeSet<(String, String)> {
+    let script = fs::read_to_string(sources().join(VM)).unwrap();
+    let told = script.lines().filter_map(|line| {
+        let (_, told) = line.split_once("carry_out ")?;
+        let (guide, heading) = told.split_once(" \"")?;
+        let (heading, _) = heading.split_once('"')?;
+        Some((guide.to_owned(), heading.to_owned()))
+    });
+    told.collect()
+}
+
+#[test]
+fn every_block_for_the_virtual_machine_is_run_there() {
+    let mut wanted = BTreeSet::new();
+    for (name, blocks) in guides() {
+        let file = Path::new(&name).file_name().unwrap().to_string_lossy().into_owned();
+        for block in blocks {
+            match block.mark {
+                Mark::Vm => {
+                    wanted.insert((file.clone(), block.heading));
+                }
+                Mark::By(script) => {
+                    let text = fs::read_to_string(sources().join(&script)).unwrap_or_default();
+                    let programs = block.text.lines().filter_map(|line| line.split(' ').next());
+                    // Of `dnf` the part that is tried is `rpm`.
+                    let known = programs.map(|p| if p == "dnf" { "rpm" } else { p });
+                    let known = known.map(|program| program.trim_start_matches("./"));
+                    let missing: Vec<&str> = known.filter(|p| !text.contains(p)).collect();
+                    assert!(
+                        missing.is_empty(),
+                        "{name}:{}: {script} runs no {missing:?}",
+                        block.line
+                    );
+                }
+                Mark::Cluster { .. } | Mark::Daemon | Mark::Never(_) => {}
+            }
+        }
+    }
+    assert_eq!(wanted, sections_of_the_vm(), "left is what guides have, right what {VM} runs");
 }
 
 #[test]

@@ -78,6 +78,18 @@ async fn the_journal_of_a_live_and_of_a_killed_scheduler_is_replayed() {
     let snapshot = &ended["snapshots"][0];
     assert_eq!((&snapshot["same"], &snapshot["sha256"]), (&json!(true), &ended["state_sha256"]));
     assert_eq!(snapshot["sequence"], ended["entries"]);
+    // A backup is read as what it was made of, and none of it is left lying about.
+    let archive = recording.path().join("archive");
+    let state_dir = ["--state-dir", text(cluster.path())];
+    let (output, _) = tengyun(&[&state_dir[..], &["backup", text(&archive)]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let (output, backed_up) = tengyun(&["lab", "journal", text(&archive)]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(backed_up, ended);
+    std::fs::write(&archive, &std::fs::read(&archive).unwrap()[..1000]).unwrap();
+    let (output, _) = tengyun(&["lab", "journal", text(&archive)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("no whole backup"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,9 @@ use tengyun_lab::fleet::Shape;
 use tengyun_lab::journal::Journal;
 use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
 use tengyun_model::{At, Millis, NodeName, Sequence};
-use tengyun_scheduler::{JournalReader, KeptSnapshot, Recording, RecordingError, state_digest};
+use tengyun_scheduler::{
+    BackedUpJournal, JournalReader, KeptSnapshot, Recording, RecordingError, state_digest,
+};
 
 use super::{engine, shape, usage, write};
 use crate::describe::lines;
@@ -22,7 +24,8 @@ const ADDED_MAX: usize = 100_000;
 /// What `lab journal` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JournalArgs {
-    /// The journal, or a scheduler's state directory; it is only read, its scheduler may be running
+    /// The journal, a scheduler's state directory, or what `tengyun backup` made; it is only read, its
+    /// scheduler may be running
     #[arg(value_name = "FILE")]
     journal: PathBuf,
     /// Plan anew, beside what happened; needs --volatile
@@ -61,7 +64,9 @@ struct Added {
 
 /// Replays a journal, or plans it anew.
 pub(crate) fn run(args: &JournalArgs, format: Format) -> Result<(), Failure> {
-    let reader = JournalReader::open(&args.journal).map_err(usage)?;
+    let taken = BackedUpJournal::take_out(&args.journal).map_err(usage)?;
+    let journal = taken.as_ref().map_or(args.journal.as_path(), BackedUpJournal::directory);
+    let reader = JournalReader::open(journal).map_err(usage)?;
     match &args.volatile {
         Some(directory) if args.replan => {
             let recording = Recording::open(reader, directory).map_err(usage)?;

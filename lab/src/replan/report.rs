@@ -18,7 +18,7 @@ pub fn html(name: &str, compared: &Compared) -> String {
         let title = format!("<p class=\"sub\">{}</p>", escape(&figures.name));
         sections.push(section(Both("利用率随时间变化", "Utilisation over time"), &(title + &load)));
         sections.push(section(Both("在用节点数", "Nodes in use"), &nodes));
-        let map = key() + &heat(&scores.heat);
+        let map = key() + &heat(&scores.heat, hours(compared, scores));
         sections.push(section(Both("各节点负载", "Load of each node"), &map));
     }
     page(Both("腾云实验室：重新规划", "tengyun laboratory: planned anew"), name, &sections)
@@ -51,9 +51,13 @@ fn table(compared: &Compared) -> String {
     format!("<table>{head}{}</table>", rows.iter().map(row).collect::<String>())
 }
 
+fn hours(compared: &Compared, scores: &Scores) -> f64 {
+    length(scores.steps.len()) * real(compared.step.get()) / 3_600_000.0
+}
+
 fn over_time(compared: &Compared, scores: &Scores) -> (String, String) {
     let steps = &scores.steps;
-    let hours = length(steps.len()) * real(compared.step.get()) / 3_600_000.0;
+    let hours = hours(compared, scores);
     let mean = steps.iter().map(|s| s.utilisation_pct).collect();
     let highest: Vec<f64> = steps.iter().map(|s| s.highest_pct).collect();
     let most = highest.iter().fold(100.0_f64, |m, v| m.max(*v)).min(200.0);

@@ -92,20 +92,24 @@ fn frame(axis: Axis, hours: f64, inside: &str) -> String {
         ));
     }
     svg.push(inside.to_owned());
-    if hours > 0.0 {
-        for part in 0..=6_u32 {
-            let share = f64::from(part) / 6.0;
-            let class = if part == 6 { "y" } else { "x" };
-            svg.push(format!(
-                "<text x=\"{}\" y=\"{}\" class=\"{class}\">{} h</text>",
-                at(LEFT + WIDTH * share),
-                at(TOP + HEIGHT + 18.0),
-                decimals(hours * share, 1)
-            ));
-        }
-    }
+    svg.push(clock(hours, TOP + HEIGHT + 18.0));
     svg.push("</svg>".to_owned());
     svg.concat()
+}
+
+/// Writes the hours below a plot, if it has any.
+fn clock(hours: f64, y: f64) -> String {
+    let text = |part: u32| {
+        let share = f64::from(part) / 6.0;
+        let class = if part == 6 { "y" } else { "x" };
+        format!(
+            "<text x=\"{}\" y=\"{}\" class=\"{class}\">{} h</text>",
+            at(LEFT + WIDTH * share),
+            at(y),
+            decimals(hours * share, 1)
+        )
+    };
+    if hours > 0.0 { (0..=6).map(text).collect() } else { String::new() }
 }
 
 /// Draws lines over time, thinned to means; the band is shaded where one is given.
@@ -166,7 +170,7 @@ pub(crate) fn bars(values: &[f64], labels: &[String], axis: Axis) -> String {
 }
 
 /// Draws one row a node and one column a stretch of time; nothing where a node was off.
-pub(crate) fn heat(steps: &[Vec<Option<u16>>]) -> String {
+pub(crate) fn heat(steps: &[Vec<Option<u16>>], hours: f64) -> String {
     let nodes = steps.iter().map(Vec::len).max().unwrap_or(0);
     let used: Vec<usize> =
         (0..nodes).filter(|n| steps.iter().any(|s| share(s, *n).is_some())).collect();
@@ -192,10 +196,12 @@ pub(crate) fn heat(steps: &[Vec<Option<u16>>]) -> String {
             from += run.len();
         }
     }
+    let end = TOP + height * length(rows.len());
+    inside.push(clock(hours, end + 18.0));
     format!(
         "<svg viewBox=\"0 0 {} {}\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">{}</svg>",
         at(LEFT + WIDTH + 8.0),
-        at(TOP * 2.0 + height * length(rows.len())),
+        at(end + BOTTOM),
         inside.concat()
     )
 }
@@ -228,7 +234,7 @@ mod tests {
     #[test]
     fn a_heat_map_is_bounded_whatever_is_drawn() {
         let steps = vec![vec![Some(700); 5000]; 3000];
-        assert!(heat(&steps).len() < 200_000);
-        assert!(heat(&[]).contains("svg"));
+        assert!(heat(&steps, 250.0).len() < 200_000);
+        assert!(heat(&[], 0.0).contains("svg"));
     }
 }

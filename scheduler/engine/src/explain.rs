@@ -7,7 +7,8 @@ mod rollout;
 mod waiting;
 
 use tengyun_model::{
-    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Phase, Said, WorkloadKey, said,
+    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Permille, Phase, Said,
+    WorkloadKey, said,
 };
 
 use crate::command::{Past, Refusal};
@@ -16,7 +17,7 @@ use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::liveness;
 use crate::place::drain::{Leave, leave};
 use crate::place::problem::{Guest, Problem};
-use crate::predict::Forecast;
+use crate::predict::{Forecast, InstanceForecast};
 use crate::state::State;
 
 pub use leaving::{Leaving, elsewhere, leaving, wished};
@@ -31,6 +32,10 @@ pub struct Explanation {
     pub key: WorkloadKey,
     /// What became of it, in one sentence.
     pub summary: Said,
+    /// What it is expected to use.
+    pub expected: InstanceForecast,
+    /// What is added to its mean where it is; three deviations while it is nowhere.
+    pub margin: Millicores,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
     /// The nearest change that would help; empty when nothing needs to.
@@ -48,6 +53,12 @@ pub struct NodeVerdict {
     pub refusal: Option<Refusal>,
     /// How full it would be, in thousandths of its CPU: the fullest below the target is chosen.
     pub score: i64,
+    /// What its CPU is foreseen to be used at most, with the instance there.
+    pub peak: Millicores,
+    /// Of that, what is above the mean.
+    pub margin: Millicores,
+    /// What it may be filled to by one of this class.
+    pub bound: Millicores,
 }
 
 /// Explains an instance; `None` when there is no such instance.
@@ -69,6 +80,8 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         instance: id,
         key: state.spec(instance).key.clone(),
         summary,
+        expected: forecast.instance(id),
+        margin: forecast.margin(id, instance.node),
         nodes,
         remedy,
     })
@@ -82,17 +95,33 @@ fn verdict(
 ) -> NodeVerdict {
     let seat = &problem.seats[at];
     let here = instance.node == Some(seat.node.id);
+    let (harvest, line) = line(problem, guest);
     let refusal = if here { None } else { refused(problem, at, guest) };
     let filled = if here { seat.peak() } else { seat.peak_with(guest.spec, guest.expected) };
     let score = i64::from(filled.share_of(seat.node.facts.capacity.cpu).get());
-    NodeVerdict { node: seat.node.id, name: seat.node.facts.name.clone(), refusal, score }
+    let load = seat.crew.load;
+    let load = if here || harvest { load } else { load.with(guest.expected) };
+    NodeVerdict {
+        node: seat.node.id,
+        name: seat.node.facts.name.clone(),
+        refusal,
+        score,
+        peak: filled,
+        margin: load.peak().saturating_sub(load.mean()),
+        bound: seat.line(line),
+    }
+}
+
+/// Says whether a guest is harvest, and what the CPU of its node may be filled to.
+fn line(problem: &Problem<'_>, guest: &Guest<'_>) -> (bool, Permille) {
+    let band = problem.state.policy().band();
+    let harvest = guest.spec.class == tengyun_model::Class::Harvest;
+    (harvest, if harvest { band.target } else { band.ceiling })
 }
 
 /// Says why a seat cannot take a guest; nothing when it can.
 fn refused(problem: &Problem<'_>, at: usize, guest: &Guest<'_>) -> Option<Refusal> {
-    let band = problem.state.policy().band();
-    let harvest = guest.spec.class == tengyun_model::Class::Harvest;
-    let line = if harvest { band.target } else { band.ceiling };
+    let (harvest, line) = line(problem, guest);
     if harvest && !problem.takes_harvest(&problem.seats[at]) {
         return Some(Refusal::Stale(Past::OthersUse));
     }

@@ -2,7 +2,8 @@
 //!
 //! One silent server is broken; many at once are behind a broken network, and then nothing is declared
 //! lost until an operator says so (Borg and Kubernetes slow down in the same way). Silence is counted
-//! only while the scheduler itself listened. What is decided here is journaled before it counts.
+//! only while the scheduler itself listened. When such a hold ends because nodes return, the others have
+//! their time to return too. What is decided here is journaled before it counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,6 +130,16 @@ pub fn standing(state: &State, now: At) -> Standing {
     Standing { mode: mode(state, now, (count, fleet)), silent: count, fleet, held }
 }
 
+/// Returns those of the silent nodes of which none is declared lost, because too many are silent in the
+/// whole, or in their rack or zone.
+pub(crate) fn held(state: &State, silent: &BTreeSet<NodeId>, now: At) -> BTreeSet<NodeId> {
+    if silent.is_empty() {
+        return BTreeSet::new();
+    }
+    let standing = standing(state, now);
+    if standing.mode == Mode::Held { silent.clone() } else { standing.held }
+}
+
 fn domains_of(node: &NodeImage) -> impl Iterator<Item = (&'static str, &str)> {
     let named = |label: &'static str| Some((label, node.facts.labels.get(label)?.as_str()));
     DOMAINS.into_iter().filter_map(named)
@@ -191,6 +202,10 @@ fn next_loss(state: &State, now: At) -> Option<NodeId> {
     if now.since(state.last_loss()) < interval {
         return None;
     }
-    let free = candidates.into_iter().filter(|node| !standing.held.contains(node));
+    // Those of a cut come back one after the other, and the last ones are few: they have their time.
+    let grace = state.policy().return_grace();
+    let returns = |node: &NodeId| state.held_at(*node).is_some_and(|at| now.since(at) < grace);
+    let free = candidates.into_iter();
+    let free = free.filter(|node| !standing.held.contains(node) && !returns(node));
     free.max_by_key(|node| (silence(state, *node, now), std::cmp::Reverse(*node)))
 }

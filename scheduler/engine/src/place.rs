@@ -5,16 +5,19 @@
 
 mod anew;
 pub(crate) mod drain;
+mod evenness;
 pub(crate) mod feasible;
 mod fleet;
 mod improve;
 mod level;
+mod order;
 pub(crate) mod pack;
 pub(crate) mod problem;
 pub(crate) mod renew;
 mod rescue;
 mod retire;
 mod score;
+mod seats;
 
 use tengyun_model::At;
 

@@ -34,11 +34,23 @@ macro_rules! knobs {
             name: $name, unit: $unit, default: $default, min: $min, max: $max, reason: $reason,
         }),*];
 
+        /// The value of every knob, so that nobody has to look one up by its name.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        struct Chosen {
+            $($id: u64),*
+        }
+
+        impl Chosen {
+            fn of(values: &BTreeMap<String, u64>) -> Self {
+                Self { $($id: values.get($name).copied().unwrap_or($default)),* }
+            }
+        }
+
         impl Policy {
             $(
                 #[doc = $reason]
                 fn $id(&self) -> u64 {
-                    self.values.get($name).copied().unwrap_or($default)
+                    self.chosen.$id
                 }
             )*
         }
@@ -46,9 +58,16 @@ macro_rules! knobs {
 }
 
 /// The values that operators chose, and the defaults of all others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     values: BTreeMap<String, u64>,
+    chosen: Chosen,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { values: BTreeMap::new(), chosen: Chosen::of(&BTreeMap::new()) }
+    }
 }
 
 knobs! {
@@ -135,7 +154,8 @@ impl Policy {
         let differs = |(name, value): &(String, u64)| {
             KNOBS.iter().any(|k| k.name == name && k.default != *value)
         };
-        let policy = Self { values: values.into_iter().filter(differs).collect() };
+        let values: BTreeMap<String, u64> = values.into_iter().filter(differs).collect();
+        let policy = Self { chosen: Chosen::of(&values), values };
         if !policy.band().is_valid() {
             let expected = said!(KnobBandOrder);
             return Err(Refusal::BadKnob { name: "band_target".to_owned(), expected });
@@ -273,7 +293,8 @@ impl Policy {
         Millis::from_secs(self.raw_lost().max(self.raw_suspect()))
     }
 
-    /// Returns how long agents may take to return to a scheduler that started or was paused.
+    /// Returns how long agents may take to return to a scheduler that started or was paused, or after
+    /// a cut.
     pub fn return_grace(&self) -> Millis {
         Millis::from_secs(self.raw_grace())
     }

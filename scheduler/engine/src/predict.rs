@@ -10,13 +10,17 @@ mod drift;
 mod load;
 mod track;
 
+use std::collections::BTreeMap;
+
 use tengyun_model::{
     At, Class, InstanceId, Kind, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Sequence,
     WorkloadSpec,
 };
 
+use crate::image::NodeImage;
+use crate::place::feasible::Room;
 use crate::policy::Policy;
-use crate::state::State;
+use crate::state::{Live, State};
 pub use calibrate::Spent;
 pub(crate) use calibrate::{Budget, Calibration, Sum};
 pub(crate) use drift::Drift;
@@ -56,7 +60,7 @@ pub(crate) struct Profile {
     pub(crate) everywhere: bool,
     pub(crate) request: Millicores,
     /// What was measured of it.
-    pub(crate) track: Option<Track>,
+    pub(crate) track: Option<Box<Track>>,
 }
 
 impl Profile {
@@ -106,6 +110,8 @@ pub struct NodeForecast {
     pub peak: Millicores,
     /// Of that, what is above the mean.
     pub margin: Millicores,
+    /// Deviations above the mean that the peak is at, in 1024ths.
+    pub deviations: u64,
     /// By processes that are not ours, at most.
     pub foreign: Millicores,
     /// What harvest instances there ask for.
@@ -125,8 +131,24 @@ pub struct Forecast {
 impl Forecast {
     /// Returns the forecast of an instance; nothing for an unknown one.
     pub fn instance(&self, id: InstanceId) -> InstanceForecast {
-        let at = self.instances.binary_search_by_key(&id, |(id, _)| *id);
+        // Ids are given one after the other, so none is further on than where it would be if all
+        // that came before it were still there.
+        let most = usize::try_from(id.get()).unwrap_or(usize::MAX).min(self.instances.len());
+        if let Some((_, found)) = self.instances[..most].last().filter(|(last, _)| *last == id) {
+            return *found;
+        }
+        let at = self.instances[..most].binary_search_by_key(&id, |(id, _)| *id);
         at.map(|at| self.instances[at].1).unwrap_or_default()
+    }
+
+    /// Returns what is added to the mean of an instance where it is: as many of its deviations as
+    /// past errors demand there, or three while it is nowhere.
+    pub fn margin(&self, id: InstanceId, node: Option<NodeId>) -> Millicores {
+        let expected = self.instance(id);
+        let Some(node) = node else { return expected.peak.saturating_sub(expected.mean) };
+        let wide = u128::from(expected.deviation.get()) * u128::from(self.node(node).deviations);
+        let margin = wide.div_ceil(u128::from(calibrate::PARTS));
+        Millicores::new(u64::try_from(margin).unwrap_or(u64::MAX))
     }
 
     /// Returns the forecast of a node; nothing for an unknown one.
@@ -162,11 +184,21 @@ impl Forecast {
 /// Forecasts everything in the state as of a moment.
 pub fn forecast(state: &State, now: At) -> Forecast {
     let terms = Terms::of(state.policy(), state.drift_ratio());
-    let nodes = state.nodes().map(|n| {
-        let crew = empty_crew(state, n.id, &terms);
-        (n.id, NodeForecast::default(), crew)
-    });
-    let nodes = nodes.collect();
+    let mut lines: BTreeMap<Millicores, Lines> = BTreeMap::new();
+    let node = |(node, live, _): (&NodeImage, Option<&Live>, &Room)| {
+        let cpu = node.facts.capacity.cpu;
+        let track = live.and_then(Live::foreign);
+        let foreign = foreign_forecast(track, &terms);
+        let mut load = Load::on(*lines.entry(cpu).or_insert_with(|| state.lines(cpu)));
+        load.add(foreign);
+        let expected = NodeForecast {
+            foreign: foreign.peak.min(cpu),
+            measured: track.is_some_and(|t| now.since(t.last()) <= terms.stale),
+            ..NodeForecast::default()
+        };
+        (node.id, expected, Crew { load, ..Crew::default() })
+    };
+    let nodes = state.surveyed().map(node).collect();
     let mut forecast = Forecast { base: state.sequence(), instances: Vec::new(), nodes };
     for (instance, profile) in state.profiled() {
         let expected = instance_forecast(profile, &terms, now);
@@ -178,31 +210,26 @@ pub fn forecast(state: &State, now: At) -> Forecast {
             crew.pass_over(profile.class, profile.everywhere);
         }
     }
-    for (id, node, crew) in &mut forecast.nodes {
-        let foreign = state.foreign(*id);
-        let measured = foreign.is_some_and(|t| now.since(t.last()) <= terms.stale);
-        *node = NodeForecast {
-            peak: crew.load.peak(),
-            margin: crew.load.peak().saturating_sub(crew.load.mean()),
-            foreign: foreign_forecast(state, *id, &terms).peak.min(state.capacity(*id)),
-            harvest: crew.harvest,
-            measured,
-        };
+    for (_, node, crew) in &mut forecast.nodes {
+        node.peak = crew.load.peak();
+        node.margin = node.peak.saturating_sub(crew.load.mean());
+        node.deviations = crew.load.lines().margins.ceiling;
+        node.harvest = crew.harvest;
     }
     forecast
 }
 
 /// Returns what a node carries without any instance: what is not ours, and the margin of its kind.
 pub(crate) fn empty_crew(state: &State, node: NodeId, terms: &Terms) -> Crew {
-    let mut load = Load::on(state.lines(node));
-    load.add(foreign_forecast(state, node, terms));
+    let mut load = Load::on(state.lines(state.capacity(node)));
+    load.add(foreign_forecast(state.foreign(node), terms));
     Crew { load, ..Crew::default() }
 }
 
 /// Forecasts what is not ours on a node. Nobody can be asked how much it may become, so the newest
 /// quarter of a window counts at once when it is higher.
-fn foreign_forecast(state: &State, node: NodeId, terms: &Terms) -> InstanceForecast {
-    let Some(track) = state.foreign(node) else { return InstanceForecast::default() };
+fn foreign_forecast(track: Option<&Track>, terms: &Terms) -> InstanceForecast {
+    let Some(track) = track else { return InstanceForecast::default() };
     let Some((mean, deviation)) = track.foresee(track.cpu) else {
         return InstanceForecast::default();
     };

@@ -21,6 +21,7 @@ mod policies;
 mod ports;
 mod provision;
 mod ready;
+mod register;
 mod restore;
 mod rollouts;
 mod runs;
@@ -44,9 +45,11 @@ use derived::Derived;
 use homes::Homes;
 pub(crate) use homes::VolumeNeed;
 use ledger::Ledger;
-use live::{Live, Watch};
+pub(crate) use live::Live;
+use live::Watch;
 use members::Members;
 use policies::Policies;
+use register::Register;
 
 /// The most nodes; ten times the largest cloud designed for.
 pub const NODES_MAX: u64 = 1_000_000;
@@ -72,7 +75,7 @@ pub struct State {
     names: BTreeMap<NodeName, NodeId>,
     workloads: BTreeMap<WorkloadId, WorkloadImage>,
     keys: BTreeMap<WorkloadKey, WorkloadId>,
-    instances: BTreeMap<InstanceId, InstanceImage>,
+    instances: Register<InstanceImage>,
     of_workload: BTreeMap<WorkloadId, BTreeSet<InstanceId>>,
     on_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
     replacements: BTreeMap<InstanceId, InstanceId>,
@@ -374,7 +377,7 @@ impl State {
 
     /// Returns the instances that came after one, by ascending id.
     pub(crate) fn instances_after(&self, id: InstanceId) -> impl Iterator<Item = &InstanceImage> {
-        self.instances.range(id.next()..).map(|(_, instance)| instance)
+        self.instances.after(id)
     }
 
     /// Returns one instance.

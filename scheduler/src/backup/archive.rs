@@ -96,6 +96,14 @@ impl Durable for io::BufWriter<std::fs::File> {
     }
 }
 
+/// Says whether a file begins as an archive.
+pub(super) fn begins(source: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    source.seek(SeekFrom::Start(0))?;
+    source.by_ref().take(BEGIN).read_to_end(&mut magic)?;
+    Ok(magic == MAGIC)
+}
+
 /// Checks all of an archive and returns its manifest.
 pub(super) fn check(
     source: &mut (impl Read + Seek),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tengyun_engine::image::WorkloadWish;
 use tengyun_engine::liveness::{self, Mode};
+use tengyun_engine::predict::Spent;
 use tengyun_model::{Band, Mebibytes, Millicores, Millis};
 
 use super::View;
@@ -17,6 +18,9 @@ pub(crate) struct Figures {
     pub observing: bool,
     pub strangers: usize,
     pub band: Band,
+    /// The violation budget in millionths, and what became of it.
+    pub budget: u64,
+    pub spent: Vec<Spent>,
     pub nodes: BTreeMap<&'static str, u64>,
     pub wishes: BTreeMap<&'static str, u64>,
     pub in_use: usize,
@@ -43,6 +47,8 @@ impl View<'_> {
             observing: state.observes(),
             strangers: self.links.reported().strangers(state).count(),
             band: state.policy().band(),
+            budget: state.policy().violation_budget(),
+            spent: state.spent(),
             nodes: ["connected", "returned", "away", "suspect", "lost"].map(|s| (s, 0)).into(),
             wishes: ["serve", "cordon", "drain", "drain-by-force"].map(|w| (w, 0)).into(),
             in_use: self.nodes_in_use(),

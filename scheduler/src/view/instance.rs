@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tengyun_engine::explain::{NodeVerdict, explain};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
-use tengyun_engine::predict::Forecast;
+use tengyun_engine::predict::{Forecast, InstanceForecast};
 use tengyun_engine::{Effect, InstanceImage, PolicyImage, Refusal, StopReason};
 use tengyun_model::{InstanceId, Mebibytes, Millicores, Said, WorkloadKey, said};
 use tengyun_proto::convert::said::to_wire;
@@ -137,7 +137,16 @@ impl View<'_> {
             reason: reason.to_string(),
             reason_said: to_wire(&reason),
             ports: self.state.ports(instance).iter().map(Into::into).collect(),
+            expected: Some(expected(forecast.instance(id), forecast.margin(id, instance.node))),
         }
+    }
+}
+
+fn expected(forecast: InstanceForecast, margin: Millicores) -> v1::Expected {
+    v1::Expected {
+        mean_millicores: forecast.mean.get(),
+        margin_millicores: margin.get(),
+        measured: forecast.measured,
     }
 }
 
@@ -161,6 +170,7 @@ fn explanation(explained: &tengyun_engine::explain::Explanation) -> v1::Explanat
     v1::Explanation {
         instance: explained.instance.get(),
         key: Some((&explained.key).into()),
+        expected: Some(expected(explained.expected, explained.margin)),
         summary: explained.summary.to_string(),
         summary_said: to_wire(&explained.summary),
         nodes: explained.nodes.iter().map(verdict).collect(),
@@ -177,6 +187,9 @@ fn verdict(verdict: &NodeVerdict) -> v1::ExplainedNode {
         reason: verdict.refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
         reason_said: verdict.refusal.as_ref().and_then(|refusal| to_wire(&refusal.said())),
         score: verdict.score,
+        peak_millicores: verdict.peak.get(),
+        margin_millicores: verdict.margin.get(),
+        bound_millicores: verdict.bound.get(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
-use tengyun_engine::predict::Forecast;
+use tengyun_engine::predict::{Forecast, Spent};
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
 use tengyun_model::{Class, Kind, Mebibytes, Millicores, NodeId, Permille, Said, said};
 use tengyun_proto::convert::said::to_wire;
@@ -34,6 +34,24 @@ impl View<'_> {
     /// Counts the nodes that run or are to run something.
     pub(super) fn nodes_in_use(&self) -> usize {
         self.state.nodes().filter(|node| self.holds(node.id).next().is_some()).count()
+    }
+
+    /// Returns the violation budget, and what became of it.
+    pub(super) fn budget(&self) -> v1::BudgetView {
+        let policy = self.state.policy();
+        let size = |spent: Spent| v1::BudgetSize {
+            from_millicores: spent.from.get(),
+            windows: spent.windows,
+            above: spent.misses,
+            foreseen: spent.foreseen,
+            missed: spent.missed,
+            margin_thousandths: spent.margin_thousandths(),
+        };
+        v1::BudgetView {
+            budget_hundredths_percent: policy.violation_budget() / 100,
+            ceiling_permille: policy.band().ceiling.get(),
+            sizes: self.state.spent().into_iter().map(size).collect(),
+        }
     }
 
     /// Says whether rebalancing waits for reports, and of how many nodes.

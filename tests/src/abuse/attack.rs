@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tengyun_proto::identity::Identity;
 use tengyun_proto::tls;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, sleep_until, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -155,43 +156,81 @@ pub(super) struct Count {
     ended: AtomicUsize,
 }
 
+/// One open connection.
+#[derive(Debug)]
+struct Open<'a>(&'a Count);
+
 impl Count {
-    pub(super) fn take(&self) -> (usize, usize) {
-        (self.most.swap(0, Ordering::AcqRel), self.ended.swap(0, Ordering::AcqRel))
+    /// Returns how many connections are open now.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
     }
 
-    fn open(&self) {
+    /// Returns how many were open at most, and how many were ended by the other side.
+    pub(super) fn result(&self) -> (usize, usize) {
+        (self.most.load(Ordering::Acquire), self.ended.load(Ordering::Acquire))
+    }
+
+    fn opened(&self) -> Open<'_> {
         let open = self.open.fetch_add(1, Ordering::AcqRel) + 1;
         self.most.fetch_max(open, Ordering::AcqRel);
-    }
-
-    fn close(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-        self.ended.fetch_add(1, Ordering::AcqRel);
+        Open(self)
     }
 }
 
-/// One abuser; it keeps one connection up until the deadline.
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Tells abusers to begin, by telling them when to end.
+pub(super) type Begin = watch::Receiver<Option<Instant>>;
+
+/// One abuser; it keeps one connection up until the end.
 #[derive(Debug)]
 pub(super) struct Abuser {
     pub(super) identity: Identity,
     pub(super) member: bool,
     pub(super) from: Ipv4Addr,
     pub(super) attack: &'static Attack,
-    /// When all of them begin, and when they end.
-    pub(super) times: (Instant, Instant),
+    pub(super) begin: Begin,
+}
+
+/// Waits for the beginning; returns when the end is.
+async fn begun(mut begin: Begin) -> Instant {
+    // Without anybody who could tell, it is over.
+    let end = begin.wait_for(Option::is_some).await;
+    end.ok().and_then(|end| *end).unwrap_or_else(Instant::now)
+}
+
+impl Attack {
+    /// Says whether its connections are up before it begins.
+    pub(super) const fn gathers(&self) -> bool {
+        !matches!(self.how, How::SlowHandshake | How::Handshakes)
+    }
 }
 
 impl Abuser {
     pub(super) async fn abuse(self, count: Arc<Count>) {
-        let (_, end) = self.times;
-        while Instant::now() < end {
-            let deadline = end.into();
-            if let Ok(Ok(stream)) = timeout_at(deadline, self.dial()).await {
-                count.open();
+        let begin = self.begin.clone();
+        let over = async { sleep_until(begun(begin).await.into()).await };
+        tokio::select! {
+            () = over => {}
+            () = self.again_and_again(&count) => {}
+        }
+    }
+
+    async fn again_and_again(&self, count: &Count) {
+        if !self.member {
+            // A stranger may not stay, so it comes when it begins.
+            begun(self.begin.clone()).await;
+        }
+        loop {
+            if let Ok(stream) = self.dial().await {
                 // How the connection ends is not what counts.
-                drop(timeout_at(deadline, self.over(stream)).await);
-                count.close();
+                drop(self.over(stream, count).await);
+                count.ended.fetch_add(1, Ordering::AcqRel);
             }
             sleep(PAUSE).await;
         }
@@ -205,67 +244,71 @@ impl Abuser {
         socket.connect(to).await
     }
 
-    async fn over(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn over(&self, mut stream: TcpStream, count: &Count) -> std::io::Result<()> {
+        if matches!(self.attack.how, How::SlowHandshake) {
+            let _open = count.opened();
+            // The head of a TLS record, and then of a greeting that takes for ever.
+            let hello = [&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3][..], &[7; 500]].concat();
+            return slowly(&mut stream, &hello).await;
+        }
+        let identity = self.member.then_some(&self.identity);
+        let mut stream = secure(stream, &self.identity.authority, identity).await?;
+        let _open = count.opened();
+        if self.attack.gathers() {
+            begun(self.begin.clone()).await;
+        }
         match self.attack.how {
-            How::SlowHandshake => {
-                // The head of a TLS record, and then of a greeting that takes for ever.
-                let hello = [&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3][..], &[7; 500]].concat();
-                for byte in hello {
-                    stream.write_all(&[byte]).await?;
-                    sleep(SLOW).await;
-                }
-                Ok(())
-            }
-            How::Handshakes => self.secure(stream).await.map(drop),
-            How::Noise => {
-                let mut stream = self.secure(stream).await?;
-                sleep_until(self.times.0.into()).await;
-                loop {
-                    stream.write_all(&[0xa5; 4096]).await?;
-                }
-            }
-            How::SlowWords => {
-                let mut stream = self.secure(stream).await?;
-                for byte in PREFACE {
-                    stream.write_all(&[*byte]).await?;
-                    stream.flush().await?;
-                    sleep(SLOW).await;
-                }
-                Ok(())
-            }
+            How::SlowHandshake | How::Handshakes => Ok(()),
+            How::Noise => loop {
+                stream.write_all(&[0xa5; 4096]).await?;
+            },
+            How::SlowWords => slowly(&mut stream, PREFACE).await,
             How::Silence(words) => {
-                let mut stream = self.secure(stream).await?;
-                sleep_until(self.times.0.into()).await;
                 stream.write_all(&[PREFACE, &words()].concat()).await?;
                 stream.flush().await?;
                 std::future::pending().await
             }
-            How::Frames { frames, reads } => {
-                let stream = self.secure(stream).await?;
-                sleep_until(self.times.0.into()).await;
-                flood_over(stream, frames, reads).await
-            }
+            How::Frames { frames, reads } => flood_over(stream, frames, reads).await,
         }
     }
+}
 
-    async fn secure(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        let roots = tls::trust(&self.identity.authority).map_err(std::io::Error::other)?;
-        let builder = rustls::ClientConfig::builder_with_provider(tls::provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(std::io::Error::other)?
-            .with_root_certificates(roots);
-        let mut config = if self.member {
-            let chain = vec![CertificateDer::from(self.identity.certificate.der.clone())];
-            let key = PrivatePkcs8KeyDer::from(self.identity.key.private().to_vec());
+/// Says something byte by byte.
+async fn slowly(stream: &mut (impl AsyncWrite + Unpin), words: &[u8]) -> std::io::Result<()> {
+    for byte in words {
+        stream.write_all(&[*byte]).await?;
+        stream.flush().await?;
+        sleep(SLOW).await;
+    }
+    Ok(())
+}
+
+/// Shakes hands over a connection, as a member or as nobody.
+///
+/// # Errors
+/// The other side does not want to, or is another.
+pub async fn secure(
+    stream: TcpStream,
+    authority: &[u8],
+    member: Option<&Identity>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let roots = tls::trust(authority).map_err(std::io::Error::other)?;
+    let builder = rustls::ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(std::io::Error::other)?
+        .with_root_certificates(roots);
+    let mut config = match member {
+        Some(identity) => {
+            let chain = vec![CertificateDer::from(identity.certificate.der.clone())];
+            let key = PrivatePkcs8KeyDer::from(identity.key.private().to_vec());
             let shown = builder.with_client_auth_cert(chain, PrivateKeyDer::Pkcs8(key));
             shown.map_err(std::io::Error::other)?
-        } else {
-            builder.with_no_client_auth()
-        };
-        config.alpn_protocols = vec![tls::ALPN.to_vec()];
-        let name = ServerName::try_from(tls::SCHEDULER_NAME).map_err(std::io::Error::other)?;
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
-    }
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![tls::ALPN.to_vec()];
+    let name = ServerName::try_from(tls::SCHEDULER_NAME).map_err(std::io::Error::other)?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 async fn flood_over(

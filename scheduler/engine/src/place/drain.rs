@@ -6,7 +6,7 @@
 
 use tengyun_model::{Class, Kind, MovePolicy, Phase};
 
-use super::pack::best_seat;
+use super::pack;
 use super::problem::{Problem, Seat, lives};
 use crate::image::{InstanceImage, NodeWish};
 use crate::plan::{Move, ShiftReason, StopReason};
@@ -108,7 +108,6 @@ pub(super) fn drain(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
 fn take_seat(problem: &mut Problem<'_>, instance: &InstanceImage) -> Option<tengyun_model::NodeId> {
     problem.state.check_held(instance).ok()?;
     let guest = problem.guest(instance, true);
-    let at = best_seat(problem, &guest)?;
-    problem.seats[at].put(&guest);
+    let at = pack::take_seat(problem, &guest)?;
     Some(problem.seats[at].node.id)
 }

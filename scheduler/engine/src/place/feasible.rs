@@ -135,7 +135,7 @@ pub(crate) fn hard(
     ports(state, spec, (node, state.room(node)))?;
     constraints(state, (spec, replaces), image, &[])?;
     match &spec.constraints.spread {
-        Some(label) => spread(state, (spec, replaces, label), image, &[]),
+        Some(label) => spread(state, (spec, replaces, label), image),
         None => Ok(()),
     }
 }
@@ -215,38 +215,61 @@ fn must_be_apart(one: &WorkloadSpec, other: &WorkloadSpec) -> bool {
         || other.constraints.anti_affinity.contains(&one.key)
 }
 
-/// Checks that the values of a label stay even, with the guests that a plan put on nodes so far.
+/// Checks that the values of a label stay even with one more copy on a node.
 pub(crate) fn spread(
     state: &State,
-    (spec, replaces, label): (&WorkloadSpec, Option<InstanceId>, &String),
+    (spec, replaces, label): (&WorkloadSpec, Option<InstanceId>, &str),
     node: &NodeImage,
-    guests: &[(&NodeImage, &WorkloadSpec)],
 ) -> Result<(), Refusal> {
-    let value_of = |n: &NodeImage| n.facts.labels.get(label).cloned();
-    let Some(value) = value_of(node) else {
-        return Err(Refusal::NoLabel { name: label.clone(), value: "any".to_owned() });
-    };
-    // A value that only closed nodes have cannot be evened out, and holds nobody up.
+    let values = values(state, label);
+    let copies = copies(state, (spec, replaces, label), &values, std::iter::empty());
+    evenly(label, &copies, node)
+}
+
+/// Returns the values of a label that open nodes have. A value that only closed nodes have cannot be
+/// evened out, and holds nobody up.
+pub(crate) fn values<'a>(state: &'a State, label: &str) -> BTreeSet<&'a str> {
     let open = state.nodes().filter(|n| n.is_open());
-    let mut counts: BTreeMap<String, u64> =
-        open.filter_map(value_of).map(|value| (value, 0)).collect();
+    open.filter_map(|n| n.facts.labels.get(label)).map(String::as_str).collect()
+}
+
+/// Counts the copies of a workload by these values of a label, with the guests that a plan in the making
+/// put on nodes.
+pub(crate) fn copies<'a>(
+    state: &State,
+    (spec, replaces, label): (&WorkloadSpec, Option<InstanceId>, &str),
+    values: &BTreeSet<&'a str>,
+    guests: impl Iterator<Item = (&'a NodeImage, &'a WorkloadSpec)>,
+) -> BTreeMap<&'a str, u64> {
+    let mut counts: BTreeMap<&str, u64> = values.iter().map(|value| (*value, 0)).collect();
+    let mut count = |node: &NodeImage| {
+        let value = node.facts.labels.get(label);
+        if let Some(count) = value.and_then(|value| counts.get_mut(value.as_str())) {
+            *count = count.saturating_add(1);
+        }
+    };
+    guests.filter(|(_, guest)| guest.key == spec.key).for_each(|(node, _)| count(node));
     let workload = state.workload_keyed(&spec.key);
-    let same = guests.iter().filter(|(_, guest)| guest.key == spec.key);
-    let mut places: Vec<&NodeImage> = same.map(|(node, _)| *node).collect();
     for id in workload.into_iter().flat_map(|w| state.of_workload(w.id)) {
         let instance = state.instance(id).expect("the index names instances that exist");
         let gone = instance.status.phase.is_final() || state.is_left_behind(instance);
-        if Some(id) == replaces || gone {
-            continue;
-        }
-        places.extend(instance.node.and_then(|n| state.node(n)));
-    }
-    for value in places.into_iter().filter_map(value_of) {
-        if let Some(count) = counts.get_mut(&value) {
-            *count = count.saturating_add(1);
+        if Some(id) != replaces && !gone {
+            instance.node.and_then(|n| state.node(n)).into_iter().for_each(&mut count);
         }
     }
-    let least = counts.values().min().copied().unwrap_or_default();
-    let here = counts.get(&value).copied().unwrap_or_default();
-    if here > least { Err(Refusal::Spread(label.clone())) } else { Ok(()) }
+    counts
+}
+
+/// Checks that a node has one of the values of a label with the fewest copies.
+pub(crate) fn evenly(
+    label: &str,
+    copies: &BTreeMap<&str, u64>,
+    node: &NodeImage,
+) -> Result<(), Refusal> {
+    let Some(value) = node.facts.labels.get(label) else {
+        return Err(Refusal::NoLabel { name: label.to_owned(), value: "any".to_owned() });
+    };
+    let least = copies.values().min().copied().unwrap_or_default();
+    let here = copies.get(value.as_str()).copied().unwrap_or_default();
+    if here > least { Err(Refusal::Spread(label.to_owned())) } else { Ok(()) }
 }

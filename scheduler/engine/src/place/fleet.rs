@@ -4,9 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{InstanceId, Millis};
+use tengyun_model::{Class, InstanceId, Millis};
 
 use super::improve::{is_rested, may_move, others};
+use super::pack::best_among;
 use super::problem::{Guest, Problem, Seat};
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
@@ -39,6 +40,8 @@ const LARGE: u64 = 2;
 struct Level {
     load: Load,
     capacity: u64,
+    /// Memory that is taken, and all there is.
+    memory: (u128, u128),
     /// How many nodes there are of a capacity, and what such are foreseen with.
     sizes: BTreeMap<u64, (u64, Lines)>,
 }
@@ -48,6 +51,8 @@ impl Level {
         let capacity = seat.node.facts.capacity.cpu.get();
         self.load.merge(&seat.crew.load);
         self.capacity = self.capacity.saturating_add(capacity);
+        self.memory.0 += u128::from(seat.room.memory.get());
+        self.memory.1 += u128::from(seat.node.facts.capacity.memory.get());
         let (count, lines) = self.sizes.entry(capacity).or_default();
         (*count, *lines) = (*count + 1, seat.crew.load.lines());
     }
@@ -56,9 +61,16 @@ impl Level {
     fn remove_node(&mut self, seat: &Seat<'_>) {
         let capacity = seat.node.facts.capacity.cpu.get();
         self.capacity = self.capacity.saturating_sub(capacity);
+        let memory = u128::from(seat.node.facts.capacity.memory.get());
+        self.memory.1 = self.memory.1.saturating_sub(memory);
         if let Some((count, _)) = self.sizes.get_mut(&capacity) {
             *count = count.saturating_sub(1);
         }
+    }
+
+    /// Says whether there is memory for all.
+    fn holds_memory(&self) -> bool {
+        self.memory.0 <= self.memory.1
     }
 
     /// Returns how full every node would be, in millionths.
@@ -91,6 +103,8 @@ pub(super) struct Fleet {
     /// How full each seat in use is, in millionths; by fullness and place.
     order: BTreeSet<(u64, usize)>,
     shares: BTreeMap<usize, u64>,
+    /// The sum of all shares.
+    sum: u128,
     /// What moves in this round.
     moved: BTreeSet<InstanceId>,
     ceiling: u64,
@@ -127,6 +141,7 @@ impl Fleet {
         let mut fleet = Self {
             order: BTreeSet::new(),
             shares: BTreeMap::new(),
+            sum: 0,
             moved: BTreeSet::new(),
             ceiling,
             noise: 0,
@@ -152,13 +167,29 @@ impl Fleet {
         let share = share(seat);
         self.shares.insert(at, share);
         self.order.insert((share, at));
+        self.sum += u128::from(share);
     }
 
     /// A node is not in use any more.
     fn leave(&mut self, at: usize) {
         if let Some(share) = self.shares.remove(&at) {
             self.order.remove(&(share, at));
+            self.sum -= u128::from(share);
         }
+    }
+
+    /// Returns how full a seat in use is on average, in millionths.
+    pub(super) fn mean(&self) -> u64 {
+        let count = u128::try_from(self.order.len()).unwrap_or(u128::MAX);
+        u64::try_from(self.sum / count.max(1)).expect("a mean of shares is a share")
+    }
+
+    /// Returns the seats in use from this one on downwards.
+    pub(super) fn descending_from(
+        &self,
+        first: (u64, usize),
+    ) -> impl Iterator<Item = (u64, usize)> + '_ {
+        self.order.range(..=first).rev().copied()
     }
 
     /// Returns the seats in use from the emptiest on.
@@ -215,8 +246,8 @@ impl Fleet {
         moves.push(Move::Shift { instance: id, from: source, to: destination, reason });
         self.moved.insert(id);
         self.allowance.0 -= usize::from(instance.moved.is_some() && self.allowance.0 > 0);
-        problem.seats[to].put(guest);
-        problem.seats[from].crew.remove(guest.expected);
+        problem.seats.put(to, guest);
+        problem.seats.release(from, guest.expected);
         self.enter(to, &problem.seats[to]);
         if self.shares.contains_key(&from) {
             self.enter(from, &problem.seats[from]);
@@ -245,10 +276,13 @@ impl Fleet {
         let filled = goal.saturating_sub(self.of_noise(FILL_LEFT));
         let most = problem.state.policy().rebalance_moves();
         let mut stuck: BTreeSet<usize> = new.iter().copied().collect();
+        // Only new nodes become fuller, so all others above the giver are stuck.
+        let mut top = (u64::MAX, usize::MAX);
         for at in &new {
             while moves.len() < most && share(&problem.seats[*at]) < filled {
-                let fullest = self.ascending().rev().find(|(_, from)| !stuck.contains(from));
+                let fullest = self.descending_from(top).find(|(_, from)| !stuck.contains(from));
                 let Some((full, from)) = fullest else { break };
+                top = (full, from);
                 if !self.give(problem, (from, *at), (full, goal), moves) {
                     stuck.insert(from);
                 }
@@ -357,20 +391,22 @@ impl Fleet {
     }
 
     /// Returns the nodes without which the others would still be below the ceiling, those with the
-    /// fewest instances first.
+    /// least reserved and the fewest instances first.
     fn superfluous(&self, problem: &Problem<'_>) -> Vec<usize> {
         let mut level = self.level(problem);
         let known = |at: &usize| {
             let seat = &problem.seats[*at];
-            (Reverse(seat.power), seat.crew.others, self.shares[at], *at)
+            let reserved = reserved_share(seat);
+            (Reverse(seat.power), reserved, seat.crew.others, self.shares[at], *at)
         };
         let mut candidates: Vec<_> = self.shares.keys().map(known).collect();
         candidates.sort_unstable();
         let mut chosen = Vec::new();
-        for (_, _, _, at) in candidates {
+        for (_, _, _, _, at) in candidates {
             let mut without = level.clone();
             without.remove_node(&problem.seats[at]);
-            if without.share().saturating_add(self.of_noise(ROOM_LEFT)) <= self.ceiling {
+            let cpu = without.share().saturating_add(self.of_noise(ROOM_LEFT)) <= self.ceiling;
+            if cpu && without.holds_memory() {
                 chosen.push(at);
                 level = without;
             }
@@ -395,9 +431,16 @@ impl Fleet {
         let ceiling = problem.state.policy().band().ceiling;
         let all = leaving.iter().all(|instance| {
             let guest = problem.guest(instance, true);
-            let fits = |to: &usize| problem.fits(*to, &guest, ceiling).is_ok();
-            let emptiest = self.ascending().map(|(_, to)| to).find(fits);
-            let Some(to) = emptiest else { return false };
+            let to = match guest.spec.class {
+                // What is reserved grows no more: it goes where it leaves least.
+                Class::Critical => best_among(problem, &guest, |to| self.shares.contains_key(&to)),
+                Class::Standard | Class::Harvest => {
+                    let whom = (&guest, &problem.evenness(&guest));
+                    let fits = |to: &usize| problem.fits_evenly(*to, whom, ceiling).is_ok();
+                    self.ascending().map(|(_, to)| to).find(fits)
+                }
+            };
+            let Some(to) = to else { return false };
             before.entry(to).or_insert_with(|| problem.seats[to].clone());
             let way = (at, to, ShiftReason::Consolidate);
             self.go(problem, (instance, &guest), way, moves);
@@ -408,7 +451,7 @@ impl Fleet {
                 if seat != at {
                     self.enter(seat, &as_it_was);
                 }
-                problem.seats[seat] = as_it_was;
+                problem.seats.restore(seat, as_it_was);
             }
             for instance in leaving {
                 self.moved.remove(&instance.status.instance);
@@ -418,6 +461,17 @@ impl Fleet {
         }
         all
     }
+}
+
+/// Returns the larger of the shares of CPU and memory that are taken where anything is reserved: what is
+/// nearly full of reservations finds no other place, however few they are.
+fn reserved_share(seat: &Seat<'_>) -> u64 {
+    let (room, capacity) = (&seat.room, &seat.node.facts.capacity);
+    if room.critical.is_zero() {
+        return 0;
+    }
+    let cpu = share_of(room.critical.get(), capacity.cpu.get());
+    cpu.max(share_of(room.memory.get(), capacity.memory.get()))
 }
 
 /// Says whether a node may give and take: its agent is there, its use was measured lately, and it may

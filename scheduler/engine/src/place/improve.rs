@@ -7,7 +7,7 @@ use tengyun_model::{Class, Kind, Phase};
 
 use super::fleet::Fleet;
 use super::level;
-use super::pack::choose;
+use super::pack::take_seat;
 use super::problem::{Problem, lives};
 use crate::image::InstanceImage;
 use crate::plan::{Move, StopReason};
@@ -49,7 +49,6 @@ pub(super) fn rebalance(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
 /// Evicts harvest from nodes that nobody else uses, where it fits on one in use.
 fn gather_harvest(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let state = problem.state;
-    let target = state.policy().band().target;
     for at in 0..problem.seats.len() {
         if problem.takes_harvest(&problem.seats[at]) {
             continue;
@@ -61,10 +60,9 @@ fn gather_harvest(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
                 continue;
             }
             let guest = problem.guest(instance, false);
-            let elsewhere = |p: &Problem<'_>, to: usize| to != at && p.takes_harvest(&p.seats[to]);
-            if let Some(to) = choose(problem, &guest, target, elsewhere) {
+            // This seat takes no harvest itself, so another one was found.
+            if take_seat(problem, &guest).is_some() {
                 moves.push(Move::Stop { instance: id, reason: StopReason::Evicted });
-                problem.seats[to].put(&guest);
             }
         }
     }
@@ -79,22 +77,25 @@ pub(super) fn others<'a>(
     state
         .on_node(problem.seats[at].node.id)
         .map(|id| state.instance(id).expect("the index names instances that exist"))
-        .filter(|i| lives(i) && state.spec(i).class != Class::Harvest)
+        .filter(|i| lives(i))
         // What is on every node makes none worth emptying.
-        .filter(|i| state.spec(i).kind != Kind::PerNode)
+        .filter(|i| {
+            let spec = state.spec(i);
+            spec.class != Class::Harvest && spec.kind != Kind::PerNode
+        })
 }
 
 /// Says whether an instance may be moved now. One of an older revision is not: it is renewed first.
 pub(super) fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let state = problem.state;
     let workload = state.workload(instance.workload).expect("its workload outlives it");
-    state.spec(instance).volumes.is_empty()
-        && instance.revision == workload.revision
-        && state.may_move_now(workload.id, problem.now)
+    problem.forecast.instance(instance.status.instance).measured
         && instance.status.phase == Phase::Healthy
+        && instance.revision == workload.revision
+        && workload.revisions[&workload.revision].volumes.is_empty()
+        && state.may_move_now(workload.id, problem.now)
         && !workload.is_held()
         && !state.is_on_lost(instance)
-        && problem.forecast.instance(instance.status.instance).measured
 }
 
 /// Says whether an instance was not moved for long enough for a move to have paid back.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tengyun_model::Permille;
+use tengyun_model::{Class, Permille};
 
 use super::fleet::{Fleet, Why, share_with};
 use super::problem::Problem;
@@ -25,9 +25,12 @@ pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Ve
     let instances = fleet.ascending().map(|(_, at)| problem.seats[at].crew.others).sum();
     let most = moves.len() + policy.level_moves(instances);
     let mut stuck = BTreeSet::new();
+    // What takes stays below what gave, so all that is above the giver is stuck.
+    let mut top = (u64::MAX, usize::MAX);
     loop {
-        let fullest = fleet.ascending().rev().find(|(_, at)| !stuck.contains(at));
+        let fullest = fleet.descending_from(top).find(|(_, at)| !stuck.contains(at));
         let Some((full, from)) = fullest else { return };
+        top = (full, from);
         let overloaded = fleet.is_overloaded(full);
         if moves.len() >= if overloaded { policy.rebalance_moves() } else { most } {
             return;
@@ -45,10 +48,7 @@ pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Ve
 
 /// Says whether the fullest node that can give is hardly fuller than the mean, and none far emptier.
 fn is_level(fleet: &Fleet, full: u64) -> bool {
-    let (sum, count) = fleet
-        .ascending()
-        .fold((0_u64, 0_u64), |(sum, count), (share, _)| (sum.saturating_add(share), count + 1));
-    let mean = sum / count.max(1);
+    let mean = fleet.mean();
     let emptiest = fleet.ascending().next().map_or(mean, |(share, _)| share);
     let dead = fleet.of_noise(DEAD);
     full.saturating_sub(mean) < dead && mean.saturating_sub(emptiest) < 2 * dead
@@ -62,7 +62,10 @@ fn shift_one(
     moves: &mut Vec<Move>,
 ) -> bool {
     let why = Why::of(fleet.is_overloaded(full), Why::Order);
-    let movable = fleet.movable(problem, from, why);
+    let mut movable = fleet.movable(problem, from, why);
+    // What is reserved grows no more: a node that is full of it is as safe as any other.
+    let over = full > fleet.ceiling();
+    movable.retain(|i| over || problem.state.spec(i).class != Class::Critical);
     let gain = fleet.of_noise(GAIN);
     let emptiest: Vec<usize> =
         fleet.ascending().map(|(_, at)| at).filter(|at| *at != from).take(DESTINATIONS).collect();
@@ -80,7 +83,6 @@ fn shift_one(
         for (_, instance) in ranked {
             let guest = problem.guest(instance, true);
             if problem.fits(to, &guest, Permille::WHOLE).is_ok() {
-                let over = full > fleet.ceiling();
                 let reason = if over { ShiftReason::Overload } else { ShiftReason::Consolidate };
                 fleet.go(problem, (instance, &guest), (from, to, reason), moves);
                 return true;

@@ -6,12 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tengyun_model::{Class, DepartmentPath, InstanceId, Millicores, NodeId, Permille};
+use tengyun_model::{
+    Class, DepartmentPath, InstanceId, Millicores, NodeId, Permille, Revision, WorkloadId,
+};
 
+use super::evenness::Evenness;
+use super::order::Among;
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
 use crate::place::feasible::Room;
 use crate::plan::{Move, StopReason};
+use crate::predict::InstanceForecast;
+
+/// So many nodes are looked at in full beside their order, in builds that check themselves.
+const LOOK_MAX: usize = 64;
 
 /// Starts what waits, where it fits.
 pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
@@ -24,22 +32,22 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         let tied = std::cmp::Reverse(spec.constraints.labels.len());
         (spec.class, tied, std::cmp::Reverse(size), i.status.instance)
     });
-    let mut evicted = BTreeSet::new();
+    let mut tried = Tried::default();
     let mut harvest = Vec::new();
     for instance in waiting {
-        let id = instance.status.instance;
         if state.check_held(instance).is_err() {
             continue;
         }
         let guest = problem.guest(instance, false);
+        let id = instance.status.instance;
         if guest.spec.class == Class::Harvest {
             harvest.push((instance, guest));
-        } else if !start(problem, (id, &guest), moves) {
-            make_room(problem, &guest, &mut evicted, moves);
+        } else if tried.is_nowhere(instance, &guest) || !start(problem, (id, &guest), moves) {
+            make_room(problem, (instance, &guest), &mut tried, moves);
         }
     }
     if !harvest.is_empty() {
-        fill_harvest(problem, harvest, moves);
+        fill_harvest(problem, harvest, (&mut tried, moves));
     }
 }
 
@@ -49,10 +57,8 @@ fn start<'a>(
     (id, guest): (InstanceId, &Guest<'a>),
     moves: &mut Vec<Move>,
 ) -> bool {
-    let Some(at) = best_seat(problem, guest) else { return false };
-    let seat = &mut problem.seats[at];
-    moves.push(Move::Start { instance: id, node: seat.node.id });
-    seat.put(guest);
+    let Some(at) = take_seat(problem, guest) else { return false };
+    moves.push(Move::Start { instance: id, node: problem.seats[at].node.id });
     true
 }
 
@@ -61,7 +67,7 @@ fn start<'a>(
 fn fill_harvest<'a>(
     problem: &mut Problem<'a>,
     waiting: Vec<(&'a InstanceImage, Guest<'a>)>,
-    moves: &mut Vec<Move>,
+    (tried, moves): (&mut Tried, &mut Vec<Move>),
 ) {
     let state = problem.state;
     let mut runs: BTreeMap<&DepartmentPath, Millicores> = BTreeMap::new();
@@ -82,14 +88,114 @@ fn fill_harvest<'a>(
             queues.remove(next);
             continue;
         };
+        if tried.is_nowhere(instance, &guest) {
+            continue;
+        }
         if start(problem, (instance.status.instance, &guest), moves) {
             let sum = runs.entry(next).or_default();
             *sum = sum.saturating_add(guest.spec.resources.cpu);
+        } else {
+            tried.note(instance, &guest, 0);
         }
     }
 }
 
-/// Returns the seat that an instance should take.
+/// What became of guests that found no seat, so that guests that are alike are tried once: within a pass
+/// seats only become fuller.
+#[derive(Debug, Default)]
+struct Tried {
+    /// Nodes from which harvest was evicted, or which are being left.
+    evicted: BTreeSet<NodeId>,
+    /// Seats from which anything could be evicted, or is leaving.
+    yielding: Option<Vec<usize>>,
+    /// By workload and revision: what was foreseen of the guest, and how many of those seats were
+    /// tried for it.
+    nowhere: BTreeMap<(WorkloadId, Revision), (InstanceForecast, usize)>,
+}
+
+impl Tried {
+    /// Says whether one like this found no seat.
+    fn is_nowhere(&self, instance: &InstanceImage, guest: &Guest<'_>) -> bool {
+        self.known(instance, guest).is_some()
+    }
+
+    fn known(&self, instance: &InstanceImage, guest: &Guest<'_>) -> Option<usize> {
+        let (expected, tried) = self.nowhere.get(&(instance.workload, instance.revision))?;
+        (is_plain(guest) && *expected == guest.expected).then_some(*tried)
+    }
+
+    fn note(&mut self, instance: &InstanceImage, guest: &Guest<'_>, tried: usize) {
+        if is_plain(guest) {
+            let key = (instance.workload, instance.revision);
+            self.nowhere.insert(key, (guest.expected, tried));
+        }
+    }
+}
+
+/// Says whether a guest that found no seat cannot find one later in the pass: where copies are spread
+/// another copy may let it, and every copy has volumes of its own.
+fn is_plain(guest: &Guest<'_>) -> bool {
+    guest.spec.constraints.spread.is_none() && guest.volumes.is_none()
+}
+
+/// Takes the seat that an instance should have, if there is one.
+pub(super) fn take_seat<'a>(problem: &mut Problem<'a>, guest: &Guest<'a>) -> Option<usize> {
+    let at = find_seat(problem, guest)?;
+    problem.seats.put(at, guest);
+    Some(at)
+}
+
+/// Returns the best of the seats in use that are `allowed` for an instance.
+pub(super) fn best_among(
+    problem: &mut Problem<'_>,
+    guest: &Guest<'_>,
+    allowed: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let (class, band) = (guest.spec.class, problem.state.policy().band());
+    problem.seats.sort_for(class, band);
+    problem.look_up(guest);
+    let problem = &*problem;
+    let order = problem.seats.order(class).expect("it was made just now");
+    let whom = (guest, &problem.evenness(guest));
+    let fits = |at: usize| allowed(at) && problem.fits_evenly(at, whom, band.ceiling).is_ok();
+    order.best(&problem.seats, guest, Among::Used, fits)
+}
+
+/// Returns the seat that an instance should have; as [`best_seat`], by the order of seats.
+fn find_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
+    let (class, band) = (guest.spec.class, problem.state.policy().band());
+    problem.look_up(guest);
+    if !problem.seats.is_worth_sorting() || problem.state.policy().prefers_low_power() {
+        return best_seat(problem, guest);
+    }
+    problem.seats.sort_for(class, band);
+    let problem = &*problem;
+    if problem.seats.order(class).is_some_and(|order| order.may_need_a_whole_node(guest)) {
+        return best_seat(problem, guest);
+    }
+    let order = problem.seats.order(class).expect("it was made just now");
+    let whom = (guest, &problem.evenness(guest));
+    let find = |among: Among, line: Permille| {
+        let fits = |at: usize| problem.fits_evenly(at, whom, line).is_ok();
+        order.best(&problem.seats, guest, among, fits)
+    };
+    let found = match class {
+        Class::Harvest if problem.seats.any_used() => find(Among::Used, band.target),
+        Class::Harvest => find(Among::All, band.target),
+        Class::Critical | Class::Standard => {
+            find(Among::Used, band.ceiling).or_else(|| find(Among::Unused, band.ceiling))
+        }
+    };
+    // Small clouds, such as those of tests, are looked at in full beside it.
+    debug_assert!(
+        problem.seats.len() > LOOK_MAX || found == best_seat(problem, guest),
+        "seat {found:?} for {guest:?}, looked up {:?}",
+        best_seat(problem, guest)
+    );
+    found
+}
+
+/// Returns the seat that an instance should take, by looking at all.
 pub(crate) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
     let band = problem.state.policy().band();
     if guest.spec.class == Class::Harvest {
@@ -101,13 +207,14 @@ pub(crate) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usiz
 }
 
 /// Chooses among the seats allowed the one that leaves least below the line.
-pub(super) fn choose(
+fn choose(
     problem: &Problem<'_>,
     guest: &Guest<'_>,
     line: Permille,
     allowed: impl Fn(&Problem<'_>, usize) -> bool,
 ) -> Option<usize> {
-    let fits = |at: &usize| allowed(problem, *at) && problem.fits(*at, guest, line).is_ok();
+    let whom = (guest, &problem.evenness(guest));
+    let fits = |at: &usize| allowed(problem, *at) && problem.fits_evenly(*at, whom, line).is_ok();
     let score = |at: &usize| super::score::of(&problem.seats[*at], guest, line);
     (0..problem.seats.len()).filter(fits).max_by_key(score)
 }
@@ -115,39 +222,202 @@ pub(super) fn choose(
 /// Evicts the harvest that keeps a dearer instance out, where evicting all of it would help.
 fn make_room(
     problem: &Problem<'_>,
-    guest: &Guest<'_>,
-    evicted: &mut BTreeSet<NodeId>,
+    (instance, guest): (&InstanceImage, &Guest<'_>),
+    tried: &mut Tried,
     moves: &mut Vec<Move>,
 ) {
-    let state = problem.state;
-    let ceiling = state.policy().band().ceiling;
     let home = guest.volumes.and_then(|need| need.home);
-    let takes = |s: &&Seat<'_>| {
-        let at_home = home.is_none_or(|home| home == s.node.id);
-        s.connected && s.node.is_open() && at_home && !evicted.contains(&s.node.id)
+    let first = tried.known(instance, guest).unwrap_or(0);
+    let yielding = tried.yielding.take().unwrap_or_else(|| yielding(problem));
+    let whom = (guest, &problem.evenness(guest));
+    let takes = |at: usize| {
+        let node = problem.seats[at].node.id;
+        let at_home = home.is_none_or(|home| home == node);
+        at_home && !tried.evicted.contains(&node) && would_fit(problem, at, whom)
     };
-    for (at, seat) in problem.seats.iter().enumerate().filter(|(_, seat)| takes(seat)) {
-        let stays = |i: &InstanceImage| {
-            i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest
-        };
-        let room = Room::taken(state, seat.node.id, stays);
-        let fits = room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
-            && problem.keeps_apart(at, guest).is_ok()
-            && seat.peak_with(guest.spec, guest.expected) <= seat.line(ceiling);
-        if !fits {
-            continue;
+    let found = (first..yielding.len()).find(|place| takes(yielding[*place]));
+    if let Some(place) = found {
+        let at = yielding[place];
+        tried.evicted.insert(problem.seats[at].node.id);
+        evict(problem, at, guest, moves);
+    }
+    tried.note(instance, guest, found.map_or(yielding.len(), |place| place + 1));
+    tried.yielding = Some(yielding);
+}
+
+/// Returns the seats that have harvest, or anything that leaves.
+fn yielding(problem: &Problem<'_>) -> Vec<usize> {
+    let left: BTreeSet<NodeId> = problem.state.leaving().filter_map(|i| i.node).collect();
+    let yields = |seat: &Seat<'_>| {
+        let any = seat.crew.has_harvest() || left.contains(&seat.node.id);
+        any && seat.connected && seat.node.is_open()
+    };
+    let seats = problem.seats.iter().enumerate();
+    seats.filter(|(_, seat)| yields(seat)).map(|(at, _)| at).collect()
+}
+
+/// Says whether a guest would fit without the harvest that is there, and without what leaves.
+fn would_fit(
+    problem: &Problem<'_>,
+    at: usize,
+    (guest, evenness): (&Guest<'_>, &Evenness<'_>),
+) -> bool {
+    let (state, seat) = (problem.state, &problem.seats[at]);
+    let stays =
+        |i: &InstanceImage| i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest;
+    let room = Room::taken(state, seat.node.id, stays);
+    room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
+        && problem.keeps_apart(at, (guest, evenness)).is_ok()
+        && seat.peak_with(guest.spec, guest.expected) <= seat.line(state.policy().band().ceiling)
+}
+
+/// Evicts all harvest of a seat, unless what leaves already makes the room.
+fn evict(problem: &Problem<'_>, at: usize, guest: &Guest<'_>, moves: &mut Vec<Move>) {
+    let (state, seat) = (problem.state, &problem.seats[at]);
+    // Room that is being left already is waited for, not made twice.
+    let leaving = Room::taken(state, seat.node.id, |i| i.wish == InstanceWish::Run);
+    if leaving.fits(guest.spec, &seat.node.facts.capacity).is_ok() {
+        return;
+    }
+    for id in state.on_node(seat.node.id) {
+        let instance = state.instance(id).expect("the index names instances that exist");
+        if lives(instance) && state.spec(instance).class == Class::Harvest {
+            moves.push(Move::Stop { instance: id, reason: StopReason::Evicted });
         }
-        evicted.insert(seat.node.id);
-        // Room that is being left already is waited for, not made twice.
-        let leaving = Room::taken(state, seat.node.id, |i| i.wish == InstanceWish::Run);
-        if leaving.fits(guest.spec, &seat.node.facts.capacity).is_err() {
-            for id in state.on_node(seat.node.id) {
-                let instance = state.instance(id).expect("the index names instances that exist");
-                if lives(instance) && state.spec(instance).class == Class::Harvest {
-                    moves.push(Move::Stop { instance: id, reason: StopReason::Evicted });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tengyun_model::{
+        At, Capacity, Constraints, Inventory, Kind, Mebibytes, Millis, MovePolicy, NodeFacts,
+        OnLost, OperationId, Provision, Resources, Restart, RestartMode, Rollout, Stop,
+        WorkloadSpec,
+    };
+
+    use super::*;
+    use crate::command::{Command, Entry};
+    use crate::predict;
+    use crate::state::State;
+
+    /// Splitmix64, so that a failing case can be made again.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            (z ^ (z >> 31)) % limit
+        }
+    }
+
+    fn facts(number: u64, random: &mut Random) -> NodeFacts {
+        let devices = [0, 0, 0, 4][usize::try_from(random.below(4)).unwrap()];
+        NodeFacts {
+            name: format!("n{number}").parse().unwrap(),
+            labels: BTreeMap::from([("zone".to_owned(), format!("z{}", random.below(3)))]),
+            capacity: Capacity {
+                cpu: Millicores::new(4000 * (1 + random.below(3))),
+                memory: Mebibytes::new(4096 + random.below(3) * 4096 + random.below(9)),
+                disk: Mebibytes::new(1 << 20),
+                pids: 1000,
+                counted: BTreeMap::from([("gpu".parse().unwrap(), devices)]),
+            },
+            inventory: Inventory::default(),
+            enforcement: Vec::new(),
+        }
+    }
+
+    fn spec(number: u64, random: &mut Random) -> WorkloadSpec {
+        let classes = [Class::Critical, Class::Standard, Class::Standard, Class::Harvest];
+        let spread = (random.below(4) == 0).then(|| "zone".to_owned());
+        let gpu = (random.below(6) == 0).then(|| ("gpu".parse().unwrap(), 1 + random.below(2)));
+        WorkloadSpec {
+            key: format!("a/b/w{number}").parse().unwrap(),
+            kind: Kind::Service,
+            class: classes[usize::try_from(random.below(4)).unwrap()],
+            command: vec!["/bin/true".to_owned()],
+            files: Vec::new(),
+            env: BTreeMap::new(),
+            user: None,
+            ports: Vec::new(),
+            resources: Resources {
+                cpu: Millicores::new(random.below(1500)),
+                cpu_limit: None,
+                memory: Mebibytes::new(1 + random.below(1500)),
+                disk: Mebibytes::ZERO,
+                pids: 1,
+            },
+            counted: gpu.into_iter().collect(),
+            constraints: Constraints { spread, ..Constraints::default() },
+            instances: 1 + u32::try_from(random.below(4)).unwrap(),
+            restart: Restart {
+                mode: RestartMode::Always,
+                backoff: Millis::from_secs(1),
+                backoff_max: Millis::from_secs(60),
+            },
+            stop: Stop { signal: 15, grace: Millis::from_secs(5) },
+            move_policy: MovePolicy::Any,
+            startup: Millis::from_secs(1),
+            on_lost: OnLost::Wait,
+            provision: Provision::default(),
+            health: None,
+            volumes: Vec::new(),
+            rollout: Rollout::default(),
+            schedule: None,
+            window: None,
+            depends_on: Vec::new(),
+        }
+    }
+
+    fn cloud(random: &mut Random) -> State {
+        let mut state = State::new();
+        let mut must = |command: Command| {
+            let outcome = state.apply(&Entry { at: At::from_millis(1_800_000_000_000), command });
+            assert!(matches!(outcome, crate::Outcome::Applied(_)), "{outcome:?}");
+        };
+        must(Command::BeginEpoch);
+        for number in 1..=70 {
+            must(Command::RegisterNode(facts(number, random)));
+            must(Command::ConnectNode(NodeId::new(u32::try_from(number).unwrap())));
+        }
+        for number in 0..120 {
+            let spec = Box::new(spec(number, random));
+            must(Command::ApplyWorkload { operation: OperationId::new(u128::from(number)), spec });
+        }
+        state
+    }
+
+    #[test]
+    fn the_order_finds_the_seat_that_looking_at_all_finds() {
+        let (mut placed, mut nowhere, mut ordered) = (0, 0, 0);
+        for seed in 0..12 {
+            let mut random = Random(seed);
+            let state = cloud(&mut random);
+            let forecast = predict::forecast(&state, state.at());
+            let mut problem = Problem::new(&state, &forecast, state.at());
+            for instance in state.waiting() {
+                let mut guest = problem.guest(instance, false);
+                let mean = Millicores::new(random.below(4000));
+                let deviation = Millicores::new(random.below(300));
+                guest.expected = InstanceForecast { mean, deviation, ..guest.expected };
+                let found = find_seat(&mut problem, &guest);
+                assert_eq!(found, best_seat(&problem, &guest), "seed {seed}, {guest:?}");
+                ordered += u32::from(problem.seats.order(guest.spec.class).is_some());
+                match found {
+                    Some(at) => problem.seats.put(at, &guest),
+                    None => nowhere += 1,
+                }
+                placed += u32::from(found.is_some());
+                // What leaves gives CPU back, and the order has to follow.
+                if let Some(at) = found.filter(|_| random.below(5) == 0) {
+                    problem.seats.release(at, guest.expected);
                 }
             }
         }
-        return;
+        assert!(placed > 1000 && nowhere > 100, "{placed} placed, {nowhere} not");
+        assert!(ordered > placed + nowhere - 12 * 10, "{ordered} by the order");
     }
 }

@@ -1,15 +1,18 @@
 //! The problem: nodes as the planner sees them, kept up to date while it decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec};
 
+use super::evenness::{Evenness, Values};
 use super::feasible::{self, Room};
+use super::seats::Seats;
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
 use crate::policy::Policy;
 use crate::predict::{Crew, Forecast, InstanceForecast, Terms, empty_crew};
-use crate::state::{State, VolumeNeed};
+use crate::state::{Live, State, VolumeNeed};
 
 /// The label by which a node says what it draws when all its cores are busy, in whole watts.
 const WATTS_LABEL: &str = "power-watts";
@@ -38,7 +41,7 @@ impl PowerRank {
 pub(crate) struct Seat<'a> {
     pub(crate) node: &'a NodeImage,
     /// What is taken, by what leaves too.
-    pub(crate) room: Room,
+    pub(crate) room: Cow<'a, Room>,
     /// What its instances add up to.
     pub(crate) crew: Crew,
     /// What others than us use at most; the crew's load has it too.
@@ -54,24 +57,33 @@ pub(crate) struct Seat<'a> {
 }
 
 impl<'a> Seat<'a> {
-    fn new(state: &'a State, forecast: &Forecast, node: &'a NodeImage, now: At) -> Self {
+    fn new(
+        state: &'a State,
+        forecast: &Forecast,
+        (node, live, room): (&'a NodeImage, Option<&Live>, &'a Room),
+        now: At,
+    ) -> Self {
         let expected = forecast.node(node.id);
+        let crew = forecast.crew(state, node.id);
         let mut seat = Self {
             node,
-            room: state.room(node.id).clone(),
-            crew: forecast.crew(state, node.id).unwrap_or_default(),
+            room: Cow::Borrowed(room),
+            crew: crew.unwrap_or_default(),
             foreign: expected.foreign,
             guests: Vec::new(),
-            connected: state.connected(node.id) && !state.withholds(node.id),
+            connected: live.is_some_and(Live::connected) && !state.withholds(node.id),
             measured: expected.measured,
             power: PowerRank::of(state.policy(), node),
         };
-        if let Some(usage) = state.usage(node.id) {
+        if let Some(usage) = live.and_then(Live::usage) {
             let fresh = now.since(usage.at) <= state.policy().data_stale();
             seat.measured &= fresh || expected.measured;
-            seat.room.memory = seat.room.memory.saturating_add(usage.memory_foreign);
+            if !usage.memory_foreign.is_zero() {
+                let room = seat.room.to_mut();
+                room.memory = room.memory.saturating_add(usage.memory_foreign);
+            }
         }
-        if forecast.crew(state, node.id).is_none() {
+        if crew.is_none() {
             // The forecast was made of an earlier state: only what it says of instances holds.
             let terms = Terms::of(state.policy(), state.drift_ratio());
             seat.crew = empty_crew(state, node.id, &terms);
@@ -89,9 +101,10 @@ impl<'a> Seat<'a> {
 
     /// Puts one more instance here.
     pub(crate) fn put(&mut self, guest: &Guest<'a>) {
-        self.room.take(guest.spec, &BTreeMap::new());
+        let room = self.room.to_mut();
+        room.take(guest.spec, &BTreeMap::new());
         let space = guest.volumes.map(|need| need.space).unwrap_or_default();
-        self.room.disk = self.room.disk.saturating_add(space);
+        room.disk = room.disk.saturating_add(space);
         self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
         self.crew.pass_over(guest.spec.class, guest.spec.kind == Kind::PerNode);
         self.guests.push(guest.spec);
@@ -108,7 +121,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Returns the CPU that is spoken for, as one of this class sees it.
-    fn filled(&self, class: Class) -> Millicores {
+    pub(super) fn filled(&self, class: Class) -> Millicores {
         match class {
             // Harvest is squeezed within a second: it counts beside what the others use on average.
             Class::Harvest => self.crew.load.mean().saturating_add(self.crew.harvest),
@@ -169,14 +182,16 @@ pub(crate) struct Problem<'a> {
     pub(crate) state: &'a State,
     pub(crate) forecast: &'a Forecast,
     pub(crate) now: At,
-    pub(crate) seats: Vec<Seat<'a>>,
+    pub(crate) seats: Seats<'a>,
+    /// What was looked up for evenness.
+    values: Values<'a>,
 }
 
 impl<'a> Problem<'a> {
     /// Sees the state as a problem.
     pub(crate) fn new(state: &'a State, forecast: &'a Forecast, now: At) -> Self {
-        let seats = state.nodes().map(|node| Seat::new(state, forecast, node, now)).collect();
-        Self { state, forecast, now, seats }
+        let seats = state.surveyed().map(|node| Seat::new(state, forecast, node, now)).collect();
+        Self { state, forecast, now, seats: Seats::new(seats), values: Values::new() }
     }
 
     /// Returns the place of a node in `seats`.
@@ -200,11 +215,35 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// Looks up what is needed to spread a guest, so that it is known for others like it.
+    pub(crate) fn look_up(&mut self, guest: &Guest<'_>) {
+        if let Some(label) = &guest.spec.constraints.spread
+            && !self.values.contains_key(label)
+        {
+            self.values.insert(label.clone(), feasible::values(self.state, label));
+        }
+    }
+
+    /// Counts the copies that a guest has to be even with.
+    pub(crate) fn evenness(&self, guest: &Guest<'_>) -> Evenness<'a> {
+        Evenness::of(self, &self.values, guest)
+    }
+
     /// Says whether an instance fits on a seat, with the CPU filled to a share at most.
     pub(crate) fn fits(
         &self,
         at: usize,
         guest: &Guest<'_>,
+        share: Permille,
+    ) -> Result<(), Refusal> {
+        self.fits_evenly(at, (guest, &self.evenness(guest)), share)
+    }
+
+    /// Says the same, with copies counted before.
+    pub(crate) fn fits_evenly(
+        &self,
+        at: usize,
+        (guest, evenness): (&Guest<'_>, &Evenness<'_>),
         share: Permille,
     ) -> Result<(), Refusal> {
         let seat = &self.seats[at];
@@ -215,7 +254,7 @@ impl<'a> Problem<'a> {
         seat.room.fits(guest.spec, &seat.node.facts.capacity)?;
         feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
         feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;
-        self.keeps_apart(at, guest)?;
+        self.keeps_apart(at, (guest, evenness))?;
         if !seat.is_within(guest, seat.line(share)) && !seat.is_for_one(guest, seat.line(share)) {
             let left = seat.line(share).saturating_sub(seat.filled(guest.spec.class));
             return Err(Refusal::NoCpu { wanted: guest.wanted(), left });
@@ -224,21 +263,20 @@ impl<'a> Problem<'a> {
     }
 
     /// Says whether labels, anti-affinity and spread let an instance be on a seat.
-    pub(crate) fn keeps_apart(&self, at: usize, guest: &Guest<'_>) -> Result<(), Refusal> {
+    pub(crate) fn keeps_apart(
+        &self,
+        at: usize,
+        (guest, evenness): (&Guest<'_>, &Evenness<'_>),
+    ) -> Result<(), Refusal> {
         let seat = &self.seats[at];
         let whom = (guest.spec, guest.replaces);
         feasible::constraints(self.state, whom, seat.node, &seat.guests)?;
-        if let Some(label) = &guest.spec.constraints.spread {
-            let put = |s: &Seat<'a>| s.guests.iter().map(|g| (s.node, *g)).collect::<Vec<_>>();
-            let guests: Vec<_> = self.seats.iter().flat_map(put).collect();
-            feasible::spread(self.state, (guest.spec, guest.replaces, label), seat.node, &guests)?;
-        }
-        Ok(())
+        evenness.check(guest, seat.node)
     }
 
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.
     pub(crate) fn takes_harvest(&self, seat: &Seat<'_>) -> bool {
-        seat.crew.others > 0 || self.seats.iter().all(|s| s.crew.others == 0 || !s.node.is_open())
+        seat.crew.others > 0 || !self.seats.any_used()
     }
 }
 

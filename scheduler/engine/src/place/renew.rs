@@ -10,7 +10,7 @@ use tengyun_model::{Class, InstanceId, Kind, MovePolicy, Permille, Phase};
 
 use super::drain::{Leave, leave};
 use super::feasible::{self, Room};
-use super::pack::best_seat;
+use super::pack::take_seat;
 use super::problem::{Problem, lives};
 use crate::image::{InstanceImage, NodeImage, WorkloadImage, WorkloadWish};
 use crate::plan::{Move, ShiftReason, StopReason};
@@ -113,9 +113,13 @@ fn replace(problem: &mut Problem<'_>, instance: &InstanceImage) -> Option<Move> 
     let here = problem.seat_of(from);
     // A renewal in place is short: it may pass the ceiling, never the capacity.
     let stays = problem.fits(here, &guest, Permille::WHOLE).is_ok();
-    let at = if stays { Some(here) } else { best_seat(problem, &guest) }?;
+    let at = if stays {
+        problem.seats.put(here, &guest);
+        here
+    } else {
+        take_seat(problem, &guest)?
+    };
     let (to, instance) = (problem.seats[at].node.id, instance.status.instance);
-    problem.seats[at].put(&guest);
     Some(Move::Shift { instance, from, to, reason: ShiftReason::Revision })
 }
 
@@ -131,7 +135,7 @@ pub(super) fn come_home(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         let guest = problem.guest(instance, false);
         if problem.fits(at, &guest, Permille::WHOLE).is_ok() {
             moves.push(Move::Start { instance: instance.status.instance, node: home });
-            problem.seats[at].put(&guest);
+            problem.seats.put(at, &guest);
         }
     }
 }

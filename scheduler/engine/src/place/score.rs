@@ -20,7 +20,20 @@ const MEMORY_LEFT: u128 = 1;
 const DIFFERENCE: u128 = 6;
 
 /// How good a seat is for a guest; the greatest is the best.
-type Score = (Reverse<u64>, Reverse<PowerRank>, Reverse<u128>, Reverse<NodeId>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Score {
+    counters: Reverse<u64>,
+    power: Reverse<PowerRank>,
+    cost: Reverse<u128>,
+    node: Reverse<NodeId>,
+}
+
+impl Score {
+    /// Returns what the CPU and memory cost that would be left.
+    pub(super) fn cost(self) -> u128 {
+        self.cost.0
+    }
+}
 
 /// Says how good a seat is for a guest; no two are equal.
 pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
@@ -29,11 +42,11 @@ pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
     let cpu = line.saturating_sub(seat.peak_with(guest.spec, guest.expected));
     let taken = seat.room.memory.saturating_add(guest.spec.resources.memory);
     let memory = u128::from(capacity.memory.saturating_sub(taken).get());
-    // What the memory left is worth where all memory is worth all CPU.
-    let memory = memory * u128::from(line.get()) / u128::from(capacity.memory.get().max(1));
+    let memory = worth_of(memory, line.get(), capacity.memory.get().max(1));
     let cost = cost(u128::from(cpu.get()), memory);
     let counters = Reverse(counters_left(seat, guest));
-    (counters, Reverse(seat.power), Reverse(cost), Reverse(seat.node.id))
+    let power = Reverse(seat.power);
+    Score { counters, power, cost: Reverse(cost), node: Reverse(seat.node.id) }
 }
 
 /// Adds up the shares of the node's named counters that are left. Devices are scarce: who needs none
@@ -48,6 +61,17 @@ fn counters_left(seat: &Seat<'_>, guest: &Guest<'_>) -> u64 {
     seat.node.facts.capacity.counted.iter().map(left).fold(0, u64::saturating_add)
 }
 
+/// Returns what memory left is worth in millicores where all memory is worth all CPU.
+pub(super) fn worth_of(memory: u128, line: u64, capacity: u64) -> u128 {
+    memory * u128::from(line) / u128::from(capacity)
+}
+
+/// Returns the least that it costs to leave so much CPU or more, and memory between two bounds: more CPU
+/// always costs more, and of the memory what differs least from the CPU costs least.
+pub(super) fn least_cost(cpu: u128, (least, most): (u128, u128)) -> u128 {
+    cost(cpu, cpu.min(most).max(least))
+}
+
 /// What it costs to leave so much CPU and memory, both in millicores.
 const fn cost(cpu: u128, memory: u128) -> u128 {
     CPU_LEFT * cpu + MEMORY_LEFT * memory + DIFFERENCE * cpu.abs_diff(memory)
@@ -56,6 +80,15 @@ const fn cost(cpu: u128, memory: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_between_two_bounds_costs_less_than_the_least() {
+        for (cpu, least, most) in [(0, 0, 90), (30, 40, 90), (50, 40, 90), (95, 40, 90), (7, 7, 7)]
+        {
+            let all = (cpu..cpu + 200).flat_map(|c| (least..=most).map(move |m| cost(c, m)));
+            assert_eq!(all.min(), Some(least_cost(cpu, (least, most))), "{cpu} {least} {most}");
+        }
+    }
 
     #[test]
     fn little_left_is_better_and_what_fits_together_is_better_than_what_does_not() {

@@ -78,8 +78,19 @@ pub struct Spent {
     pub misses: u64,
     /// Of them above the capacity.
     pub overloads: u64,
+    /// Node-windows that were foreseen from enough history.
+    pub foreseen: u64,
+    /// Of them those whose peak was missed: the use that came was above it.
+    pub missed: u64,
     /// Deviations above the mean that nodes are foreseen with now, in 1024ths.
     pub margin: u64,
+}
+
+impl Spent {
+    /// Returns the deviations above the mean that nodes are foreseen with now, in thousandths.
+    pub fn margin_thousandths(&self) -> u64 {
+        self.margin.saturating_mul(1000) / PARTS
+    }
 }
 
 /// What one line may be passed by, in millionths of node-time.
@@ -158,6 +169,10 @@ struct Class {
     /// When they were halved last.
     halved: u64,
     windows_all: u64,
+    foreseen_all: u64,
+    missed_all: u64,
+    /// The margin that the newest window began with.
+    margin_then: u64,
 }
 
 impl Class {
@@ -172,11 +187,23 @@ impl Class {
             bins: vec![0; BINS],
             halved: window,
             windows_all: 0,
+            foreseen_all: 0,
+            missed_all: 0,
+            margin_then: u64::MAX,
         }
     }
 
     /// Takes in one node's window, and whether its use was above the ceiling and the capacity.
-    fn note(&mut self, window: u64, sum: &Sum, over: (bool, bool), budget: Budget) {
+    fn note(
+        &mut self,
+        (window, assumed): (u64, &[u64; BINS]),
+        sum: &Sum,
+        over: (bool, bool),
+        budget: Budget,
+    ) {
+        if window > self.window || self.margin_then == u64::MAX {
+            self.margin_then = self.margins(assumed, budget).ceiling;
+        }
         if window > self.window {
             self.ceiling.settle(self.nodes, budget.ceiling);
             self.capacity.settle(self.nodes, budget.capacity);
@@ -195,12 +222,16 @@ impl Class {
             return;
         }
         self.nodes = self.nodes.saturating_add(1);
+        self.foreseen_all = self.foreseen_all.saturating_add(1);
         match sum.known.checked_sub(sum.mean) {
             None => self.below = self.below.saturating_add(ONE),
             Some(error) => {
                 // One millicore of deviation at least, or a steady node would make anything a miss.
                 let deviation = sum.variance.isqrt().max(1);
                 let step = error.saturating_mul(STEPS) / deviation;
+                let missed =
+                    error.saturating_mul(PARTS) > deviation.saturating_mul(self.margin_then);
+                self.missed_all = self.missed_all.saturating_add(u64::from(missed));
                 let bin = usize::try_from(step).unwrap_or(BINS).min(BINS - 1);
                 self.bins[bin] = self.bins[bin].saturating_add(ONE);
             }
@@ -268,7 +299,7 @@ impl Calibration {
         budget: Budget,
     ) {
         let class = self.classes.entry(class_of(cpu)).or_insert_with(|| Class::new(window));
-        class.note(window, sum, over, budget);
+        class.note((window, &self.assumed), sum, over, budget);
     }
 
     /// Returns the margins that a node is to be foreseen with.
@@ -287,6 +318,8 @@ impl Calibration {
             windows: of.windows_all,
             misses: of.ceiling.misses_all,
             overloads: of.capacity.misses_all,
+            foreseen: of.foreseen_all,
+            missed: of.missed_all,
             margin: of.margins(&self.assumed, budget).ceiling,
         })
     }
@@ -392,6 +425,22 @@ mod tests {
         };
         let fresh = Calibration::default().margins(NODE, BUDGET).ceiling;
         assert!(after(true) > fresh && after(false) < fresh);
+    }
+
+    #[test]
+    fn peaks_that_were_missed_are_counted_and_those_of_requests_are_not() {
+        let mut calibration = Calibration::default();
+        let usual = Sum { actual: 10_000, known: 10_000, mean: 10_000, variance: 1000, any: true };
+        let burst = Sum { actual: 20_000, known: 20_000, ..usual };
+        let unknown = Sum { actual: 20_000, known: 0, mean: 0, variance: 0, any: true };
+        for window in 1..=10 {
+            let sum = if window == 7 { &burst } else { &usual };
+            calibration.note((window, NODE), sum, (false, false), BUDGET);
+            calibration.note((window, NODE), &unknown, (true, true), BUDGET);
+        }
+        let spent: Vec<_> = calibration.spent(BUDGET).collect();
+        assert_eq!((spent[0].windows, spent[0].misses), (20, 10));
+        assert_eq!((spent[0].foreseen, spent[0].missed), (10, 1));
     }
 
     #[test]

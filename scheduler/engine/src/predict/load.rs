@@ -142,13 +142,18 @@ pub(crate) struct Crew {
     pub(crate) others: usize,
     /// What harvest asks for.
     pub(crate) harvest: Millicores,
+    /// How many harvest instances there are; one may ask for nothing.
+    pub(crate) harvests: usize,
 }
 
 impl Crew {
     /// Adds an instance.
     pub(crate) fn add(&mut self, class: Class, request: Millicores, expected: InstanceForecast) {
         match class {
-            Class::Harvest => self.harvest = self.harvest.saturating_add(request),
+            Class::Harvest => {
+                self.harvest = self.harvest.saturating_add(request);
+                self.harvests += 1;
+            }
             Class::Critical | Class::Standard => {
                 self.load.add(expected);
                 self.others += 1;
@@ -159,6 +164,11 @@ impl Crew {
     /// Does not count the one added last as a use of the node, if it is of those on every node.
     pub(crate) fn pass_over(&mut self, class: Class, everywhere: bool) {
         self.others -= usize::from(everywhere && class != Class::Harvest);
+    }
+
+    /// Says whether there is any harvest.
+    pub(crate) fn has_harvest(&self) -> bool {
+        self.harvests > 0
     }
 
     /// Takes away a critical or standard instance that was added.

@@ -4,12 +4,16 @@
 //! Invariant: it equals what the instances say; `check::check_state` sums everything up again in
 //! `any_history_keeps_every_promise_and_can_be_replayed`.
 
+use std::collections::btree_map::Iter;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
 
 use tengyun_model::{At, InstanceId, Kind, NodeId, WorkloadId};
 
 use super::State;
-use crate::image::{InstanceImage, InstanceWish, WorkloadImage};
+use super::live::Live;
+use super::register::Register;
+use crate::image::{InstanceImage, InstanceWish, NodeImage, WorkloadImage};
 use crate::place::feasible::Room;
 use crate::predict::Profile;
 
@@ -27,7 +31,7 @@ pub(crate) struct Derived {
     /// What living instances take on each node.
     rooms: BTreeMap<NodeId, Room>,
     /// What forecasts need of each instance.
-    profiles: BTreeMap<InstanceId, Profile>,
+    profiles: Register<Profile>,
     /// Workloads that have instances of another revision than the present.
     renewing: BTreeSet<WorkloadId>,
     /// Workloads that are rolled out.
@@ -218,6 +222,11 @@ impl State {
         self.derived.waiting.iter().map(|id| &self.instances[id])
     }
 
+    /// Returns the instances that are not wanted any more, by ascending id.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = &InstanceImage> {
+        self.derived.leaving.iter().map(|id| &self.instances[id])
+    }
+
     /// Returns the copies that are to replace others, by ascending id.
     pub(crate) fn replacing(&self) -> impl Iterator<Item = &InstanceImage> {
         let ids: BTreeSet<InstanceId> = self.replacements.values().copied().collect();
@@ -239,6 +248,16 @@ impl State {
     /// Returns when relief last opened a node, in this reign.
     pub(crate) fn opened_last(&self) -> Option<At> {
         self.opened
+    }
+
+    /// Returns every node by ascending id, with what is known of it in this reign and what is taken.
+    pub(crate) fn surveyed(&self) -> impl Iterator<Item = (&NodeImage, Option<&Live>, &Room)> {
+        let mut live = self.live.iter().peekable();
+        let mut rooms = self.derived.rooms.iter().peekable();
+        self.nodes.values().map(move |node| {
+            let room = beside(&mut rooms, node.id).unwrap_or(&self.derived.empty);
+            (node, beside(&mut live, node.id), room)
+        })
     }
 
     /// Returns what living instances take on a node.
@@ -301,6 +320,12 @@ impl State {
         let differs = |node: &NodeId| *self.room(*node) != Room::taken(self, *node, |_| true);
         self.nodes.keys().any(differs).then_some("what is taken on a node")
     }
+}
+
+/// Returns what belongs to a node; what belongs to nodes before it is passed over.
+fn beside<'a, T>(rest: &mut Peekable<Iter<'a, NodeId, T>>, node: NodeId) -> Option<&'a T> {
+    while rest.next_if(|(id, _)| **id < node).is_some() {}
+    rest.next_if(|(id, _)| **id == node).map(|(_, value)| value)
 }
 
 fn is_rolling(workload: &WorkloadImage) -> bool {

@@ -1,6 +1,6 @@
 //! Volatile state: who is there and what was measured. None of it is in an image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage};
 
@@ -10,7 +10,7 @@ use crate::predict::{Budget, Lines, Spent, Sum, Track, drifted, sample, window_o
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Live {
+pub(crate) struct Live {
     connected: bool,
     seen: Option<At>,
     usage: Option<NodeUsage>,
@@ -27,7 +27,7 @@ impl Live {
         self.connected = false;
     }
 
-    pub(super) fn connected(&self) -> bool {
+    pub(crate) fn connected(&self) -> bool {
         self.connected
     }
 
@@ -35,11 +35,11 @@ impl Live {
         self.seen
     }
 
-    pub(super) fn usage(&self) -> Option<&NodeUsage> {
+    pub(crate) fn usage(&self) -> Option<&NodeUsage> {
         self.usage.as_ref()
     }
 
-    pub(super) fn foreign(&self) -> Option<&Track> {
+    pub(crate) fn foreign(&self) -> Option<&Track> {
         self.foreign.as_ref()
     }
 }
@@ -56,12 +56,14 @@ pub(super) struct Watch {
     looked: At,
     /// Nodes that had not been heard for long at the last look.
     pub(super) suspects: BTreeSet<NodeId>,
+    /// Those of them whose loss was held because too many were silent, and until when it was.
+    held: BTreeMap<NodeId, At>,
 }
 
 impl Watch {
     /// A reign begins: nobody was heard yet.
     pub(super) fn begin(&mut self, at: At) {
-        *self = Self { since: at, looked: at, suspects: BTreeSet::new() };
+        *self = Self { since: at, looked: at, ..Self::default() };
     }
 }
 
@@ -74,6 +76,16 @@ impl State {
         }
         self.watch.looked = at;
         self.watch.suspects = liveness::silent(self, at).collect();
+        let held = liveness::held(self, &self.watch.suspects, at);
+        let before = std::mem::take(&mut self.watch.held);
+        let still = before.into_iter().filter(|(node, _)| self.watch.suspects.contains(node));
+        self.watch.held = still.collect();
+        self.watch.held.extend(held.into_iter().map(|node| (node, at)));
+    }
+
+    /// Returns when the loss of a silent node was last held because too many were silent.
+    pub(crate) fn held_at(&self, node: NodeId) -> Option<At> {
+        self.watch.held.get(&node).copied()
     }
 
     /// Takes in what a node used. Instances that are not on it are passed over.
@@ -98,7 +110,7 @@ impl State {
             }
             let profile = self.profile_mut(used.instance).expect("every instance has one");
             let (harvest, request) = (profile.class == Class::Harvest, profile.request);
-            let track = profile.track.get_or_insert_with(|| Track::start(at));
+            let track = profile.track.get_or_insert_with(|| Box::new(Track::start(at)));
             let sample = sample(used.cpu, used.memory, usage);
             let closed = track.observe(at, sample, (window, request));
             let Some(closed) = closed.filter(|_| !harvest) else { continue };
@@ -150,9 +162,9 @@ impl State {
         Budget { ceiling, capacity }
     }
 
-    /// Returns what a node is foreseen with.
-    pub(crate) fn lines(&self, node: NodeId) -> Lines {
-        let margins = self.calibration.margins(self.capacity(node), self.budget());
+    /// Returns what a node of so much CPU is foreseen with.
+    pub(crate) fn lines(&self, cpu: Millicores) -> Lines {
+        let margins = self.calibration.margins(cpu, self.budget());
         Lines { margins, ceiling: self.policy.band().ceiling }
     }
 

@@ -117,6 +117,23 @@ fn d1_a_cut_of_thirty_percent_evicts_nothing_and_heals() {
 }
 
 #[test]
+fn the_last_ones_to_return_from_a_cut_are_not_lost_meanwhile() {
+    let mut cloud = watched(60);
+    let before = cloud.layout();
+    cut(&mut cloud, 1..=18);
+    cloud.pass(Millis::from_secs(180));
+    // Agents try again in their own time; now so few are silent that each could be broken.
+    heal(&mut cloud, 2..=18);
+    cloud.pass(Millis::from_secs(100));
+    assert_eq!((lost(&cloud), standing(&cloud.state, cloud.now).mode), (0, Mode::Usual));
+    assert_eq!(cloud.layout(), before, "0 instances stopped, 0 started twice");
+    // One that does not come back is lost all the same.
+    cloud.rounds = 2;
+    cloud.pass(Millis::from_secs(40));
+    assert_eq!((lost(&cloud), is(&cloud, 1)), (1, Condition::Lost));
+}
+
+#[test]
 fn all_nodes_cut_off_evict_nothing() {
     let mut cloud = watched(3);
     cut(&mut cloud, 1..=3);
@@ -188,6 +205,12 @@ fn a_rack_of_which_half_is_silent_is_held_though_the_fleet_is_well() {
     cloud.pass(Millis::from_secs(600));
     assert_eq!(lost(&cloud), 0);
     assert_eq!(standing(&cloud.state, cloud.now).held.len(), 2);
+    // When the rack comes back, its last node has time to return.
+    heal(&mut cloud, [101]);
+    cloud.pass(Millis::from_secs(100));
+    assert_eq!((lost(&cloud), standing(&cloud.state, cloud.now).held.len()), (0, 0));
+    cloud.pass(Millis::from_secs(40));
+    assert_eq!(lost(&cloud), 1);
 }
 
 #[test]

@@ -385,3 +385,32 @@ fn replay_of_durable_entries_gives_the_same_image_as_life() {
         Outcome::Applied(Effect::Done)
     );
 }
+
+#[test]
+fn a_workload_whose_peak_was_missed_pays_with_a_larger_margin() {
+    let mut cloud = Cloud::of(1);
+    for name in ["steady", "bursty"] {
+        let mut app = spec(name);
+        app.resources.cpu = Millicores::new(400);
+        cloud.apply(app);
+        cloud.uses.insert(name.to_owned(), 100);
+    }
+    cloud.pass(Millis::from_secs(2 * 3600));
+    let margin = |cloud: &Cloud, name: &str| {
+        let forecast = predict::forecast(&cloud.state, cloud.now);
+        let instance =
+            cloud.state.instances().find(|i| cloud.state.spec(i).key.name.as_str() == name);
+        let instance = instance.unwrap();
+        forecast.margin(instance.status.instance, instance.node)
+    };
+    let before = margin(&cloud, "bursty");
+    assert_eq!(before, margin(&cloud, "steady"));
+    cloud.uses.insert("bursty".to_owned(), 350);
+    cloud.pass(Millis::from_secs(300));
+    cloud.uses.insert("bursty".to_owned(), 100);
+    cloud.pass(Millis::from_secs(600));
+    let spent = cloud.state.spent();
+    assert!(spent[0].foreseen > 10 && spent[0].missed >= 1, "{spent:?}");
+    assert!(margin(&cloud, "bursty") > before.saturating_add(Millicores::new(20)));
+    assert!(margin(&cloud, "steady") <= before, "it does not pay for the other");
+}
