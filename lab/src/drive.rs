@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use tengyun_engine::Policy;
 
 use crate::cloud::{Cloud, DriveError, Guest, Place, Seen};
 use crate::fleet::{Fleet, MemoryMode};
-use crate::number::{length, nearest, real, wide};
+use crate::number::{length, nearest, wide};
 use crate::rules::Honest;
 use crate::score::Planner;
 use crate::trace::STEP_SECS;

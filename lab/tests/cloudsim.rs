@@ -3,6 +3,9 @@
 //!
 //! The comparison needs the shared traces, which may not be shipped; without them it is skipped.
 
+#![expect(clippy::print_stdout, reason = "a figure, or a skip, is said")]
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
