@@ -197,13 +197,11 @@ fn unknown(paths: &[String], name: &str) -> String {
         .map(|p| (strsim::osa_distance(&last(p), &last(name)), p))
         .filter(|(distance, _)| *distance <= 2)
         .min();
-    match near {
-        Some((_, near)) => Message::NoWorkloadNear { name: &name, near }.said(),
-        None => {
-            let what = Message::NoWorkload { name: &name }.said();
-            Message::Next { what: &what, next: &Message::SeeWorkloads {}.said() }.said()
-        }
+    if let Some((_, near)) = near {
+        return Message::NoWorkloadNear { name: &name, near }.said();
     }
+    let what = Message::NoWorkload { name: &name }.said();
+    Message::Next { what: &what, next: &Message::SeeWorkloads {}.said() }.said()
 }
 
 /// Returns the key in a specification; an empty one where it is missing.

@@ -116,7 +116,6 @@ fn heading_of_a_forecast(english: &'static str) -> &'static str {
 }
 
 /// Translates the label of a line; one without a translation stays as it is.
-#[expect(clippy::too_many_lines, reason = "a table, a line each")]
 pub fn label(language: Language, english: &str) -> &str {
     if language == Language::English {
         return english;
@@ -153,15 +152,14 @@ pub fn label(language: Language, english: &str) -> &str {
         "applied" => "提交时间",
         "rollout" => "发布",
         "next run" => "下次运行",
-        "instances" => "实例",
         "command" => "命令",
         "requests" => "申请",
         "uses" => "用量",
         "health check" => "健康检查",
         "volumes" => "卷",
-        "instance" => "实例",
-        "copy" => "副本",
-        "node" => "节点",
+        "instance" | "instances" => "实例",
+        "copy" | "copies" => "副本",
+        "node" | "nodes" => "节点",
         "phase" => "阶段",
         "since" => "起始",
         "starts" => "启动次数",
@@ -177,13 +175,11 @@ pub fn label(language: Language, english: &str) -> &str {
         "time" => "时间",
         "mode" => "模式",
         "journal" => "日志",
-        "nodes" => "节点",
         "moves" => "迁移",
         "rebalancing" => "再平衡",
         "losses" => "失联",
         "restore" => "恢复",
         "last good" => "最近良好版本",
-        "copies" => "副本",
         "failures" => "失败",
         "standing" => "进展",
         "next" => "下一步",

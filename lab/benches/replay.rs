@@ -157,7 +157,7 @@ fn ours(traces: &Path) {
     let directory = traces.join("openb-order");
     for list in ["C", "G"] {
         let file = |what: &str| directory.join(format!("{what}_{list}.csv"));
-        if let Ok(figures) = pack(&file("nodes"), &file("pods")) {
+        if let Ok(figures) = pack(&file("nodes"), &file("pods"), &BTreeMap::new()) {
             println!("{list}: {}", serde_json::to_string(&figures).expect("figures"));
         }
     }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-
 use crate::cloud::{Cloud, DriveError, Guest, Place, Seen};
 use crate::fleet::{Fleet, MemoryMode};
 use crate::number::{length, nearest, wide};

@@ -5,7 +5,7 @@ use tengyun_model::{
     At, BootId, Capacity, CoreMillis, Digest, Generation, Grant, Incarnation, InstanceId,
     InstanceStatus, Inventory, MebibyteSeconds, Mebibytes, Member, MeterKey, MeterRecord,
     Millicores, Millis, NodeFacts, NodeId, NodeName, NodeUsage, OperationId, Phase, Report,
-    Resources, Restart, Role, Sequence, Stop, Wisher, WorkloadSpec,
+    Resources, Restart, Role, Sequence, Stop, Wisher, WorkloadKey, WorkloadSpec,
 };
 
 /// The boot that fixture nodes run.
@@ -124,7 +124,7 @@ pub(crate) fn story() -> Vec<Entry> {
         gone,
     };
     let key = spec("web", 2).key;
-    let commands = vec![
+    let first = vec![
         Command::BeginEpoch,
         Command::RegisterNode(facts("n1")),
         Command::RegisterNode(facts("n2")),
@@ -154,6 +154,20 @@ pub(crate) fn story() -> Vec<Entry> {
         },
         Command::DeclareLost(one),
         Command::DeclareReturned(one),
+    ];
+    let commands = first.into_iter().chain(wishes(one, key)).enumerate();
+    let by = |i: usize| match i % 3 {
+        0 => None,
+        1 => Some(Wisher::Local(1000)),
+        _ => Some(Wisher::Person("dora".parse().unwrap(), department())),
+    };
+    let at = |i: usize| At::from_millis(1000 + 10 * u64::try_from(i).unwrap());
+    commands.map(|(i, command)| Entry { at: at(i), by: by(i), command }).collect()
+}
+
+/// What people wish later on.
+fn wishes(one: NodeId, key: WorkloadKey) -> Vec<Command> {
+    vec![
         Command::AcknowledgeLoss {
             operation: OperationId::new(6),
             nodes: vec![one],
@@ -184,16 +198,5 @@ pub(crate) fn story() -> Vec<Entry> {
             node: NodeId::new(2),
             proof: Proof::Death,
         },
-    ];
-    let by = |i: usize| match i % 3 {
-        0 => None,
-        1 => Some(Wisher::Local(1000)),
-        _ => Some(Wisher::Person("dora".parse().unwrap(), department())),
-    };
-    let at = |i: usize| At::from_millis(1000 + 10 * u64::try_from(i).unwrap());
-    commands
-        .into_iter()
-        .enumerate()
-        .map(|(i, command)| Entry { at: at(i), by: by(i), command })
-        .collect()
+    ]
 }

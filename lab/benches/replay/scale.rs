@@ -143,7 +143,7 @@ impl Cloud {
     }
 
     fn must(&mut self, command: Command) -> Effect {
-        match self.state.apply(&Entry { at: self.now, command }) {
+        match self.state.apply(&Entry { at: self.now, by: None, command }) {
             Outcome::Applied(effect) => effect,
             Outcome::Refused(refusal) => panic!("refused: {refusal}"),
         }

@@ -375,7 +375,8 @@ mod tests {
     fn cloud(random: &mut Random) -> State {
         let mut state = State::new();
         let mut must = |command: Command| {
-            let outcome = state.apply(&Entry { at: At::from_millis(1_800_000_000_000), command });
+            let outcome =
+                state.apply(&Entry { at: At::from_millis(1_800_000_000_000), by: None, command });
             assert!(matches!(outcome, crate::Outcome::Applied(_)), "{outcome:?}");
         };
         must(Command::BeginEpoch);
