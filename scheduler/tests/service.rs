@@ -108,14 +108,14 @@ async fn logs_come_from_the_agent_and_a_reader_that_leaves_is_cancelled() {
     let instance = agent.assignment(1).await.instances[0].instance;
     let wanted = v1::LogsRequest { instance, tail_lines: 5, follow: true };
     let mut lines = scheduler.operator.logs(wanted).await.unwrap().into_inner();
-    let Down::LogRequest(request) = agent.next().await.unwrap() else { panic!("no log request") };
+    let Down::LogRequest(request) = agent.request().await else { panic!("no log request") };
     assert_eq!((request.instance, request.tail_lines, request.follow), (instance, 5, true));
     let data = b"hello\n".to_vec();
     let chunk = v1::LogChunk { request: request.request, data, ..v1::LogChunk::default() };
     agent.say(Up::LogChunk(chunk)).await;
     assert_eq!(lines.message().await.unwrap().unwrap().data, b"hello\n");
     drop(lines);
-    let cancelled = agent.next().await.unwrap();
+    let cancelled = agent.request().await;
     assert_eq!(cancelled, Down::LogCancel(v1::LogCancel { request: request.request }));
     let unknown = v1::LogsRequest { instance: 999, ..v1::LogsRequest::default() };
     assert_eq!(scheduler.operator.logs(unknown).await.unwrap_err().code(), Code::NotFound);

@@ -131,9 +131,9 @@ fn a_damaged_snapshot_gives_way_to_the_one_before_it() {
 #[test]
 fn a_newer_row_or_file_is_refused_with_clear_words() {
     let (place, _) = written(3);
-    place.edit("UPDATE batches SET schema = 4 WHERE first = 10", []);
+    place.edit("UPDATE batches SET schema = 5 WHERE first = 10", []);
     let error = place.verify().unwrap_err();
-    assert!(matches!(error, JournalError::Newer { found: 4, .. }), "{error}");
+    assert!(matches!(error, JournalError::Newer { found: 5, .. }), "{error}");
     assert!(error.to_string().contains("install the version that wrote it"), "{error}");
     let (place, _) = written(3);
     Connection::open(place.path()).unwrap().pragma_update(None, "user_version", 9).unwrap();

@@ -131,6 +131,16 @@ impl Agent {
         next(&mut self.down).await
     }
 
+    /// Waits for what the agent is asked to do beside its assignment.
+    pub(crate) async fn request(&mut self) -> Down {
+        loop {
+            match self.next().await.unwrap() {
+                Down::Assignment(_) | Down::MeterAcknowledgement(_) | Down::Services(_) => {}
+                asked => return asked,
+            }
+        }
+    }
+
     /// Waits for an assignment of this many instances.
     pub(crate) async fn assignment(&mut self, instances: usize) -> v1::Assignment {
         loop {

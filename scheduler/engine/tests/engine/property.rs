@@ -278,7 +278,9 @@ fn live_on(cloud: &mut Cloud, happening: Happening) {
         |at: usize| -> WorkloadKey { format!("city/test/app/{}", names[at]).parse().unwrap() };
     match happening {
         Happening::Taken(at) => {
-            if let Some((status, node)) = pick(cloud, at) {
+            // Only what runs can find its port taken; what had ended has freed it for others.
+            let found = pick(cloud, at).filter(|(status, _)| !status.phase.is_final());
+            if let Some((status, node)) = found {
                 take_port(cloud, status, node);
             }
         }
