@@ -14,7 +14,7 @@ use super::evenness::Evenness;
 use super::order::Among;
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
-use crate::place::feasible::Room;
+use crate::place::feasible::{self, Room};
 use crate::plan::{Move, StopReason};
 use crate::predict::InstanceForecast;
 
@@ -266,9 +266,16 @@ fn would_fit(
     let stays =
         |i: &InstanceImage| i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest;
     let room = Room::taken(state, seat.node.id, stays);
-    room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
+    holds(problem, at, &room, guest)
         && problem.keeps_apart(at, (guest, evenness)).is_ok()
         && seat.peak_with(guest.spec, guest.expected) <= seat.line(state.policy().band().ceiling)
+}
+
+/// Says whether a guest and its ports would fit on a seat on which so much is taken.
+fn holds(problem: &Problem<'_>, at: usize, room: &Room, guest: &Guest<'_>) -> bool {
+    let node = problem.seats[at].node;
+    room.fits(guest.spec, &node.facts.capacity).is_ok()
+        && feasible::ports(problem.state, guest.spec, (node.id, room)).is_ok()
 }
 
 /// Evicts all harvest of a seat, unless what leaves already makes the room.
@@ -276,7 +283,7 @@ fn evict(problem: &Problem<'_>, at: usize, guest: &Guest<'_>, moves: &mut Vec<Mo
     let (state, seat) = (problem.state, &problem.seats[at]);
     // Room that is being left already is waited for, not made twice.
     let leaving = Room::taken(state, seat.node.id, |i| i.wish == InstanceWish::Run);
-    if leaving.fits(guest.spec, &seat.node.facts.capacity).is_ok() {
+    if holds(problem, at, &leaving, guest) {
         return;
     }
     for id in state.on_node(seat.node.id) {
