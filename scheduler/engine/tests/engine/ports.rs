@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use tengyun_engine::{Command, Refusal, State, explain, predict};
-use tengyun_model::{Exit, InstanceId, Mebibytes, Millis, NodeId, Phase, PortSpec, WorkloadSpec};
+use tengyun_model::{
+    Class, Exit, InstanceId, Mebibytes, Millis, NodeId, Phase, PortSpec, WorkloadSpec,
+};
 
 use crate::cloud::{Cloud, healthy, spec};
 
@@ -66,6 +68,25 @@ fn a_port_that_a_workload_names_is_never_chosen_for_another() {
     cloud.pass(Millis::from_secs(5));
     assert_eq!(chosen(&cloud), [20_000, 20_002]);
     assert!(cloud.state.instances().all(|i| i.node.is_some()));
+}
+
+#[test]
+fn harvest_stays_where_its_eviction_would_free_no_port() {
+    let mut cloud = Cloud::of(1);
+    cloud.set(&[("port_first", 20_000), ("port_last", 20_000)]);
+    let memory = cloud.state.node(NodeId::new(1)).unwrap().facts.capacity.memory;
+    let mut web = serving("web", 2);
+    web.resources.memory = Mebibytes::new(memory.get() / 4);
+    cloud.apply(web);
+    let mut harvest = spec("harvest");
+    harvest.class = Class::Harvest;
+    harvest.resources.memory = Mebibytes::new(memory.get() * 5 / 8);
+    cloud.apply(harvest);
+    // Neither fits beside the other two; the second web would lack a port even without harvest.
+    cloud.pass(Millis::from_secs(60));
+    let runs = |i: &&tengyun_engine::InstanceImage| i.node.is_some();
+    let names = cloud.state.instances().filter(runs).map(|i| cloud.state.spec(i).key.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["web", "harvest"]);
 }
 
 #[test]
