@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use tengyun_engine::{Command, Effect, Entry, Move, Outcome, State, check, place, predict};
 use tengyun_model::{
-    At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
-    InstanceUsage, Inventory, Kind, Mebibytes, Millicores, Millis, MovePolicy, NodeFacts, NodeId,
-    NodeUsage, OnLost, OperationId, Phase, Provision, Resources, Restart, RestartMode, Rollout,
-    Stop, WorkloadSpec,
+    At, Capacity, Class, Generation, Incarnation, InstanceId, InstanceStatus, InstanceUsage,
+    Inventory, Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Phase,
+    Resources, Stop, WorkloadSpec,
 };
 
 /// Windows that are reported and planned after.
@@ -181,43 +180,22 @@ fn facts(number: u32) -> NodeFacts {
 
 fn spec(number: u32) -> WorkloadSpec {
     let key = format!("city/d{:05}/w{number:06}", number % DEPARTMENTS);
+    let key = key.parse().expect("letters, digits and slashes");
+    let plain = WorkloadSpec::service(key, vec!["/usr/bin/serve".to_owned()]);
     WorkloadSpec {
-        key: key.parse().expect("letters, digits and slashes"),
-        kind: Kind::Service,
         class: if number.is_multiple_of(10) { Class::Critical } else { Class::Standard },
-        command: vec!["/usr/bin/serve".to_owned()],
-        files: Vec::new(),
-        env: BTreeMap::new(),
-        user: None,
-        ports: Vec::new(),
         resources: Resources {
             cpu: Millicores::new(
                 [500, 1000, 2000, 2500][usize::try_from(number % 4).expect("small")],
             ),
-            cpu_limit: None,
             memory: Mebibytes::new(1024 + u64::from(number % 5) * 512),
-            disk: Mebibytes::ZERO,
             pids: 100,
+            ..plain.resources
         },
-        counted: BTreeMap::new(),
-        constraints: Constraints::default(),
         instances: COPIES,
-        restart: Restart {
-            mode: RestartMode::Always,
-            backoff: Millis::from_secs(1),
-            backoff_max: Millis::from_secs(60),
-        },
-        stop: Stop { signal: 15, grace: Millis::from_secs(5) },
-        move_policy: MovePolicy::Any,
+        stop: Stop { grace: Millis::from_secs(5), ..plain.stop },
         startup: Millis::from_secs(1),
-        on_lost: OnLost::Wait,
-        provision: Provision::default(),
-        health: None,
-        volumes: Vec::new(),
-        rollout: Rollout::default(),
-        schedule: None,
-        window: None,
-        depends_on: Vec::new(),
+        ..plain
     }
 }
 

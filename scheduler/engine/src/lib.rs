@@ -30,3 +30,6 @@ pub use policy::{Knob, Policy};
 pub use rollout::{Copies, Fate, RevisionNote, RolloutImage, Stage, Steer, Verdict};
 pub use runs::{CronImage, RunImage, RunOutcome};
 pub use state::State;
+
+#[cfg(test)]
+mod random;

@@ -297,28 +297,15 @@ fn evict(problem: &Problem<'_>, at: usize, guest: &Guest<'_>, moves: &mut Vec<Mo
 #[cfg(test)]
 mod tests {
     use tengyun_model::{
-        At, Capacity, Constraints, Inventory, Kind, Mebibytes, Millis, MovePolicy, NodeFacts,
-        OnLost, OperationId, Provision, Resources, Restart, RestartMode, Rollout, Stop,
+        At, Capacity, Constraints, Inventory, Mebibytes, NodeFacts, OperationId, Resources,
         WorkloadSpec,
     };
 
     use super::*;
     use crate::command::{Command, Entry};
     use crate::predict;
+    use crate::random::Random;
     use crate::state::State;
-
-    /// Splitmix64, so that a failing case can be made again.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, limit: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            (z ^ (z >> 31)) % limit
-        }
-    }
 
     fn facts(number: u64, random: &mut Random) -> NodeFacts {
         let devices = [0, 0, 0, 4][usize::try_from(random.below(4)).unwrap()];
@@ -341,41 +328,20 @@ mod tests {
         let classes = [Class::Critical, Class::Standard, Class::Standard, Class::Harvest];
         let spread = (random.below(4) == 0).then(|| "zone".to_owned());
         let gpu = (random.below(6) == 0).then(|| ("gpu".parse().unwrap(), 1 + random.below(2)));
+        let key = format!("a/b/w{number}").parse().unwrap();
+        let plain = WorkloadSpec::service(key, vec!["/bin/true".to_owned()]);
         WorkloadSpec {
-            key: format!("a/b/w{number}").parse().unwrap(),
-            kind: Kind::Service,
             class: classes[usize::try_from(random.below(4)).unwrap()],
-            command: vec!["/bin/true".to_owned()],
-            files: Vec::new(),
-            env: BTreeMap::new(),
-            user: None,
-            ports: Vec::new(),
             resources: Resources {
                 cpu: Millicores::new(random.below(1500)),
-                cpu_limit: None,
                 memory: Mebibytes::new(1 + random.below(1500)),
-                disk: Mebibytes::ZERO,
                 pids: 1,
+                ..plain.resources
             },
             counted: gpu.into_iter().collect(),
             constraints: Constraints { spread, ..Constraints::default() },
             instances: 1 + u32::try_from(random.below(4)).unwrap(),
-            restart: Restart {
-                mode: RestartMode::Always,
-                backoff: Millis::from_secs(1),
-                backoff_max: Millis::from_secs(60),
-            },
-            stop: Stop { signal: 15, grace: Millis::from_secs(5) },
-            move_policy: MovePolicy::Any,
-            startup: Millis::from_secs(1),
-            on_lost: OnLost::Wait,
-            provision: Provision::default(),
-            health: None,
-            volumes: Vec::new(),
-            rollout: Rollout::default(),
-            schedule: None,
-            window: None,
-            depends_on: Vec::new(),
+            ..plain
         }
     }
 
