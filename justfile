@@ -19,6 +19,10 @@ clippy:
 test:
     cargo test --workspace --locked
 
+# Many new histories for the engine's properties: a night's search for what the tests do not show.
+histories cases="100000":
+    PROPTEST_CASES={{cases}} cargo test --release --locked -p tengyun-engine --test engine property
+
 # Documentation without broken links.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

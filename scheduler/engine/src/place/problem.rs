@@ -1,9 +1,9 @@
 //! The problem: nodes as the planner sees them, kept up to date while it decides.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadSpec};
+use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadKey, WorkloadSpec};
 
 use super::evenness::{Evenness, Values};
 use super::feasible::{self, Room};
@@ -185,13 +185,22 @@ pub(crate) struct Problem<'a> {
     pub(crate) seats: Seats<'a>,
     /// What was looked up for evenness.
     values: Values<'a>,
+    /// Workloads of which the plan in the making gives up copies.
+    unsettled: BTreeSet<&'a WorkloadKey>,
 }
 
 impl<'a> Problem<'a> {
     /// Sees the state as a problem.
     pub(crate) fn new(state: &'a State, forecast: &'a Forecast, now: At) -> Self {
         let seats = state.surveyed().map(|node| Seat::new(state, forecast, node, now)).collect();
-        Self { state, forecast, now, seats: Seats::new(seats), values: Values::new() }
+        Self {
+            state,
+            forecast,
+            now,
+            seats: Seats::new(seats),
+            values: Values::new(),
+            unsettled: BTreeSet::new(),
+        }
     }
 
     /// Returns the place of a node in `seats`.
@@ -213,6 +222,17 @@ impl<'a> Problem<'a> {
             replaces: replaces.then_some(id),
             volumes: state.volume_need(instance, &workload.revisions[&revision]),
         }
+    }
+
+    /// Notes that the plan gives up a copy on a lost node, which then no longer counts where copies are
+    /// spread: others of its workload wait for the next plan.
+    pub(crate) fn give_up(&mut self, instance: &'a InstanceImage) {
+        self.unsettled.insert(&self.state.spec(instance).key);
+    }
+
+    /// Says whether the plan gives up copies of a workload.
+    pub(super) fn is_unsettled(&self, key: &WorkloadKey) -> bool {
+        self.unsettled.contains(key)
     }
 
     /// Looks up what is needed to spread a guest, so that it is known for others like it.

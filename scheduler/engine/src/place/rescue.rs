@@ -8,7 +8,7 @@ use crate::plan::{Move, StopReason};
 
 /// Gives up what lost nodes ran. Afterwards no instance on a lost node is wanted that may be
 /// elsewhere, unless its workload is held or a replacement is on its way.
-pub(super) fn rescue(problem: &Problem<'_>, moves: &mut Vec<Move>) {
+pub(super) fn rescue(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let state = problem.state;
     for node in state.nodes().filter(|n| n.loss.is_some()) {
         for id in state.on_node(node.id) {
@@ -16,6 +16,7 @@ pub(super) fn rescue(problem: &Problem<'_>, moves: &mut Vec<Move>) {
             let alone = state.is_alone(instance);
             let held = state.check_held(instance).is_err();
             if lives(instance) && alone && !held && state.may_leave_lost(instance) {
+                problem.give_up(instance);
                 moves.push(Move::Stop { instance: id, reason: StopReason::Lost });
             }
         }

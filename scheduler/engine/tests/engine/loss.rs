@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 
 use tengyun_engine::explain::explain;
 use tengyun_engine::liveness::{Condition, Mode, condition, standing};
-use tengyun_engine::{Command, Outcome, Proof, Refusal, State, check, predict};
-use tengyun_model::{Millis, NodeId, OnLost, Phase};
+use tengyun_engine::{Command, NodeWish, Outcome, Proof, Refusal, State, check, predict};
+use tengyun_model::{Millis, NodeId, OnLost, Phase, PortSpec};
 
 use crate::cloud::{self, Cloud, REPORT, facts, spec};
+use crate::operate::wish;
 
 /// Nodes with a restarting and a waiting workload on the first one; the scheduler has listened for
 /// long.
@@ -98,6 +99,30 @@ fn a_returned_node_stops_the_copy_that_was_started_elsewhere_and_keeps_the_rest(
     assert_eq!(is(&cloud, 1), Condition::Connected);
     let layout = cloud.layout();
     assert_eq!((&layout[&1][..], &layout[&2][..]), (&["waits".into()][..], &["moves".into()][..]));
+}
+
+#[test]
+fn a_waiting_copy_is_spread_by_what_is_left_after_a_loss() {
+    let mut cloud = Cloud::of(4);
+    for node in [3, 4] {
+        wish(&mut cloud, node, NodeWish::Cordon);
+    }
+    let mut app = spec("app");
+    app.instances = 3;
+    app.ports = vec![PortSpec { name: "http".parse().unwrap(), number: Some(80) }];
+    app.constraints.spread = Some("rack".to_owned());
+    cloud.apply(app);
+    cloud.pass(REPORT);
+    assert_eq!(cloud.layout().keys().copied().collect::<Vec<_>>(), [1, 2], "the third waits");
+    // Both in one pass: a copy is given up, and there is room again in either rack.
+    acknowledge(&mut cloud, [2], Proof::Death);
+    for node in [3, 4] {
+        wish(&mut cloud, node, NodeWish::Serve);
+    }
+    cloud.rounds = 2;
+    cloud.settle();
+    let layout = cloud.layout();
+    assert!(layout.contains_key(&3) && layout.contains_key(&4), "two racks: {layout:?}");
 }
 
 #[test]

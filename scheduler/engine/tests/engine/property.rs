@@ -22,8 +22,9 @@ const NODES: u32 = 4;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// Plans that may follow each other at one moment. What a plan leaves to the next: room that it made,
-/// and rebalancing, which waits until nothing else is to do.
-const ROUNDS: u32 = 4;
+/// copies that are spread while others of them are given up, and rebalancing, which waits until
+/// nothing else is to do.
+const ROUNDS: u32 = 6;
 
 /// One thing that may happen.
 #[derive(Clone, Debug)]

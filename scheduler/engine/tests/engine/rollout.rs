@@ -3,8 +3,8 @@
 use tengyun_engine::explain::{explain, no_room};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::rollout::{self, Fate, Stage, Steer};
-use tengyun_engine::{Command, Effect, Outcome, Refusal, State, predict};
-use tengyun_model::{Kind, Millis, MovePolicy, NodeId, Phase, Revision, WorkloadSpec};
+use tengyun_engine::{Command, Effect, NodeWish, Outcome, Refusal, State, predict};
+use tengyun_model::{Kind, Millis, MovePolicy, NodeId, Phase, PortSpec, Revision, WorkloadSpec};
 
 use crate::cloud::{self, Cloud, spec};
 use crate::operate::wish;
@@ -60,6 +60,29 @@ fn a_bad_revision_returns_by_itself_and_no_healthy_copy_is_lost() {
         // The very same is tried again only when it is wished again.
         assert!(matches!(cloud.apply(revised(&app, word)), Effect::Updated(_, r) if r.get() == 3));
     }
+}
+
+#[test]
+fn a_spread_copy_is_renewed_beside_one_that_the_same_plan_moves() {
+    let mut cloud = Cloud::of(4);
+    cloud.set(&[("consolidate", 0)]);
+    for node in [2, 4] {
+        wish(&mut cloud, node, NodeWish::Cordon);
+    }
+    let mut app = spec("app");
+    (app.instances, app.rollout.batch) = (2, 2);
+    app.constraints.spread = Some("rack".to_owned());
+    app.ports = vec![PortSpec { name: "http".parse().unwrap(), number: Some(80) }];
+    cloud.apply(app.clone());
+    cloud.pass(Millis::from_secs(120));
+    assert_eq!(cloud.layout().keys().copied().collect::<Vec<_>>(), [1, 3], "one rack");
+    for node in [2, 4] {
+        wish(&mut cloud, node, NodeWish::Serve);
+    }
+    app.ports.clear();
+    cloud.apply(revised(&app, "next"));
+    cloud.pass(Millis::from_secs(120));
+    assert_eq!(cloud.revisions("app"), [2, 2]);
 }
 
 #[test]
@@ -236,7 +259,7 @@ fn a_drain_during_a_bad_rollout_loses_no_healthy_copy() {
     let (mut cloud, app) = good(3, |_| {});
     cloud.apply(revised(&app, "hang"));
     pass(&mut cloud, 10);
-    wish(&mut cloud, 1, tengyun_engine::NodeWish::Drain);
+    wish(&mut cloud, 1, NodeWish::Drain);
     assert!(pass(&mut cloud, 900) >= 3, "a healthy copy was lost");
     assert_eq!(cloud.revisions("app"), [1, 1, 1]);
     assert_eq!(cloud.state.on_node(NodeId::new(1)).count(), 0);
