@@ -521,6 +521,11 @@ async fn an_agent_killed_at_forty_points_leaves_each_instance_running_once() {
     for id in 4..=6 {
         stage.until_gone(id).await;
     }
+    // A process has its number before it has become the program.
+    until("all have become their program", || {
+        (1..=3).all(|id| processes_named(&word(id)) > 0).then_some(())
+    })
+    .await;
     for id in 1..=6 {
         assert_eq!(processes_named(&word(id)), usize::from(id <= 3), "instance {id}");
     }
