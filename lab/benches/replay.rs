@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
+#[path = "replay/calibration.rs"]
+mod calibration;
 #[path = "replay/scale.rs"]
 mod scale;
 
@@ -46,6 +48,9 @@ fn main() {
     {
         table("bitbrains month, 32/128, no memory", &month, MemoryMode::None);
         table("bitbrains month, 32/128, memory used", &month, MemoryMode::Used);
+    }
+    if wanted("calibration") {
+        calibration::calibration(&traces);
     }
     if wanted("google")
         && let Some(day) = read("google2011-gcd")

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_engine::{Command, Effect, Entry, Move, Outcome, Plan, State, check, place, predict};
 use tengyun_model::{
-    At, Capacity, Class, Constraints, Generation, Incarnation, InstanceId, InstanceStatus,
+    At, Capacity, Class, Constraints, Days, Generation, Incarnation, InstanceId, InstanceStatus,
     InstanceUsage, Inventory, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeFacts, NodeId,
-    NodeUsage, OperationId, Phase, Resources, Stop, WorkloadId, WorkloadKey, WorkloadSpec,
+    NodeUsage, OperationId, Phase, Resources, Stop, Window, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::number::real;
@@ -72,7 +72,7 @@ pub struct Guest {
     pub counted: BTreeMap<Name, u64>,
     /// What is promised to it.
     pub class: Class,
-    /// Whether it never moves.
+    /// Whether it moves only until [`Cloud::hold`] says otherwise.
     pub immovable: bool,
 }
 
@@ -142,6 +142,13 @@ impl Cloud {
         self.must("a workload", Command::ApplyWorkload { operation, spec: Box::new(spec) })?;
         self.seats.push(NOWHERE);
         Ok(())
+    }
+
+    /// Lets what is immovable be placed anew until a second, and never after it.
+    pub fn hold(&mut self, second: u64) -> Result<(), DriveError> {
+        let until = BEGIN.after(Millis::from_secs(second));
+        let all = self.state.workloads().map(|w| (w.id, (BEGIN, until))).collect();
+        self.must("windows", Command::NoteWindows(all)).map(drop)
     }
 
     /// Moves the clock to a second and reports what every node used in the step that ends there:
@@ -372,6 +379,8 @@ fn key(number: usize) -> WorkloadKey {
 
 fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
     let plain = WorkloadSpec::service(key(number), vec!["/bin/true".to_owned()]);
+    // Only the windows that are noted count; which days they are of does not matter.
+    let window = Window { days: Days::ALL, from: 0, to: 1, time_zone: None };
     WorkloadSpec {
         class: guest.class,
         resources: Resources {
@@ -383,7 +392,8 @@ fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
         counted: guest.counted.clone(),
         constraints: Constraints { labels: guest.labels.clone(), ..Constraints::default() },
         stop: Stop { grace: Millis::from_secs(5), ..plain.stop },
-        move_policy: if guest.immovable { MovePolicy::Never } else { MovePolicy::Any },
+        move_policy: if guest.immovable { MovePolicy::Window } else { MovePolicy::Any },
+        window: guest.immovable.then_some(window),
         startup: Millis::from_secs(1),
         ..plain
     }

@@ -36,7 +36,8 @@ pub struct Driver {
 
 impl Driver {
     /// Registers the nodes and applies the instances of a fleet, and plays through its warm-up.
-    /// Those instances never move of which `immovable` holds.
+    /// Those instances of which `immovable` holds never move after it: like all others they are placed
+    /// when the measurement begins, by their history.
     pub fn new(
         fleet: &Fleet,
         knobs: &BTreeMap<String, u64>,
@@ -56,6 +57,8 @@ impl Driver {
                 ..Guest::default()
             })?;
         }
+        // The warm-up's last plan is made when its last step ended, the next one a step later.
+        cloud.hold(STEP_SECS.saturating_mul(wide(fleet.warm) + 1))?;
         cloud.settle()?;
         let knobs = knobs.clone();
         let mut driver = Self { cloud, knobs, moved_before: 0, honest: None, empties: true };

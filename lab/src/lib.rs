@@ -12,6 +12,7 @@ pub mod drive;
 pub mod energy;
 pub mod fleet;
 pub mod generate;
+pub mod interval;
 pub mod journal;
 mod number;
 pub mod pack;

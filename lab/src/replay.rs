@@ -13,6 +13,7 @@ use crate::drive::Driver;
 use crate::energy::PowerCurve;
 use crate::fleet::{Fleet, MemoryMode, Shape};
 use crate::generate::Random;
+use crate::interval;
 use crate::number::{decimals, nearest, percent, real, wide};
 use crate::policies::{PolicyFault, PolicyFile};
 use crate::rules::{Honest, Rules};
@@ -315,6 +316,8 @@ impl Replayed {
         let above =
             format!("{:.3} / {:.3} / {:.3} %", f.above80_pct, f.above90_pct, f.above100_pct);
         line("node-time above 80/90/100 %", above);
+        let (low, high) = interval::above80_pct(&self.scores.steps);
+        line("95 % interval of that above 80 %", format!("{low:.3} to {high:.3} %"));
         line("instance-time on nodes above 80 %", format!("{:.3} %", self.affected_pct));
         line("demand lost", format!("{:.4} %", f.demand_lost_pct));
         line(

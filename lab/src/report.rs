@@ -3,6 +3,7 @@
 
 pub(crate) mod plot;
 
+use crate::interval;
 use crate::number::{decimals, length, percent, real};
 use crate::replay::Replayed;
 use crate::score::{HISTOGRAM_BINS, HourScore};
@@ -96,6 +97,7 @@ fn figures(replayed: &Replayed) -> String {
     let (done, back) = replayed.harvest_core_hours;
     let pct = |v: f64, digits| format!("{} %", decimals(v, digits));
     let above = [f.above80_pct, f.above90_pct, f.above100_pct].map(|v| pct(v, 3)).join(" / ");
+    let (low, high) = interval::above80_pct(&replayed.scores.steps);
     let nodes = format!("{} / {}", f.nodes_mean, f.nodes_max);
     let moves = format!("{} ({})", f.moves, f.moves_per_instance_day);
     pairs(&[
@@ -112,6 +114,10 @@ fn figures(replayed: &Replayed) -> String {
         (Both("CPU 平均利用率", "Mean CPU utilisation"), pct(f.utilisation_pct, 2)),
         (Both("处于 60–80 % 的时间", "Node-time from 60 to 80 %"), pct(f.in_band_pct, 2)),
         (Both("超过 80 / 90 / 100 % 的时间", "Node-time above 80 / 90 / 100 %"), above),
+        (
+            Both("超过 80 % 的时间：95 % 区间", "Node-time above 80 %, 95 % interval"),
+            format!("{} – {}", pct(low, 3), pct(high, 3)),
+        ),
         (Both("受影响的实例时间", "Instance-time affected"), pct(replayed.affected_pct, 3)),
         (Both("未满足的需求", "Demand lost"), pct(f.demand_lost_pct, 4)),
         (Both("迁移次数（每实例每天）", "Moves (per instance and day)"), moves),

@@ -42,6 +42,8 @@ pub struct StepScore {
     pub utilisation_pct: f64,
     /// The highest demand of a node, in percent of its CPU.
     pub highest_pct: f64,
+    /// Nodes above 80 %.
+    pub above80: u64,
     /// Instances moved before the step.
     pub moves: u64,
 }
@@ -165,13 +167,14 @@ impl Scores {
     /// Adds a step of whatever length and hour.
     pub(crate) fn add(&mut self, moves: u64, loads: &[Option<NodeLoad>], curve: &PowerCurve) {
         self.histogram.resize(HISTOGRAM_BINS, 0);
-        let (mut nodes, mut used, mut highest) = (0_u64, 0.0, 0.0_f64);
+        let (mut nodes, mut above80, mut used, mut highest) = (0_u64, 0_u64, 0.0, 0.0_f64);
         for load in loads.iter().flatten() {
             let share = load.share + load.harvest;
             self.all.node(load, curve);
             let bin = crate::number::floor_index(share * 20.0).min(HISTOGRAM_BINS - 1);
             self.histogram[bin] += 1;
             nodes += 1;
+            above80 += u64::from(share > 0.8);
             used += share.min(1.0);
             highest = highest.max(share);
         }
@@ -185,6 +188,7 @@ impl Scores {
             nodes,
             utilisation_pct: decimals(percent(used, crate::number::real(nodes)), 2),
             highest_pct: decimals(100.0 * highest, 2),
+            above80,
             moves,
         });
     }
