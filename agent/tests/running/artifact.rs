@@ -126,7 +126,7 @@ async fn answer(
 fn hasty() -> Stage {
     let mut stage = Stage::without_agent();
     let limits = &mut stage.config.artifacts;
-    limits.stall = Millis::new(400);
+    limits.stall = Millis::new(2500);
     limits.pause = Millis::new(20);
     limits.tries = 2;
     stage.start_agent();
