@@ -32,7 +32,10 @@ pub use policy::Band;
 pub use provision::{Artifact, Origin, Provision, SecretName, SecretSpec};
 pub use said::{Argument, Code, Said};
 pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
-pub use usage::{InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report, VolumeUsage};
+pub use usage::{
+    InstanceSketch, InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report, SKETCH_WINDOWS_MAX,
+    Sketch, SketchWindow, UsageHistory, VolumeUsage,
+};
 pub use workload::{
     Class, Constraints, CopyKey, FileSpec, HealthCheck, HealthProbe, Kind, MovePolicy, OnLost,
     OnUnhealthy, PortSpec, Resources, Restart, RestartMode, Rollout, Stop, VolumeSpec,

@@ -2,7 +2,7 @@
 
 use crate::assignment::InstanceStatus;
 use crate::id::{BootId, Epoch, Generation, Incarnation, InstanceId};
-use crate::unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis};
+use crate::unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
 use crate::workload::CopyKey;
 
 /// What one instance used over the last interval.
@@ -48,6 +48,53 @@ pub struct VolumeUsage {
     pub copy: CopyKey,
     /// The space they take, when they were last looked at.
     pub used: Mebibytes,
+}
+
+/// The most windows that an agent remembers of one use: half a day of five minutes each, which is what
+/// a forecast remembers of its own errors.
+pub const SKETCH_WINDOWS_MAX: usize = 144;
+
+/// What an agent remembers of what its node used. Its windows are aligned to wall time: each begins at
+/// a multiple of its length and holds what was measured after its beginning up to and with its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageHistory {
+    /// When it was put together, by the agent's clock.
+    pub at: At,
+    /// The length of a window.
+    pub window: Millis,
+    /// What is not ours; `None` where it was not measured, or comes in another part.
+    pub foreign: Option<Sketch>,
+    /// Instances, in ascending order of ids.
+    pub instances: Vec<InstanceSketch>,
+}
+
+/// What is remembered of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceSketch {
+    /// Which.
+    pub instance: InstanceId,
+    /// What it used.
+    pub sketch: Sketch,
+}
+
+/// What was used in windows that follow each other; the newest may still be open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sketch {
+    /// When the first window began, by the agent's clock.
+    pub from: At,
+    /// The windows, the oldest first.
+    pub windows: Vec<SketchWindow>,
+    /// The newest working set.
+    pub memory: Mebibytes,
+}
+
+/// What was used in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SketchWindow {
+    /// The mean rate while it was measured.
+    pub cpu: Millicores,
+    /// How much of the window was measured; nothing is a gap, of which nothing is known.
+    pub covered: Permille,
 }
 
 /// Names one meter of one node.

@@ -8,6 +8,7 @@ mod assignment;
 mod calendar;
 mod field;
 mod health;
+mod history;
 mod identity;
 mod node;
 mod provision;
@@ -30,6 +31,10 @@ pub const ITEMS_MAX: usize = 1024;
 pub const NODE_INSTANCES_MAX: usize = 10_000;
 /// The most meter readings in one report: each instance of the node with some earlier starts.
 pub const METERS_MAX: usize = 40_000;
+
+/// The most sketches in one message: a few hundred KiB of a message of 4 MiB, so that the reports of
+/// other nodes need not wait long for it.
+pub const SKETCHES_MAX: usize = 256;
 
 /// Tells which field of a message is wrong, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{
     Admission, At, CopyKey, Digest, Generation, Grant, InstanceId, InstanceStatus, Member,
-    MeterRecord, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Revision, Said, Wisher,
-    WorkloadId, WorkloadKey, WorkloadSpec,
+    MeterRecord, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Revision, Said, UsageHistory,
+    Wisher, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
 use crate::image::{NodeWish, Proof};
@@ -206,6 +206,13 @@ pub enum Command {
         /// What was measured.
         usage: NodeUsage,
     },
+    /// Volatile fact: what a node's agent remembers of what was used there.
+    ReportHistory {
+        /// The node.
+        node: NodeId,
+        /// What it remembers.
+        history: UsageHistory,
+    },
     /// Volatile fact: a node's agent is there.
     ConnectNode(NodeId),
     /// Volatile fact: a node's agent went away.
@@ -260,6 +267,7 @@ impl Command {
             | Self::SteerRollout { .. }
             | Self::FireRun { .. } => true,
             Self::ReportUsage { .. }
+            | Self::ReportHistory { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
             | Self::Watch
@@ -291,6 +299,7 @@ impl Command {
             | Self::CommitPlan(_)
             | Self::AcknowledgeMeters { .. }
             | Self::ReportUsage { .. }
+            | Self::ReportHistory { .. }
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
             | Self::DeclareLost(_)

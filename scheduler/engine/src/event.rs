@@ -114,7 +114,8 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         | Command::SteerRollout { .. }
         | Command::FireRun { .. }
         | Command::NoteWindows(_)
-        | Command::ReportUsage { .. } => {}
+        | Command::ReportUsage { .. }
+        | Command::ReportHistory { .. } => {}
     }
     glance
 }
@@ -223,7 +224,8 @@ impl Made<'_> {
             | Command::DisconnectNode(_)
             | Command::AcknowledgeMeters { .. }
             | Command::NoteWindows(_)
-            | Command::ReportUsage { .. } => {}
+            | Command::ReportUsage { .. }
+            | Command::ReportHistory { .. } => {}
             Command::JudgeRollout { .. }
             | Command::SteerRollout { .. }
             | Command::FireRun { .. } => self.of_life(glance, command),

@@ -8,6 +8,7 @@
 mod calibrate;
 mod drift;
 mod load;
+mod recall;
 mod track;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use calibrate::Spent;
 pub(crate) use calibrate::{Budget, Calibration, Sum};
 pub(crate) use drift::Drift;
 pub(crate) use load::{Crew, Lines, Load};
+pub(crate) use recall::Recall;
 pub(crate) use track::{Sample, Track, window_of};
 
 /// Deviations that the peak of a single instance is shown with, and reservations are compared with.
@@ -193,7 +195,9 @@ pub fn forecast(state: &State, now: At) -> Forecast {
         load.add(foreign);
         let expected = NodeForecast {
             foreign: foreign.peak.min(cpu),
-            measured: track.is_some_and(|t| now.since(t.last()) <= terms.stale),
+            // What its agent remembers is no report: nothing is rebalanced by it alone.
+            measured: live.and_then(Live::usage).is_some()
+                && track.is_some_and(|t| now.since(t.last()) <= terms.stale),
             ..NodeForecast::default()
         };
         (node.id, expected, Crew { load, ..Crew::default() })

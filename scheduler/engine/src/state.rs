@@ -7,6 +7,7 @@
 mod check;
 mod derived;
 mod forget;
+mod history;
 mod homes;
 mod image;
 mod instances;
@@ -178,6 +179,7 @@ impl State {
                 self.once(*operation, at, |state| Ok(state.confirm_restore()))
             }
             Command::ReportUsage { .. }
+            | Command::ReportHistory { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
             | Command::NoteWindows(_)
@@ -189,6 +191,7 @@ impl State {
     fn perceive(&mut self, command: &Command, at: At) -> Effect {
         match command {
             Command::ReportUsage { node, usage } => self.report_usage(*node, usage, at),
+            Command::ReportHistory { node, history } => self.report_history(*node, history, at),
             Command::ConnectNode(node) => self.live.entry(*node).or_default().connect(at),
             Command::DisconnectNode(node) => self.live.entry(*node).or_default().disconnect(),
             Command::NoteWindows(windows) => self.windows.clone_from(windows),

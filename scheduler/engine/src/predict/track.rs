@@ -210,6 +210,11 @@ impl Track {
         self.last.since(self.first)
     }
 
+    /// Returns since when it has been measured.
+    pub(crate) fn first(&self) -> At {
+        self.first
+    }
+
     /// Returns when it was measured last.
     pub(crate) fn last(&self) -> At {
         self.last

@@ -76,6 +76,7 @@ impl State {
             Command::ObserveInstances { node, .. }
             | Command::AcknowledgeMeters { node, .. }
             | Command::ReportUsage { node, .. }
+            | Command::ReportHistory { node, .. }
             | Command::SetNodeWish { node, .. }
             | Command::ConnectNode(node)
             | Command::DisconnectNode(node)

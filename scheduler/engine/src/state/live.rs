@@ -42,6 +42,10 @@ impl Live {
     pub(crate) fn foreign(&self) -> Option<&Track> {
         self.foreign.as_ref()
     }
+
+    pub(super) fn recall_foreign(&mut self, track: Track) {
+        self.foreign = Some(track);
+    }
 }
 
 /// The longest pause between two looks that is no pause of the scheduler itself: it looks every

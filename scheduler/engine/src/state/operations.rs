@@ -71,6 +71,7 @@ impl State {
             | Command::Restore { .. }
             | Command::SettleRestore(_)
             | Command::ReportUsage { .. }
+            | Command::ReportHistory { .. }
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
             | Command::DeclareLost(_)

@@ -1,0 +1,204 @@
+//! Recalling: what an agent remembers of one use becomes the track that a scheduler which had been
+//! there would have. It is taken in by the same code as reports are, and believed no further than it
+//! can be true: nothing of the future, and nothing older than an agent can remember.
+
+use tengyun_model::{At, Millicores, Millis, Permille, SKETCH_WINDOWS_MAX, Sketch, UsageHistory};
+
+use super::track::{Sample, Track};
+
+/// When the windows of a history were, by the scheduler's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recall {
+    now: At,
+    /// The length of a remembered window.
+    length: Millis,
+    /// How many windows the agent's clock is ahead or behind. What is less than half a window is how
+    /// long the message took, or not worth giving up that windows begin together everywhere.
+    ahead: u64,
+    behind: u64,
+    /// The oldest and the newest window that can be: the newest one is still open.
+    bounds: (u64, u64),
+}
+
+/// One remembered window that was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Remembered {
+    end: At,
+    held: Millis,
+    cpu: Millicores,
+}
+
+impl Recall {
+    /// Prepares to recall a history that came at a moment.
+    pub(crate) fn of(history: &UsageHistory, now: At) -> Self {
+        let length = history.window.get().max(1);
+        let whole = |time: Millis| time.get().saturating_add(length / 2) / length;
+        let newest = now.millis() / length;
+        // The open one comes beside those that ended.
+        let oldest = newest.saturating_sub(u64::try_from(SKETCH_WINDOWS_MAX).unwrap_or(u64::MAX));
+        Self {
+            now,
+            length: Millis::new(length),
+            ahead: whole(history.at.since(now)),
+            behind: whole(now.since(history.at)),
+            bounds: (oldest, newest),
+        }
+    }
+
+    /// Returns since when a sketch says what was used; nothing when it says nothing.
+    pub(crate) fn since(&self, sketch: &Sketch) -> Option<At> {
+        self.windows(sketch).next().map(start)
+    }
+
+    /// Makes a track of a sketch; nothing when it says nothing. `most` is what the thing may be
+    /// expected to use at most; what nobody can be asked of, what it used.
+    pub(crate) fn track(
+        &self,
+        sketch: &Sketch,
+        window: Millis,
+        most: Option<Millicores>,
+    ) -> Option<Track> {
+        let mut track = Track::start(self.since(sketch)?);
+        for seen in self.windows(sketch) {
+            let sample = Sample { cpu: seen.cpu, memory: sketch.memory, held: seen.held };
+            // What ended was foreseen by nobody, so it teaches nothing of forecasts.
+            let _closed = track.observe(seen.end, sample, (window, most.unwrap_or(seen.cpu)));
+        }
+        Some(track)
+    }
+
+    /// Returns the windows that were measured and can have been, the oldest first.
+    fn windows(&self, sketch: &Sketch) -> impl Iterator<Item = Remembered> {
+        let Self { now, length, ahead, behind, bounds: (oldest, newest) } = *self;
+        let first = sketch.from.millis() / length.get();
+        let first = first.saturating_add(behind).saturating_sub(ahead);
+        let numbered = (first..=newest).zip(&sketch.windows);
+        let possible = numbered.filter(move |(number, _)| *number >= oldest);
+        possible.filter(|(_, seen)| seen.covered > Permille::ZERO).map(move |(number, seen)| {
+            let end = number.saturating_add(1).saturating_mul(length.get());
+            let held = length.share(seen.covered.min(Permille::WHOLE));
+            Remembered { end: At::from_millis(end).min(now), held, cpu: seen.cpu }
+        })
+    }
+}
+
+/// Returns when the measured part of a window began, as far as is known.
+fn start(seen: Remembered) -> At {
+    At::from_millis(seen.end.millis().saturating_sub(seen.held.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tengyun_model::{Mebibytes, SketchWindow};
+
+    use super::*;
+
+    const WINDOW: Millis = Millis::from_secs(300);
+    const MOST: Millicores = Millicores::new(1000);
+
+    fn window(number: u64) -> At {
+        At::from_millis(number * WINDOW.get())
+    }
+
+    fn sketch(first: u64, windows: &[(u64, u32)]) -> Sketch {
+        let of = |(cpu, covered): &(u64, u32)| SketchWindow {
+            cpu: Millicores::new(*cpu),
+            covered: Permille::new(*covered),
+        };
+        let windows = windows.iter().map(of).collect();
+        Sketch { from: window(first), windows, memory: Mebibytes::new(7) }
+    }
+
+    fn recall(at: At, now: At) -> Recall {
+        let instances = Vec::new();
+        Recall::of(&UsageHistory { at, window: WINDOW, foreign: None, instances }, now)
+    }
+
+    fn ends(recall: &Recall, sketch: &Sketch) -> Vec<u64> {
+        recall.windows(sketch).map(|seen| seen.end.millis() / WINDOW.get()).collect()
+    }
+
+    #[test]
+    fn windows_become_the_track_that_reports_would_have_made() {
+        let rates = [100_u64, 300, 200, 900, 50, 120];
+        let mut live = Track::start(window(1000));
+        for (number, rate) in (1000..).zip(rates) {
+            for part in 1..=60 {
+                let at = window(number).after(Millis::from_secs(5 * part));
+                let cpu = Millicores::new(rate);
+                let sample = Sample { cpu, memory: Mebibytes::new(7), held: Millis::from_secs(5) };
+                live.observe(at, sample, (WINDOW, MOST));
+            }
+        }
+        let now = window(1006);
+        let told: Vec<_> = rates.iter().map(|rate| (*rate, 1000)).collect();
+        let track = recall(now, now).track(&sketch(1000, &told), WINDOW, Some(MOST));
+        assert_eq!(track, Some(live));
+    }
+
+    #[test]
+    fn a_gap_is_forgotten_time_and_no_use_of_nothing() {
+        let now = window(1005);
+        let told = [(400, 1000), (0, 0), (999, 0), (400, 250), (400, 1000)];
+        let recall = recall(now, now);
+        let track = recall.track(&sketch(1000, &told), WINDOW, Some(MOST)).unwrap();
+        assert_eq!(track.foresee(MOST).unwrap().0.get(), 400);
+        assert_eq!(ends(&recall, &sketch(1000, &told)), [1001, 1004, 1005]);
+        assert_eq!(track.history(), Millis::from_secs(1500));
+        assert_eq!(recall.track(&sketch(1000, &[(9, 0); 5]), WINDOW, Some(MOST)), None);
+    }
+
+    #[test]
+    fn the_open_window_goes_on_where_it_was() {
+        let now = window(1001).after(Millis::from_secs(150));
+        let told = [(100, 1000), (700, 500)];
+        let track = recall(now, now).track(&sketch(1000, &told), WINDOW, Some(MOST)).unwrap();
+        assert_eq!((track.foresee(MOST).unwrap().0.get(), track.last()), (100, now));
+        assert_eq!(track.lately(WINDOW).get(), 700);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_hours_moves_whole_windows_and_one_by_seconds_none() {
+        let now = window(1010).after(Millis::from_secs(10));
+        let told = sketch(1000, &[(1, 1000); 10]);
+        assert_eq!(ends(&recall(now, now), &told)[0], 1001);
+        let late = now.after(Millis::from_secs(140));
+        assert_eq!(ends(&recall(late, now), &told)[0], 1001);
+        let behind = window(1000).after(Millis::from_secs(10));
+        assert_eq!(ends(&recall(behind, now), &sketch(990, &[(1, 1000); 10]))[0], 1001);
+        let ahead = window(1020).after(Millis::from_secs(10));
+        assert_eq!(ends(&recall(ahead, now), &sketch(1010, &[(1, 1000); 10]))[0], 1001);
+    }
+
+    #[test]
+    fn nothing_of_the_future_and_nothing_older_than_can_be_remembered_is_believed() {
+        let now = window(1000).after(Millis::from_secs(10));
+        let recall = recall(now, now);
+        assert_eq!(recall.since(&sketch(1001, &[(5, 1000); 144])), None);
+        assert_eq!(recall.since(&sketch(10, &[(5, 1000); 144])), None);
+        assert_eq!(recall.since(&sketch(0, &[])), None);
+        let many = sketch(0, &vec![(5, 1000); 1_000_000]);
+        assert_eq!(recall.windows(&many).count(), 145);
+        let last = recall.track(&many, WINDOW, Some(MOST)).unwrap().last();
+        assert_eq!(last, now, "a window that has not ended ends now");
+    }
+
+    #[test]
+    fn the_largest_numbers_overflow_nothing() {
+        for (at, now) in [(0, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX), (0, 0)] {
+            let history = UsageHistory {
+                at: At::from_millis(at),
+                window: Millis::new(at.max(1)),
+                foreign: None,
+                instances: Vec::new(),
+            };
+            let recall = Recall::of(&history, At::from_millis(now));
+            let mut told = sketch(0, &[(u64::MAX, u32::MAX); 144]);
+            for from in [0, 1, u64::MAX / 2, u64::MAX] {
+                told.from = At::from_millis(from);
+                let track = recall.track(&told, WINDOW, None);
+                assert!(track.is_none_or(|t| t.last() <= At::from_millis(now)));
+            }
+        }
+    }
+}
