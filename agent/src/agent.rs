@@ -462,6 +462,7 @@ impl Agent {
             instances: self.instances.statuses(&self.wanted(), self.clock.monotonic()),
             meters: self.measure.unacknowledged(),
         };
+        self.measure.retain(&report.instances.iter().map(|status| status.instance).collect());
         self.link.report((&report).into());
         self.tell(&report);
         self.report_at = self.interval_ends;

@@ -29,6 +29,7 @@ mod roles;
 mod run;
 mod services;
 mod shim;
+mod sketch;
 mod start;
 mod supply;
 mod volumes;

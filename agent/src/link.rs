@@ -34,6 +34,8 @@ const INBOX_MAX: usize = 64;
 const LOG_CHUNKS_MAX: usize = 16;
 /// Instances that wait for secrets; each waits a bounded time.
 const ASKS_MAX: usize = 64;
+/// Parts of what is remembered that wait for the stream: those of the largest node, twice.
+const HISTORY_MAX: usize = 80;
 /// Messages handed to the transport ahead of its window.
 const OUTBOX_MAX: usize = 8;
 
@@ -67,6 +69,7 @@ pub(crate) struct Link {
     /// Secrets that are asked for.
     pub(crate) asks: mpsc::Sender<SecretAsk>,
     reports: watch::Sender<Option<v1::Report>>,
+    history: mpsc::Sender<v1::UsageHistory>,
     task: JoinHandle<()>,
 }
 
@@ -77,6 +80,7 @@ impl Link {
         let (logs, from_logs) = mpsc::channel(LOG_CHUNKS_MAX);
         let (reports, from_reports) = watch::channel(None);
         let (asks, from_asks) = mpsc::channel(ASKS_MAX);
+        let (history, from_history) = mpsc::channel(HISTORY_MAX);
         let carrier = Carrier {
             reach,
             hello,
@@ -84,13 +88,24 @@ impl Link {
             logs: from_logs,
             asks: from_asks,
             reports: from_reports,
+            history: from_history,
         };
-        Self { inbox, logs, asks, reports, task: tokio::spawn(carrier.run()) }
+        Self { inbox, logs, asks, reports, history, task: tokio::spawn(carrier.run()) }
     }
 
     /// Hands over the newest report; one that was not sent yet is replaced.
     pub(crate) fn report(&self, report: v1::Report) {
         self.reports.send_replace(Some(report));
+    }
+
+    /// Hands over what is remembered, for the stream that was just opened; it goes before any report that
+    /// is handed over later.
+    pub(crate) fn remember(&self, parts: Vec<v1::UsageHistory>) {
+        for part in parts {
+            if self.history.try_send(part).is_err() {
+                tracing::warn!("a part of what is remembered was left out");
+            }
+        }
     }
 
     /// Ends the link and waits for its task.
@@ -109,6 +124,7 @@ struct Carrier {
     logs: mpsc::Receiver<v1::LogChunk>,
     asks: mpsc::Receiver<SecretAsk>,
     reports: watch::Receiver<Option<v1::Report>>,
+    history: mpsc::Receiver<v1::UsageHistory>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +190,8 @@ impl Carrier {
             return Err(LinkError::Version(welcome.wire_version));
         }
         tracing::info!(node = welcome.node, epoch = welcome.epoch, "attached to the scheduler");
+        // What was remembered for a stream that broke is told anew.
+        while self.history.try_recv().is_ok() {}
         self.to_agent.send(Incoming::Attached(welcome)).await.map_err(|_| LinkError::Ended)?;
         // A report made before is old news; the agent makes a new one now.
         self.reports.mark_unchanged();
@@ -217,7 +235,7 @@ impl Carrier {
                         return Err((LinkError::Ended, true));
                     }
                 }
-                slot = next_outgoing(&mut self.reports, &mut self.logs) => {
+                slot = next_outgoing(&mut self.history, &mut self.reports, &mut self.logs) => {
                     let Some(content) = slot else { return Ok(()) };
                     if outbox.send(message(content)).await.is_err() {
                         return Err((LinkError::Ended, true));
@@ -267,13 +285,16 @@ struct Open {
     _renewal: Option<Renewal>,
 }
 
-/// Waits for the next thing to send; a report goes before logs. `None` when the agent is gone.
+/// Waits for the next thing to send: what is remembered goes before a report, and this before logs.
+/// `None` when the agent is gone.
 async fn next_outgoing(
+    history: &mut mpsc::Receiver<v1::UsageHistory>,
     reports: &mut watch::Receiver<Option<v1::Report>>,
     logs: &mut mpsc::Receiver<v1::LogChunk>,
 ) -> Option<agent_message::Message> {
     tokio::select! {
         biased;
+        part = history.recv() => part.map(agent_message::Message::History),
         changed = reports.changed() => {
             changed.ok()?;
             let report = reports.borrow_and_update().clone();

@@ -8,6 +8,7 @@ use std::path::Path;
 use tengyun_model::{
     At, Band, BootId, Class, InstanceId, MeterRecord, Millicores, Millis, NodeUsage,
 };
+use tengyun_proto::convert::SKETCHES_MAX;
 use tengyun_proto::v1;
 
 use crate::act::chain;
@@ -18,6 +19,7 @@ use crate::observe::{Key, NodeScope, Sample, Sampler, Source, usage};
 use crate::run::cgroup::Group;
 use crate::run::{RunKey, RunTarget};
 use crate::shim::record::{Ended, How};
+use crate::sketch::Sketches;
 
 /// The most meter records in one report: a few hundred KiB of a message of 4 MiB. The oldest go
 /// first; the others follow when these are acknowledged.
@@ -47,6 +49,7 @@ pub(crate) struct Measure {
     newest: Option<Sample>,
     begin: Option<Sample>,
     reported: NodeUsage,
+    sketches: Sketches,
 }
 
 /// What a node is, to those who measure it.
@@ -78,6 +81,7 @@ impl Measure {
             newest: None,
             begin: None,
             reported: NodeUsage::default(),
+            sketches: Sketches::default(),
         })
     }
 
@@ -152,12 +156,28 @@ impl Measure {
         if newest.monotonic > begin.monotonic {
             self.reported = usage(begin, newest, self.scope);
             self.begin = Some(newest.clone());
+            self.sketches.take(&self.reported);
         }
     }
 
     /// Returns what was used over the last reported interval.
     pub(crate) fn usage(&self) -> NodeUsage {
         NodeUsage { harvest_allowance: self.allowance, ..self.reported.clone() }
+    }
+
+    /// Tells what is remembered of use, in parts of one message each.
+    pub(crate) fn history(&self, at: At) -> Vec<v1::UsageHistory> {
+        self.sketches.tell(at, SKETCHES_MAX).iter().map(Into::into).collect()
+    }
+
+    /// Remembers use in such windows from now on.
+    pub(crate) fn keep_windows_of(&mut self, window: Millis) {
+        self.sketches.keep_windows_of(window);
+    }
+
+    /// Forgets what instances used that are gone.
+    pub(crate) fn retain(&mut self, known: &BTreeSet<InstanceId>) {
+        self.sketches.retain(known);
     }
 
     /// Returns the meter records to report.

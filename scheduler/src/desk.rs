@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tengyun_engine::{Command, Outcome, Proof, Refusal};
 use tengyun_model::{
-    Admission, Epoch, InstanceId, NodeFacts, NodeId, OperationId, Report, Said, Wisher,
+    Admission, Epoch, InstanceId, Millis, NodeFacts, NodeId, OperationId, Report, Said,
+    UsageHistory, Wisher,
 };
 use tengyun_proto::v1;
 use tokio::sync::{mpsc, oneshot};
@@ -81,6 +82,15 @@ pub(crate) enum Request {
         /// What it said.
         report: Box<Report>,
     },
+    /// An agent told what it remembers.
+    History {
+        /// Its node.
+        node: NodeId,
+        /// Which stream.
+        link: LinkId,
+        /// What it remembers.
+        history: Box<UsageHistory>,
+    },
     /// Somebody wants to read the output of an instance.
     Log {
         /// Of which.
@@ -147,6 +157,8 @@ pub(crate) struct Attached {
     pub node: NodeId,
     /// The present reign.
     pub epoch: Epoch,
+    /// The windows that use is averaged over.
+    pub window: Millis,
 }
 
 /// An instance may not be moved so, and what would help; or the answer comes with the commit.

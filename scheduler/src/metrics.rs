@@ -26,6 +26,9 @@ use crate::view::Figures;
 /// Where in the band a measured node was.
 const ZONES: [&str; 3] = ["below-floor", "in-band", "above-ceiling"];
 
+/// Of what the sketches were that agents sent.
+const SKETCHES: [&str; 2] = ["instance", "stranger"];
+
 /// What is counted while the scheduler works.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -34,6 +37,7 @@ pub(crate) struct Metrics {
     /// How long forecast, plan and check took.
     pub plan: Histogram,
     reports: AtomicU64,
+    sketches: [AtomicU64; SKETCHES.len()],
     band_millis: [AtomicU64; ZONES.len()],
     events: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -54,6 +58,13 @@ impl Metrics {
     /// Counts a report.
     pub(crate) fn count_report(&self) {
         self.reports.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what agents remembered of instances of their nodes, and of others.
+    pub(crate) fn count_sketches(&self, known: usize, strangers: usize) {
+        for (count, more) in self.sketches.iter().zip([known, strangers]) {
+            count.fetch_add(u64::try_from(more).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
     }
 
     /// Adds the time that a report is about to where its node was in the band.
@@ -136,6 +147,11 @@ impl Scrape {
         let reports = self.metrics.reports.load(Ordering::Relaxed);
         let help = "Reports of agents since the scheduler started.";
         text.one(Kind::Counter, ("tengyun_reports", ""), help, reports);
+        let help = "Uses that agents remembered and told, by whether they are of their instances.";
+        let mut sketches = text.family(Kind::Counter, "tengyun_sketches", "", help);
+        for (of, count) in SKETCHES.iter().zip(&self.metrics.sketches) {
+            sketches.sample(&[("of", of)], count.load(Ordering::Relaxed));
+        }
     }
 
     fn members(&self, text: &mut Exposition) {

@@ -3,6 +3,8 @@
 //!
 //! It is a thread and not a task because a commit waits for the disk.
 
+mod recall;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +170,7 @@ impl Writer {
                 }
             }
             Request::Report { node, link, report } => self.report(node, link, &report),
+            Request::History { node, link, history } => self.recall(node, link, *history),
             Request::Log { instance, request, sink, answer } => {
                 let asked = self.ask_log(instance, request, sink);
                 deliver(answer, asked);
@@ -262,8 +265,7 @@ impl Writer {
         answer: oneshot::Sender<Result<Attached, AttachRefusal>>,
     ) {
         let now = self.log.now();
-        let attached = Attached { node, epoch: self.log.state().epoch() };
-        if answer.send(Ok(attached)).is_err() {
+        if answer.send(Ok(self.attached(node))).is_err() {
             return;
         }
         self.links.attach(node, link, now);

@@ -24,6 +24,10 @@ impl Agent {
                 let (least, most) = REPORT_INTERVAL_BOUNDS;
                 let interval = self.config.report_interval.unwrap_or(asked);
                 self.report_interval = duration(interval.clamp(least, most));
+                // What is remembered goes before the first report, so that nothing is decided between
+                // the two; the interval that now ends is in that report, and is not told twice.
+                self.link.remember(self.measure.history(now));
+                self.measure.keep_windows_of(Millis::new(welcome.window_millis));
                 self.interval_ends = Instant::now();
                 self.report_at = Instant::now();
             }

@@ -370,6 +370,7 @@ impl AgentService for Service {
             node: 1,
             epoch: 1,
             report_interval_millis: 100,
+            window_millis: 0,
         };
         let welcome = scheduler_message::Message::Welcome(welcome);
         let welcome = v1::SchedulerMessage { message: Some(welcome) };
@@ -395,8 +396,12 @@ impl AgentService for Service {
                     Some(agent_message::Message::LogChunk(chunk)) => {
                         drop(chunks.send(chunk).await);
                     }
-                    // Here nobody has secrets.
-                    Some(agent_message::Message::SecretRequest(_)) | None => {}
+                    // Here nobody has secrets, and nobody forecasts.
+                    Some(
+                        agent_message::Message::SecretRequest(_)
+                        | agent_message::Message::History(_),
+                    )
+                    | None => {}
                 }
             }
         });

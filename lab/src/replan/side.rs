@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::{Command, Effect, Entry, NodeWish, Outcome, State, check, place, predict};
 use tengyun_model::{
-    At, Capacity, Generation, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Inventory,
-    Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Phase, WorkloadId,
+    At, Capacity, Generation, Incarnation, InstanceId, InstanceSketch, InstanceStatus,
+    InstanceUsage, Inventory, Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage,
+    OperationId, Phase, UsageHistory, WorkloadId,
 };
 
 use super::measure::Meter;
@@ -116,9 +117,46 @@ impl Side {
         }
     }
 
-    /// Lets copies end, fail or recover here as they did there. `past` is the state before the entry.
+    /// Lets copies end, fail or recover here as they did there, and agents remember what they did there.
+    /// `past` is the state before the entry.
     pub(super) fn mirror(&mut self, past: &State, entry: &Entry) {
-        let Command::ObserveInstances { instances, .. } = &entry.command else { return };
+        match &entry.command {
+            Command::ObserveInstances { instances, .. } => {
+                self.mirror_phases(past, instances, entry.at);
+            }
+            Command::ReportHistory { node, history } => {
+                self.recall(past, *node, history, entry.at);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is not ours is remembered of the same node, and what a copy used wherever it is here.
+    fn recall(&mut self, past: &State, node: NodeId, history: &UsageHistory, at: At) {
+        let nothing = UsageHistory { foreign: None, instances: Vec::new(), ..history.clone() };
+        let mut told: BTreeMap<NodeId, UsageHistory> = BTreeMap::new();
+        if let Some(here) = self.nodes.get(&node) {
+            let foreign = history.foreign.clone();
+            told.insert(*here, UsageHistory { foreign, ..nothing.clone() });
+        }
+        for each in &history.instances {
+            let Some(there) = past.instance(each.instance) else { continue };
+            let ids = self.state.of_workload(there.workload);
+            for instance in ids.filter_map(|id| self.state.instance(id)) {
+                let Some(node) = instance.node.filter(|_| instance.ordinal == there.ordinal) else {
+                    continue;
+                };
+                let (instance, sketch) = (instance.status.instance, each.sketch.clone());
+                let part = told.entry(node).or_insert_with(|| nothing.clone());
+                part.instances.push(InstanceSketch { instance, sketch });
+            }
+        }
+        for (node, history) in told {
+            self.enter(at, Command::ReportHistory { node, history });
+        }
+    }
+
+    fn mirror_phases(&mut self, past: &State, instances: &[InstanceStatus], at: At) {
         for status in instances {
             let Some(there) = past.instance(status.instance) else { continue };
             let by_itself = match status.phase {
@@ -129,7 +167,7 @@ impl Side {
                 Phase::Waiting | Phase::Starting | Phase::Stopping | Phase::Stopped => false,
             };
             if by_itself && there.wish == InstanceWish::Run {
-                self.observe((there.workload, there.ordinal), status, entry.at);
+                self.observe((there.workload, there.ordinal), status, at);
             }
         }
     }
@@ -186,6 +224,7 @@ impl Side {
             Command::CommitPlan(_)
             | Command::ObserveInstances { .. }
             | Command::AcknowledgeMeters { .. }
+            | Command::ReportHistory { .. }
             | Command::MoveInstance { .. } => return None,
             Command::SetPolicy { .. } if self.own_policy => return None,
             Command::ConnectNode(id) => Command::ConnectNode(node(id)?),

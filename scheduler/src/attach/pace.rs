@@ -33,10 +33,17 @@ impl Pace {
         self.paid_until
     }
 
-    /// Counts a report. Output is not counted: its reader sets the pace.
+    /// Counts a report, or a part of what is remembered. Output is not counted: its reader sets the
+    /// pace.
     pub(super) fn charge(&mut self, message: &AgentMessage, now: Instant) {
-        let Some(Message::Report(report)) = &message.message else { return };
-        let cost = report_cost(report.encoded_len());
+        let bytes = match &message.message {
+            Some(Message::Report(report)) => report.encoded_len(),
+            Some(Message::History(history)) => history.encoded_len(),
+            Some(Message::Hello(_) | Message::LogChunk(_) | Message::SecretRequest(_)) | None => {
+                return;
+            }
+        };
+        let cost = report_cost(bytes);
         let earliest = now.checked_sub(AT_ONCE).unwrap_or(now);
         self.paid_until = self.paid_until.max(earliest) + cost;
     }

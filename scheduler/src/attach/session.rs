@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tengyun_engine::Refusal;
 use tengyun_model::{Millis, NodeFacts, NodeId};
-use tengyun_proto::convert::ConvertError;
+use tengyun_proto::convert::{ConvertError, NODE_INSTANCES_MAX, SKETCHES_MAX};
 use tengyun_proto::v1::agent_message::Message as Up;
 use tengyun_proto::v1::scheduler_message::Message as Out;
 use tengyun_proto::{WIRE_VERSION, v1};
@@ -36,6 +36,9 @@ const DISPLACE_TRIES: u32 = 20;
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes that an agent draws when it starts.
 const PROCESS_BYTES_MAX: usize = 32;
+/// The most parts of what an agent remembers on one stream: those of the largest node. More would only
+/// keep the writer busy.
+const HISTORY_PARTS_MAX: usize = NODE_INSTANCES_MAX.div_ceil(SKETCHES_MAX);
 /// How often to look for readers of logs who went away.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -60,6 +63,8 @@ struct Ends {
     services: watch::Receiver<Option<v1::Services>>,
     down: mpsc::Receiver<Down>,
     logs: Logs,
+    /// How many parts of what the agent remembers are still listened to.
+    history_left: usize,
 }
 
 /// Why a stream ends without an error: the other side is gone or asked for it.
@@ -115,9 +120,11 @@ impl Session {
             node: attached.node.get(),
             epoch: attached.epoch.get(),
             report_interval_millis: self.report_interval.get(),
+            window_millis: attached.window.get(),
         };
         let logs = Logs::new(READER_PATIENCE);
-        let ends = Ends { node: attached.node, assignment, services, down, logs };
+        let history_left = HISTORY_PARTS_MAX;
+        let ends = Ends { node: attached.node, assignment, services, down, logs, history_left };
         if self.send(Out::Welcome(welcome)).await.is_err() {
             self.desk.tell(Request::Detach { node: ends.node, link: self.id }).await;
             return Err(Status::cancelled("the agent went away before it was welcomed"));
@@ -218,6 +225,13 @@ impl Session {
                 self.desk.tell(request).await;
                 Ok(Vec::new())
             }
+            Some(Up::History(history)) => {
+                if let Some(left) = ends.history_left.checked_sub(1) {
+                    ends.history_left = left;
+                    self.recall(ends.node, history).await?;
+                }
+                Ok(Vec::new())
+            }
             Some(Up::LogChunk(chunk)) => Ok(ends.logs.pass(chunk).await),
             Some(Up::SecretRequest(request)) => {
                 let handed = secrets::hand_out(&self.desk, &self.secrets, ends.node, request);
@@ -227,6 +241,15 @@ impl Session {
             // A message of a newer agent: what it says is not needed by this version.
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn recall(&self, node: NodeId, history: v1::UsageHistory) -> Result<(), Status> {
+        let history = history
+            .try_into()
+            .map_err(|e: ConvertError| Status::invalid_argument(e.within("history").to_string()))?;
+        let request = Request::History { node, link: self.id, history: Box::new(history) };
+        self.desk.tell(request).await;
+        Ok(())
     }
 
     async fn send(&self, message: Out) -> Result<(), Ended> {

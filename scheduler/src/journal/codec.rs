@@ -106,6 +106,7 @@ fn command_to_wire(command: &Command) -> wire::Command {
             wire::Command::RevokeMember(member::revoke_to_wire(*operation, member))
         }
         Command::ReportUsage { .. }
+        | Command::ReportHistory { .. }
         | Command::ConnectNode(_)
         | Command::DisconnectNode(_)
         | Command::SetNodeWish { .. }
@@ -137,6 +138,10 @@ fn operation_to_wire(command: &Command) -> wire::Command {
             node: node.get(),
             usage: Some(usage.into()),
         }),
+        Command::ReportHistory { node, history } => {
+            let history = Some(history.into());
+            wire::Command::ReportHistory(v1::ReportHistory { node: node.get(), history })
+        }
         Command::ConnectNode(node) => {
             wire::Command::ConnectNode(v1::ConnectNode { node: node.get() })
         }
@@ -285,6 +290,10 @@ fn operation_from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::ReportUsage(m) => Command::ReportUsage {
             node: NodeId::new(m.node),
             usage: m.usage.ok_or(CodecError::Missing("usage"))?.try_into()?,
+        },
+        wire::Command::ReportHistory(m) => Command::ReportHistory {
+            node: NodeId::new(m.node),
+            history: m.history.ok_or(CodecError::Missing("history"))?.try_into()?,
         },
         wire::Command::ConnectNode(m) => Command::ConnectNode(NodeId::new(m.node)),
         wire::Command::DisconnectNode(m) => Command::DisconnectNode(NodeId::new(m.node)),

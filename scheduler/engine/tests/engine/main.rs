@@ -4,6 +4,7 @@ mod anew;
 mod calendar;
 mod cloud;
 mod forget;
+mod history;
 mod kinds;
 mod loss;
 mod members;

@@ -16,6 +16,7 @@ use tengyun_model::{
 };
 
 use crate::cloud::{Cloud, REPORT, facts, spec};
+use crate::history::any_history;
 
 /// Nodes and workloads of one history: few, so that things happen to the same ones again.
 const NODES: u32 = 4;
@@ -417,7 +418,12 @@ fn any_command() -> impl Strategy<Value = Command> {
             let operation = OperationId::new(id);
             Command::AcknowledgeLoss { operation, nodes, proof: Proof::Silence }
         }),
-        prop_oneof![a_member_s_command(), a_command_about_volumes(), a_life_s_command()],
+        prop_oneof![
+            a_member_s_command(),
+            a_command_about_volumes(),
+            a_life_s_command(),
+            any_history()
+        ],
         Just(Command::BeginEpoch),
     ]
 }

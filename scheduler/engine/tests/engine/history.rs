@@ -1,0 +1,354 @@
+//! What agents remember makes a new scheduler know what the one before it knew, and no more than that.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tengyun_engine::predict::InstanceForecast;
+use tengyun_engine::{Command, Entry, Move, Outcome, State, check, place, predict};
+use tengyun_model::{
+    At, InstanceId, InstanceSketch, InstanceUsage, Mebibytes, Millicores, Millis, NodeId,
+    NodeUsage, OperationId, Permille, SKETCH_WINDOWS_MAX, Sketch, SketchWindow, UsageHistory,
+};
+
+use crate::cloud::{Cloud, REPORT, spec};
+
+const NODES: u32 = 4;
+const WINDOW: Millis = Millis::from_secs(300);
+const DAY: Millis = Millis::from_secs(24 * 3600);
+/// The kinds of use, and how far the mean and the deviation of a forecast may be from what a scheduler
+/// knows that was there all day, in millicores: half a day is remembered, and it knew a whole one.
+const KINDS: [(&str, u64, u64); 3] = [("steady", 0, 0), ("noisy", 8, 12), ("batch", 0, 40)];
+
+/// What a workload uses at a moment.
+fn used(name: &str, at: At) -> u64 {
+    let window = (at.millis() - 1) / WINDOW.get();
+    match name {
+        "steady" => 200,
+        "noisy" => window.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55,
+        _ if (window / 12).is_multiple_of(2) => 350,
+        _ => 0,
+    }
+}
+
+/// The rates times the time that they held, and that time, in each window.
+type Windows = BTreeMap<u64, (u64, u64)>;
+
+/// A cloud of four nodes with one workload of each kind on three of them, and its agents.
+struct World {
+    state: State,
+    now: At,
+    /// What the agents remember; what is not ours is under no instance.
+    windows: BTreeMap<(NodeId, Option<InstanceId>), Windows>,
+    operations: u128,
+}
+
+impl World {
+    /// One in which nothing may move until it is told to.
+    fn new() -> Self {
+        let mut cloud = Cloud::of(NODES);
+        cloud.set(&[("consolidate", 0)]);
+        for (number, (name, ..)) in (1..).zip(KINDS) {
+            let mut app = spec(name);
+            app.resources.cpu = Millicores::new(400);
+            app.constraints.labels.insert("node".to_owned(), format!("n{number}"));
+            cloud.apply(app);
+        }
+        cloud.settle();
+        cloud.pass(REPORT);
+        for (name, ..) in KINDS {
+            let mut app = spec(name);
+            app.resources.cpu = Millicores::new(400);
+            cloud.apply(app);
+        }
+        cloud.pass(REPORT);
+        let (windows, operations) = (BTreeMap::new(), 1 << 64);
+        // Only what the agents say from now on is known.
+        let state = State::from_image(cloud.state.image()).unwrap();
+        let mut world = Self { state, now: cloud.now, windows, operations };
+        world.begin();
+        world
+    }
+
+    fn enter(&mut self, command: Command) {
+        let outcome = self.state.apply(&Entry { at: self.now, by: None, command });
+        assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+    }
+
+    fn begin(&mut self) {
+        self.enter(Command::BeginEpoch);
+        for node in nodes() {
+            self.enter(Command::ConnectNode(node));
+        }
+    }
+
+    /// The same cloud with a scheduler that starts now and knows the journal only.
+    fn restarted(&self) -> Self {
+        let state = State::from_image(self.state.image()).unwrap();
+        let windows = self.windows.clone();
+        let mut world = Self { state, now: self.now, windows, operations: self.operations };
+        world.begin();
+        world
+    }
+
+    fn usage(&self, node: NodeId) -> NodeUsage {
+        let used = |id: InstanceId| {
+            let name = self.state.spec(self.state.instance(id).unwrap()).key.name.to_string();
+            let cpu = Millicores::new(used(&name, self.now));
+            InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64) }
+        };
+        let instances: Vec<_> = self.state.on_node(node).map(used).collect();
+        let cpu_foreign = Millicores::new(30);
+        let cpu = instances.iter().map(|i| i.cpu).sum::<Millicores>().saturating_add(cpu_foreign);
+        let (at, interval) = (self.now, REPORT);
+        NodeUsage { at, interval, cpu, cpu_foreign, instances, ..NodeUsage::default() }
+    }
+
+    fn report(&mut self, node: NodeId) {
+        let usage = self.usage(node);
+        self.enter(Command::ReportUsage { node, usage });
+    }
+
+    /// Lets time pass in reports, which agents remember.
+    fn pass(&mut self, time: Millis) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = self.now.after(REPORT);
+            for node in nodes() {
+                let usage = self.usage(node);
+                let foreign = (None, usage.cpu_foreign);
+                let ours = usage.instances.iter().map(|i| (Some(i.instance), i.cpu));
+                for (of, cpu) in ours.chain([foreign]) {
+                    let window = (self.now.millis() - 1) / WINDOW.get();
+                    let windows = self.windows.entry((node, of)).or_default();
+                    let (sum, held) = windows.entry(window).or_default();
+                    *sum += cpu.get() * REPORT.get();
+                    *held += REPORT.get();
+                }
+                self.enter(Command::ReportUsage { node, usage });
+            }
+        }
+    }
+
+    fn sketch(&self, node: NodeId, of: Option<InstanceId>) -> Sketch {
+        let windows = &self.windows[&(node, of)];
+        let newest = *windows.keys().next_back().unwrap();
+        let first = newest - u64::try_from(SKETCH_WINDOWS_MAX).unwrap() + 1;
+        let told = (first..=newest).map(|window| {
+            let (sum, held) = windows.get(&window).copied().unwrap_or_default();
+            let cpu = Millicores::new((sum + held / 2).checked_div(held).unwrap_or(0));
+            SketchWindow { cpu, covered: Millis::new(held).share_of(WINDOW) }
+        });
+        let from = At::from_millis(first * WINDOW.get());
+        Sketch { from, windows: told.collect(), memory: Mebibytes::new(64) }
+    }
+
+    fn history(&self, node: NodeId) -> UsageHistory {
+        let of = |id| InstanceSketch { instance: id, sketch: self.sketch(node, Some(id)) };
+        UsageHistory {
+            at: self.now,
+            window: WINDOW,
+            foreign: Some(self.sketch(node, None)),
+            instances: self.state.on_node(node).map(of).collect(),
+        }
+    }
+
+    fn recall(&mut self) {
+        for node in nodes() {
+            let history = self.history(node);
+            self.enter(Command::ReportHistory { node, history });
+        }
+    }
+
+    fn forecasts(&self) -> BTreeMap<String, InstanceForecast> {
+        let forecast = predict::forecast(&self.state, self.now);
+        let all = self.state.instances();
+        let of = |i: &tengyun_engine::InstanceImage| {
+            let name = self.state.spec(i).key.name.to_string();
+            (name, forecast.instance(i.status.instance))
+        };
+        all.map(of).collect()
+    }
+
+    fn moves(&self) -> Vec<Move> {
+        let forecast = predict::forecast(&self.state, self.now);
+        let plan = place::plan(&self.state, &forecast, self.now);
+        assert_eq!(check::check(&self.state, &plan), [], "the second opinion differs");
+        plan.moves
+    }
+
+    fn consolidate(&mut self) {
+        self.operations += 1;
+        let operation = OperationId::new(self.operations);
+        let (values, label) = (BTreeMap::new(), String::new());
+        self.enter(Command::SetPolicy { operation, values, label });
+    }
+}
+
+fn nodes() -> impl Iterator<Item = NodeId> {
+    (1..=NODES).map(NodeId::new)
+}
+
+#[test]
+fn a_new_scheduler_forecasts_what_the_one_before_it_did_after_one_report_of_each() {
+    let mut old = World::new();
+    // In the middle of a window.
+    old.pass(DAY.saturating_add(Millis::from_secs(140)));
+    let mut new = old.restarted();
+    assert!(new.forecasts().values().all(|f| !f.measured && f.mean.get() == 400));
+    new.recall();
+    for world in [&mut old, &mut new] {
+        world.pass(REPORT);
+    }
+    let (before, after) = (old.forecasts(), new.forecasts());
+    for (name, mean, deviation) in KINDS {
+        let (before, after) = (before[name], after[name]);
+        assert!(before.measured && after.measured, "{name}");
+        let off =
+            |of: fn(&InstanceForecast) -> Millicores| of(&before).get().abs_diff(of(&after).get());
+        assert!(off(|f| f.mean) <= mean, "{name}: {before:?} then {after:?}");
+        assert!(off(|f| f.deviation) <= deviation, "{name}: {before:?} then {after:?}");
+    }
+    let node = |world: &World| predict::forecast(&world.state, world.now).node(NodeId::new(4));
+    assert_eq!(node(&new).foreign, node(&old).foreign);
+}
+
+#[test]
+fn a_new_scheduler_plans_what_the_one_before_it_would_have() {
+    let mut old = World::new();
+    old.pass(DAY);
+    let mut new = old.restarted();
+    let mut cold = old.restarted();
+    new.recall();
+    for world in [&mut old, &mut new, &mut cold] {
+        world.consolidate();
+        world.pass(REPORT);
+    }
+    assert!(!old.moves().is_empty(), "there is something to plan");
+    assert_eq!(new.moves(), old.moves());
+    assert_eq!(cold.moves(), [], "by requests all is well");
+}
+
+#[test]
+fn what_is_remembered_is_no_report() {
+    let mut old = World::new();
+    old.pass(DAY);
+    let mut new = old.restarted();
+    new.consolidate();
+    new.recall();
+    assert_eq!(new.moves(), [], "nobody has reported");
+    for node in nodes().take(3) {
+        new.report(node);
+        assert_eq!(new.moves(), [], "fewer than 90 % have reported");
+    }
+    new.report(NodeId::new(4));
+    assert_ne!(new.moves(), []);
+}
+
+#[test]
+fn what_was_seen_here_for_as_long_is_not_replaced() {
+    let mut old = World::new();
+    old.pass(Millis::from_secs(2 * 3600));
+    let before = old.forecasts();
+    let mut history = old.history(NodeId::new(1));
+    for window in &mut history.instances[0].sketch.windows {
+        window.cpu = Millicores::new(900);
+    }
+    old.enter(Command::ReportHistory { node: NodeId::new(1), history });
+    assert_eq!(old.forecasts()["batch"], before["batch"]);
+    old.recall();
+    assert_eq!(old.forecasts(), before);
+}
+
+#[test]
+fn a_younger_track_gives_way_to_what_goes_back_further() {
+    let mut old = World::new();
+    old.pass(DAY);
+    let mut new = old.restarted();
+    new.pass(Millis::from_secs(600));
+    let young = new.forecasts();
+    old.pass(Millis::from_secs(600));
+    new.windows = old.windows.clone();
+    new.recall();
+    let (before, after) = (old.forecasts(), new.forecasts());
+    assert_ne!(young["batch"], after["batch"]);
+    assert_eq!(before["steady"], after["steady"]);
+}
+
+#[test]
+fn no_forecast_is_judged_by_what_is_remembered() {
+    let mut old = World::new();
+    old.pass(DAY);
+    assert!(old.state.spent().iter().any(|s| s.windows > 0));
+    let mut new = old.restarted();
+    new.recall();
+    assert!(new.state.spent().iter().all(|s| s.windows == 0 && s.foreseen == 0));
+}
+
+#[test]
+fn hostile_histories_change_nothing() {
+    let mut old = World::new();
+    old.pass(DAY);
+    let now = old.now;
+    let mut new = old.restarted();
+    let before = new.forecasts();
+    let ids: Vec<InstanceId> = new.state.instances().map(|i| i.status.instance).collect();
+    let of = |from: u64, count: usize, cpu: u64, covered: u32| {
+        let window = SketchWindow { cpu: Millicores::new(cpu), covered: Permille::new(covered) };
+        let windows = vec![window; count];
+        let sketch = Sketch { from: At::from_millis(from), windows, memory: Mebibytes::MAX };
+        let each = |id: &InstanceId| InstanceSketch { instance: *id, sketch: sketch.clone() };
+        let instances = ids.iter().map(each).collect();
+        UsageHistory { at: now, window: WINDOW, foreign: None, instances }
+    };
+    let day = now.millis() - DAY.get() / 2;
+    // The fourth node has none of them.
+    let strangers = (NodeId::new(4), of(day, 144, 900, 1000));
+    let future = (NodeId::new(1), of(now.millis() + 2 * WINDOW.get(), 144, 900, 1000));
+    let gaps = (NodeId::new(1), of(day, 144, 900, 0));
+    let ancient = (NodeId::new(1), of(0, 144, 900, 1000));
+    let last = (NodeId::new(1), of(u64::MAX, 144, u64::MAX, u32::MAX));
+    for (node, history) in [strangers, future, gaps, ancient, last] {
+        new.enter(Command::ReportHistory { node, history });
+        assert_eq!(new.forecasts(), before);
+        assert_eq!(check::check_state(&new.state), []);
+    }
+    // Whoever lies about what is its own is believed, as in reports; only within bounds.
+    let lies = of(day, 1_000_000, u64::MAX, u32::MAX);
+    new.enter(Command::ReportHistory { node: NodeId::new(1), history: lies });
+    new.pass(REPORT);
+    let moved = new.moves().len();
+    assert!(moved <= ids.len(), "{moved}");
+    let nobody = NodeId::new(99);
+    let history = of(day, 1, 1, 1000);
+    let command = Command::ReportHistory { node: nobody, history };
+    let outcome = new.state.apply(&Entry { at: now, by: None, command });
+    assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+}
+
+/// Any history, however senseless, for the properties of all commands.
+pub(crate) fn any_history() -> impl Strategy<Value = Command> {
+    let moment = || {
+        let near = 1_799_960_000_000..1_800_040_000_000_u64;
+        prop_oneof![4 => near, 1 => any::<u64>()].prop_map(At::from_millis)
+    };
+    let windows = prop::collection::vec((any::<u64>(), any::<u32>()), 0..200);
+    let sketch = (moment(), windows).prop_map(|(from, windows)| {
+        let of = |(cpu, covered)| SketchWindow {
+            cpu: Millicores::new(cpu),
+            covered: Permille::new(covered),
+        };
+        Sketch { from, windows: windows.into_iter().map(of).collect(), memory: Mebibytes::MAX }
+    });
+    let each = (0..12_u64, sketch.clone())
+        .prop_map(|(id, sketch)| InstanceSketch { instance: InstanceId::new(id), sketch });
+    let length = prop_oneof![Just(WINDOW), any::<u64>().prop_map(Millis::new)];
+    let instances = prop::collection::vec(each, 0..4);
+    (0..5_u32, moment(), length, prop::option::of(sketch), instances).prop_map(
+        |(node, at, window, foreign, instances)| Command::ReportHistory {
+            node: NodeId::new(node),
+            history: UsageHistory { at, window, foreign, instances },
+        },
+    )
+}
