@@ -9,9 +9,10 @@ use tengyun_lab::fleet::Shape;
 use tengyun_lab::journal::Journal;
 use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
 use tengyun_model::{
-    At, Capacity, Generation, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Inventory,
-    Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Phase, Resources,
-    Restart, Sequence, Stop, WorkloadSpec,
+    At, Capacity, Generation, Incarnation, InstanceId, InstanceSketch, InstanceStatus,
+    InstanceUsage, Inventory, Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage,
+    OperationId, Permille, Phase, Resources, Restart, Sequence, Sketch, SketchWindow, Stop,
+    UsageHistory, WorkloadSpec,
 };
 
 const NODES: u32 = 4;
@@ -200,6 +201,46 @@ fn a_branch_lets_everything_before_it_stand() {
     let never = Branch::Sequence(Sequence::new(999));
     let error = replan(entries.into_iter(), never, Millis::from_secs(300), &variants);
     assert!(matches!(error, Err(ReplanError::NeverReached)));
+}
+
+/// Adds what agents would have told who had measured the instances for four hours before, as soon as all
+/// of them run.
+fn with_histories(entries: Entries) -> Entries {
+    let (mut state, mut told) = (State::new(), Entries::new());
+    for read in entries {
+        let (sequence, entry) = read.expect("no fault");
+        let now = entry.at;
+        let observed = matches!(entry.command, Command::ObserveInstances { .. });
+        state.apply(&entry);
+        told.push(Ok((sequence, entry)));
+        let healthy = state.instances().filter(|i| i.status.phase == Phase::Healthy).count();
+        if !observed || healthy < 4 {
+            continue;
+        }
+        for instance in state.instances() {
+            let window = Millis::from_secs(300);
+            let used = SketchWindow { cpu: Millicores::new(500), covered: Permille::WHOLE };
+            let from = At::from_millis(now.millis() - 48 * window.get());
+            let sketch = Sketch { from, windows: vec![used; 48], memory: Mebibytes::new(100) };
+            let instances = vec![InstanceSketch { instance: instance.status.instance, sketch }];
+            let history = UsageHistory { at: now, window, foreign: None, instances };
+            let node = instance.node.expect("it runs");
+            let command = Command::ReportHistory { node, history };
+            told.push(Ok((None, Entry { at: now, by: None, command })));
+        }
+    }
+    told
+}
+
+#[test]
+fn what_agents_remembered_is_known_to_a_day_that_is_planned_anew() {
+    let patient = [variant("patient", Some(knobs(&[("history_min_seconds", 7200)])))];
+    let entries = Recorded::hours(1);
+    let cold = compared(&entries, Branch::Beginning, &patient);
+    assert_eq!(figures(&cold)[1].moves, 0, "an hour is not enough");
+    let warm = compared(&with_histories(entries), Branch::Beginning, &patient);
+    assert!(figures(&warm)[1].moves >= 3, "{:?}", figures(&warm));
+    assert_eq!(figures(&warm)[1].refused, 0);
 }
 
 #[test]

@@ -57,7 +57,10 @@ async fn a_killed_scheduler_knows_after_one_report_what_instances_use() {
     let killed = Instant::now();
     cluster.start_scheduler();
     let known = expected(&cluster).await;
-    assert!(killed.elapsed() < Duration::from_secs(HISTORY_SECONDS), "it may have been learnt anew");
+    assert!(
+        killed.elapsed() < Duration::from_secs(HISTORY_SECONDS),
+        "it may have been learnt anew"
+    );
     assert!(known.measured && known.mean_millicores < REQUEST / 10, "{known:?}");
 
     // An agent remembers in memory only: where it ends too, everything is learnt anew.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use tengyun_engine::predict::InstanceForecast;
@@ -14,28 +14,34 @@ use tengyun_model::{
 
 use crate::cloud::{Cloud, REPORT, spec};
 
-const NODES: u32 = 4;
+const NODES: u32 = 6;
 const WINDOW: Millis = Millis::from_secs(300);
 const DAY: Millis = Millis::from_secs(24 * 3600);
+/// So much that no two fit on a node by their requests, and any two by their use.
+const REQUEST: Millicores = Millicores::new(500);
 /// The kinds of use, and how far the mean and the deviation of a forecast may be from what a scheduler
-/// knows that was there all day, in millicores: half a day is remembered, and it knew a whole one.
-const KINDS: [(&str, u64, u64); 3] = [("steady", 0, 0), ("noisy", 8, 12), ("batch", 0, 40)];
+/// knows that was there all day, in millicores: half a day is remembered, and it knew a whole one. For
+/// each that rises another falls, as in a large cloud: drift, which begins anew, is nearly none.
+const KINDS: [(&str, u64, u64); 5] =
+    [("steady", 0, 8), ("noisy", 4, 8), ("contrary", 4, 8), ("day", 1, 16), ("night", 1, 16)];
 
 /// What a workload uses at a moment.
 fn used(name: &str, at: At) -> u64 {
     let window = (at.millis() - 1) / WINDOW.get();
+    let noise = window.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
     match name {
         "steady" => 200,
-        "noisy" => window.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55,
-        _ if (window / 12).is_multiple_of(2) => 350,
-        _ => 0,
+        "noisy" => 100 + noise,
+        "contrary" => 227 - noise,
+        _ if (window / 12).is_multiple_of(2) == (name == "day") => 250,
+        _ => 20,
     }
 }
 
 /// The rates times the time that they held, and that time, in each window.
 type Windows = BTreeMap<u64, (u64, u64)>;
 
-/// A cloud of four nodes with one workload of each kind on three of them, and its agents.
+/// A cloud with one workload of each kind on a node of its own, and its agents.
 struct World {
     state: State,
     now: At,
@@ -49,20 +55,14 @@ impl World {
     fn new() -> Self {
         let mut cloud = Cloud::of(NODES);
         cloud.set(&[("consolidate", 0)]);
-        for (number, (name, ..)) in (1..).zip(KINDS) {
-            let mut app = spec(name);
-            app.resources.cpu = Millicores::new(400);
-            app.constraints.labels.insert("node".to_owned(), format!("n{number}"));
-            cloud.apply(app);
-        }
-        cloud.settle();
-        cloud.pass(REPORT);
         for (name, ..) in KINDS {
             let mut app = spec(name);
-            app.resources.cpu = Millicores::new(400);
+            app.resources.cpu = REQUEST;
             cloud.apply(app);
+            cloud.settle();
         }
-        cloud.pass(REPORT);
+        cloud.pass(Millis::from_secs(60));
+        assert_eq!(cloud.layout().len(), KINDS.len());
         let (windows, operations) = (BTreeMap::new(), 1 << 64);
         // Only what the agents say from now on is known.
         let state = State::from_image(cloud.state.image()).unwrap();
@@ -196,7 +196,7 @@ fn a_new_scheduler_forecasts_what_the_one_before_it_did_after_one_report_of_each
     // In the middle of a window.
     old.pass(DAY.saturating_add(Millis::from_secs(140)));
     let mut new = old.restarted();
-    assert!(new.forecasts().values().all(|f| !f.measured && f.mean.get() == 400));
+    assert!(new.forecasts().values().all(|f| !f.measured && f.mean == REQUEST));
     new.recall();
     for world in [&mut old, &mut new] {
         world.pass(REPORT);
@@ -210,8 +210,17 @@ fn a_new_scheduler_forecasts_what_the_one_before_it_did_after_one_report_of_each
         assert!(off(|f| f.mean) <= mean, "{name}: {before:?} then {after:?}");
         assert!(off(|f| f.deviation) <= deviation, "{name}: {before:?} then {after:?}");
     }
-    let node = |world: &World| predict::forecast(&world.state, world.now).node(NodeId::new(4));
+    let node = |world: &World| predict::forecast(&world.state, world.now).node(NodeId::new(NODES));
     assert_eq!(node(&new).foreign, node(&old).foreign);
+}
+
+/// Who leaves which node, and where to.
+fn emptied(moves: &[Move]) -> (BTreeSet<(InstanceId, NodeId)>, BTreeSet<NodeId>) {
+    let step = |step: &Move| match *step {
+        Move::Shift { instance, from, to, .. } => ((instance, from), to),
+        Move::Start { .. } | Move::Stop { .. } => panic!("{step:?} moves nothing"),
+    };
+    moves.iter().map(step).unzip()
 }
 
 #[test]
@@ -225,8 +234,11 @@ fn a_new_scheduler_plans_what_the_one_before_it_would_have() {
         world.consolidate();
         world.pass(REPORT);
     }
-    assert!(!old.moves().is_empty(), "there is something to plan");
-    assert_eq!(new.moves(), old.moves());
+    // The same instances leave the same nodes for the same others. Which of these takes which is a matter
+    // of margins, and those begin anew.
+    let (before, after) = (emptied(&old.moves()), emptied(&new.moves()));
+    assert_eq!(before.0.len(), 3, "there is something to plan");
+    assert_eq!(after, before);
     assert_eq!(cold.moves(), [], "by requests all is well");
 }
 
@@ -238,11 +250,11 @@ fn what_is_remembered_is_no_report() {
     new.consolidate();
     new.recall();
     assert_eq!(new.moves(), [], "nobody has reported");
-    for node in nodes().take(3) {
+    for node in nodes().take(5) {
         new.report(node);
         assert_eq!(new.moves(), [], "fewer than 90 % have reported");
     }
-    new.report(NodeId::new(4));
+    new.report(NodeId::new(NODES));
     assert_ne!(new.moves(), []);
 }
 
@@ -256,7 +268,7 @@ fn what_was_seen_here_for_as_long_is_not_replaced() {
         window.cpu = Millicores::new(900);
     }
     old.enter(Command::ReportHistory { node: NodeId::new(1), history });
-    assert_eq!(old.forecasts()["batch"], before["batch"]);
+    assert_eq!(old.forecasts(), before);
     old.recall();
     assert_eq!(old.forecasts(), before);
 }
@@ -272,8 +284,10 @@ fn a_younger_track_gives_way_to_what_goes_back_further() {
     new.windows = old.windows.clone();
     new.recall();
     let (before, after) = (old.forecasts(), new.forecasts());
-    assert_ne!(young["batch"], after["batch"]);
-    assert_eq!(before["steady"], after["steady"]);
+    let off = |of: &BTreeMap<String, InstanceForecast>| {
+        before["noisy"].mean.get().abs_diff(of["noisy"].mean.get())
+    };
+    assert!(off(&after) <= 4 && off(&young) > 4, "{young:?} then {after:?}");
 }
 
 #[test]
@@ -303,8 +317,8 @@ fn hostile_histories_change_nothing() {
         UsageHistory { at: now, window: WINDOW, foreign: None, instances }
     };
     let day = now.millis() - DAY.get() / 2;
-    // The fourth node has none of them.
-    let strangers = (NodeId::new(4), of(day, 144, 900, 1000));
+    // The last node has none of them.
+    let strangers = (NodeId::new(NODES), of(day, 144, 900, 1000));
     let future = (NodeId::new(1), of(now.millis() + 2 * WINDOW.get(), 144, 900, 1000));
     let gaps = (NodeId::new(1), of(day, 144, 900, 0));
     let ancient = (NodeId::new(1), of(0, 144, 900, 1000));
