@@ -168,7 +168,10 @@ impl Volatile {
 #[cfg(test)]
 mod tests {
     use tengyun_engine::{Command, State};
-    use tengyun_model::{At, Millis, NodeId, NodeUsage};
+    use tengyun_model::{
+        At, InstanceId, InstanceSketch, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Permille,
+        Sketch, SketchWindow, UsageHistory,
+    };
 
     use super::super::Recorder;
     use super::*;
@@ -227,6 +230,31 @@ mod tests {
         let wanted = ["watch", "epoch", "node", "connect", "report", "apply", "report", "watch"];
         assert_eq!(words(&mut recording), wanted);
         assert_eq!((recording.volatile(), recording.torn()), (5, 0));
+    }
+
+    #[test]
+    fn what_agents_remember_is_recorded_as_it_was_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = log(dir.path(), 1 << 20);
+        log.commit(vec![Command::BeginEpoch, Command::RegisterNode(facts("n1"))]).unwrap();
+        let window = |cpu, covered| SketchWindow {
+            cpu: Millicores::new(cpu),
+            covered: Permille::new(covered),
+        };
+        let windows = vec![window(70_000, 1000), window(0, 0), window(3, 250)];
+        let sketch = Sketch { from: At::from_millis(600_000), windows, memory: Mebibytes::new(9) };
+        let instance = InstanceId::new(u64::MAX);
+        let history = UsageHistory {
+            at: At::from_millis(1_600_000),
+            window: Millis::from_secs(300),
+            foreign: Some(sketch.clone()),
+            instances: vec![InstanceSketch { instance, sketch }],
+        };
+        let command = Command::ReportHistory { node: NODE, history };
+        log.note(command.clone());
+        log.note(Command::Watch);
+        let mut commands = read(dir.path()).map(|read| read.unwrap().entry.command);
+        assert!(commands.any(|read| read == command));
     }
 
     #[test]
