@@ -1,11 +1,9 @@
 //! What agents remember of use, on the wire: it survives, and what is hostile is refused.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
-
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use prost::Message;
+use prost::Message as _;
 use tengyun_model::*;
 use tengyun_proto::convert::{ConvertError, NODE_INSTANCES_MAX, SKETCHES_MAX};
 use tengyun_proto::limits::AGENT_BYTES_MAX;
