@@ -10,6 +10,8 @@ use crate::unit::{Mebibytes, Millicores, Millis};
 
 /// The most instances of one workload; a bound on what one document can ask.
 pub const INSTANCES_MAX: u32 = 10_000;
+/// The fewest instances of a workload whose instances start all at once or not at all.
+pub const GANG_MIN: u32 = 2;
 /// The most words of a command.
 pub const COMMAND_WORDS_MAX: usize = 256;
 /// The most bytes of all words of a command, all environment, all files and templates together.
@@ -367,6 +369,8 @@ pub struct WorkloadSpec {
     pub window: Option<Window>,
     /// Workloads that must be healthy, or have ended well, before an instance of this one starts.
     pub depends_on: Vec<WorkloadKey>,
+    /// Whether the instances that wait start all at once or not at all.
+    pub gang: bool,
 }
 
 impl WorkloadSpec {
@@ -407,6 +411,7 @@ impl WorkloadSpec {
             schedule: None,
             window: None,
             depends_on: Vec::new(),
+            gang: false,
         }
     }
 }

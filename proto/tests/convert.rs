@@ -158,6 +158,7 @@ prop_compose! {
             schedule: (millis[1] % 2 == 0).then(|| schedule(millis)),
             window: (millis[2] % 2 == 0).then(|| window(millis)),
             depends_on,
+            gang: instances.is_multiple_of(2),
         }
     }
 }

@@ -9,8 +9,8 @@ use tengyun_model::{Class, Kind, MovePolicy, OnLost, RestartMode, WorkloadKey};
 use super::amount::{Count, Cpu, InstanceCount, Seconds, Size};
 use super::health::{Health, Volume};
 use super::leaf::{
-    Department, Label, LabelValue, Mode, NameKey, NameText, Reference, RelativePath, SignalNumber,
-    Text, User, Variable, Word,
+    Department, Flag, Label, LabelValue, Mode, NameKey, NameText, Reference, RelativePath,
+    SignalNumber, Text, User, Variable, Word,
 };
 use super::life::{RolloutFields, Schedule, Window};
 use super::port::Port;
@@ -73,6 +73,9 @@ section! {
         window: Option<Window>;
         /// Workloads that must be healthy, or have ended well, before an instance starts.
         depends_on: Vec<Reference> = [];
+        /// Whether the instances that wait start all at once or not at all (gang scheduling); for
+        /// services and jobs of more than one instance.
+        gang: Flag = false;
         /// Files fetched to the node before the start.
         artifacts: Vec<Artifact> = [];
         /// Files filled in with ports and secrets at the start.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use tengyun_model::calendar::{CALENDAR_TEXT_MAX, RUNS_KEPT_MAX};
+use tengyun_model::workload::GANG_MIN;
 use tengyun_model::{
     Class, Concurrency, CronTable, Days, Kind, MovePolicy, Rollout, Schedule as ModelSchedule,
     Window as ModelWindow, WorkloadSpec,
@@ -144,7 +145,7 @@ fn minutes(TimeOfDay(text): &TimeOfDay) -> u16 {
     number(hour) * 60 + number(minute)
 }
 
-/// Checks the rules between kind, rollout, schedule, window and dependencies.
+/// Checks the rules between kind, rollout, schedule, window, dependencies and gang.
 pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     match (spec.kind, &spec.schedule) {
         (Kind::Cron, Some(schedule)) => {
@@ -190,6 +191,7 @@ pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults)
         }
     }
     check_dependencies(spec, place, faults);
+    check_gang(spec, place, faults);
 }
 
 fn check_schedule(schedule: &ModelSchedule, place: &Place<'_>, faults: &mut Faults) {
@@ -237,4 +239,19 @@ fn check_dependencies(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Fault
         };
         place.fault_at(&["depends_on", &index.to_string()], message, faults);
     }
+}
+
+/// One instance is a gang by itself, and runs and copies of nodes come one by one.
+fn check_gang(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
+    let message = match spec.kind {
+        _ if !spec.gang => return,
+        Kind::Cron | Kind::PerNode => {
+            format!("is for the kinds service and job, not for {}: leave it out", spec.kind)
+        }
+        Kind::Service | Kind::Job if spec.instances < GANG_MIN => {
+            format!("needs at least {GANG_MIN} instances: leave it out, or give instances")
+        }
+        Kind::Service | Kind::Job => return,
+    };
+    place.fault_at(&["gang"], message, faults);
 }

@@ -74,6 +74,7 @@ pub(super) fn spec(
         schedule: document.schedule.map(life::schedule),
         window: document.window.map(life::window),
         depends_on: document.depends_on.iter().map(|other| resolve(other, &key)).collect(),
+        gang: document.gang.0,
         key,
     };
     check(&spec, place, faults);

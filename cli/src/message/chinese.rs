@@ -102,6 +102,7 @@ sentences! {
     MayStillRun "节点 {0} 上可能还有 {1} 个实例在运行"
     HasVolumes "节点 {0} 存有 {1} 个副本的卷"
     RestsAfterFailure "它已连续失败 {0} 次，还需等待 {1} 秒"
+    InGang "其成组的 {0} 个等待实例只能同时全部启动，否则一个也不启动"
 
     PastReplaced "被替换的实例已不存在"
     PastRevision "工作负载的版本已不存在"
@@ -183,6 +184,7 @@ sentences! {
     DoAcknowledge "若已断电，执行 `tengyun acknowledge-loss {0} --dead`，或加 --dead"
     DoDeleteVolumes "用 `tengyun get volumes` 查看，并删除不再需要的卷"
     DoSeeLogs "用 `tengyun logs` 查看原因，修复后重新应用"
+    DoAwaitGang "用 `tengyun explain` 查看所缺，或改为 gang: false 后重新应用"
 
     PhaseWaiting "等待"
     PhaseStarting "启动中"
@@ -278,6 +280,7 @@ sentences! {
     WaitsSome "等待：{1} 个节点中有 {0} 个即将可以容纳"
     WaitsFor "等待：{0}"
     WaitsHome "等待 {0}，它属于那里：{1}"
+    WaitsGang "与成组的 {0} 个实例整体等待（gang: true）：目前可容纳 {1} 个，第一个无法容纳者所缺：{2}"
     StartsHome "即将在 {0} 启动，它属于那里"
     Uses "预计最多使用 {0}（{1}）"
     BasisMeasured "实测"

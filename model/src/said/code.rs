@@ -141,6 +141,7 @@ codes! {
     MayStillRun "may-still-run" "{1} instances may still run on node {0}"
     HasVolumes "has-volumes" "node {0} keeps volumes of {1} copies"
     RestsAfterFailure "rests-after-failure" "it failed {0} times in a row and rests for another {1} s"
+    InGang "in-gang" "the {0} instances of its gang that wait start all at once or not at all"
 
     // What is no longer so.
     PastReplaced "past-replaced" "a replaced instance"
@@ -225,6 +226,7 @@ codes! {
     DoAcknowledge "do-acknowledge" "if it is off, `tengyun acknowledge-loss {0} --dead`, or say --dead"
     DoDeleteVolumes "do-delete-volumes" "see them with `tengyun get volumes`, and delete those that nobody needs"
     DoSeeLogs "do-see-logs" "see why with `tengyun logs`, and apply what mends it"
+    DoAwaitGang "do-await-gang" "see what it lacks with `tengyun explain`, or apply it with gang: false"
 
     // Phases, exits, roles, members.
     PhaseWaiting "phase-waiting" "waiting"
@@ -325,6 +327,7 @@ codes! {
     WaitsSome "waits-some" "waits: {0} of {1} nodes can take it soon"
     WaitsFor "waits-for" "waits: {0}"
     WaitsHome "waits-home" "waits for {0}, where it belongs: {1}"
+    WaitsGang "waits-gang" "waits with its gang of {0} as a whole (gang: true): {1} would fit now, the first that does not lacks: {2}"
     StartsHome "starts-home" "is about to start on {0}, where it belongs"
     Uses "uses" "expected to use at most {0} ({1})"
     BasisMeasured "basis-measured" "measured"

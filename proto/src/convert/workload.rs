@@ -204,6 +204,7 @@ impl TryFrom<v1::WorkloadSpec> for WorkloadSpec {
             schedule: wire.schedule.map(|s| message("schedule", Some(s))).transpose()?,
             window: wire.window.map(|w| message("window", Some(w))).transpose()?,
             depends_on: list("depends_on", wire.depends_on, ITEMS_MAX)?,
+            gang: wire.gang,
         })
     }
 }
@@ -242,6 +243,7 @@ impl From<&WorkloadSpec> for v1::WorkloadSpec {
             schedule: spec.schedule.as_ref().map(Into::into),
             window: spec.window.as_ref().map(Into::into),
             depends_on: spec.depends_on.iter().map(Into::into).collect(),
+            gang: spec.gang,
         }
     }
 }

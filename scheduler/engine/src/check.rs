@@ -49,6 +49,8 @@ pub enum Violation {
     Homeless(InstanceId, NodeId),
     /// Two instances hold the same volumes.
     VolumesTwice(InstanceId, InstanceId),
+    /// Some of a gang are started while this one goes on waiting.
+    LeftBehind(InstanceId),
 }
 
 impl fmt::Display for Violation {
@@ -75,6 +77,9 @@ impl fmt::Display for Violation {
             }
             Self::VolumesTwice(one, other) => {
                 write!(f, "instances {one} and {other} hold the same volumes")
+            }
+            Self::LeftBehind(id) => {
+                write!(f, "instance {id} goes on waiting while others of its gang are started")
             }
         }
     }
@@ -137,7 +142,32 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
         }
     }
     found.extend(capacity(state, &placed));
+    found.extend(left_behind(state, plan));
     found
+}
+
+/// Of a gang all that wait are started, or none. What comes back where it was is no part of it.
+fn left_behind(state: &State, plan: &Plan) -> Vec<Violation> {
+    let started = |step: &Move| match *step {
+        Move::Start { instance, .. } => Some(instance),
+        Move::Shift { .. } | Move::Stop { .. } => None,
+    };
+    let started: BTreeSet<InstanceId> = plan.moves.iter().filter_map(started).collect();
+    let free = |i: &InstanceImage| spec(state, i, false).gang && state.bound_to(i).is_none();
+    let of = |id: &InstanceId| state.instance(*id).filter(|i| free(i)).map(|i| i.workload);
+    let begun: BTreeSet<_> = started.iter().filter_map(of).collect();
+    let waits = |i: &&InstanceImage| {
+        begun.contains(&i.workload) && i.node.is_none() && i.wish == InstanceWish::Run && free(i)
+    };
+    if begun.is_empty() {
+        return Vec::new();
+    }
+    let left = state
+        .instances()
+        .filter(waits)
+        .map(|i| i.status.instance)
+        .filter(|id| !started.contains(id));
+    left.map(Violation::LeftBehind).collect()
 }
 
 /// Nothing new comes to a node that is cordoned, drained or lost.

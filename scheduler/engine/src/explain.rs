@@ -70,12 +70,18 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
     let nodes: Vec<NodeVerdict> =
         (0..problem.seats.len()).map(|at| verdict(&problem, at, instance, &guest)).collect();
     let waits = !placed && instance.wish == InstanceWish::Run;
+    let gang = waiting::gang(&problem, instance).filter(|_| waits);
     let remedy = match condition_remedy(state, instance) {
         Some(remedy) => remedy,
-        None if waits => remedy(&problem, &nodes),
+        None if waits => {
+            gang.as_ref().map_or_else(|| remedy(&problem, &nodes), |gang| gang.remedy.clone())
+        }
         None => waiting::stuck(&problem, instance).map_or(Said::NOTHING, |stuck| stuck.remedy),
     };
-    let summary = summary(&problem, instance, &nodes);
+    let summary = match gang {
+        Some(gang) if !nodes.is_empty() => gang.said,
+        Some(_) | None => summary(&problem, instance, &nodes),
+    };
     Some(Explanation {
         instance: id,
         key: state.spec(instance).key.clone(),
@@ -246,14 +252,16 @@ fn remedy(problem: &Problem<'_>, nodes: &[NodeVerdict]) -> Said {
     if nodes.is_empty() {
         return said!(HelpAgent);
     }
-    let nearest = nodes
-        .iter()
-        .filter_map(|n| n.refusal.as_ref().map(|r| (distance(r), n.node, &n.name, r)))
-        .min_by_key(|(distance, node, ..)| (*distance, *node));
-    nearest.map_or(Said::NOTHING, |(_, node, name, refusal)| {
-        let foreign = problem.seats[problem.seat_of(node)].foreign;
-        advice(name, refusal, foreign)
+    nearest(nodes).map_or(Said::NOTHING, |(node, refusal)| {
+        let foreign = problem.seats[problem.seat_of(node.node)].foreign;
+        advice(&node.name, refusal, foreign)
     })
+}
+
+/// Returns the node that is nearest to taking an instance, and what keeps it out there.
+fn nearest(nodes: &[NodeVerdict]) -> Option<(&NodeVerdict, &Refusal)> {
+    let refusals = nodes.iter().filter_map(|n| n.refusal.as_ref().map(|refusal| (n, refusal)));
+    refusals.min_by_key(|(node, refusal)| (distance(refusal), node.node))
 }
 
 /// Orders refusals by how small the change is that would lift them.

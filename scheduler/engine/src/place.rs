@@ -8,6 +8,7 @@ pub(crate) mod drain;
 mod evenness;
 pub(crate) mod feasible;
 mod fleet;
+mod gang;
 mod improve;
 mod level;
 mod order;

@@ -191,6 +191,8 @@ pub enum Refusal {
         /// For how long still.
         left: Millis,
     },
+    /// So many instances of the gang wait, and start all at once or not at all.
+    InGang(usize),
     /// This version of the policy is not kept, or there never was one.
     NoPolicyVersion(u64),
 }
@@ -368,6 +370,7 @@ impl Refusal {
             Self::MayStillRun { .. } => "may-still-run",
             Self::HasVolumes { .. } => "has-volumes",
             Self::Rests { .. } => "rests",
+            Self::InGang(_) => "in-gang",
         }
     }
 }
@@ -433,6 +436,7 @@ impl Refusal {
             Self::Rests { failures, left } => {
                 said!(RestsAfterFailure, failures, left.get().div_ceil(1000))
             }
+            Self::InGang(waiting) => said!(InGang, waiting),
         }
     }
 

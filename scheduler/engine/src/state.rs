@@ -7,6 +7,7 @@
 mod check;
 mod derived;
 mod forget;
+mod gang;
 mod history;
 mod homes;
 mod image;

@@ -88,5 +88,6 @@ fn remedy(refusal: &Refusal) -> Said {
         Refusal::MayStillRun { node, .. } => said!(DoAcknowledge, node),
         Refusal::HasVolumes { .. } => said!(DoDeleteVolumes),
         Refusal::Rests { .. } => said!(DoSeeLogs),
+        Refusal::InGang(_) => said!(DoAwaitGang),
     }
 }

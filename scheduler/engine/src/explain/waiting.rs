@@ -3,10 +3,11 @@
 use tengyun_model::{Said, said};
 
 use super::rollout::{NoRoom, within};
-use super::verdict;
+use super::{NodeVerdict, nearest, remedy, verdict};
 use crate::command::Refusal;
 use crate::image::InstanceImage;
-use crate::place::problem::Problem;
+use crate::place::pack::{is_plain, take_seat};
+use crate::place::problem::{Guest, Problem};
 use crate::rollout;
 
 /// Says what a waiting instance waits for; nothing when any node would do.
@@ -25,6 +26,50 @@ pub(super) fn waiting(problem: &Problem<'_>, instance: &InstanceImage) -> Option
     } else {
         said!(StartsHome, name)
     })
+}
+
+/// What keeps a whole gang from starting.
+pub(super) struct Gang {
+    /// It in one sentence.
+    pub(super) said: Said,
+    /// The nearest change that would help the first that does not fit.
+    pub(super) remedy: Said,
+}
+
+/// Says what keeps the gang from starting that an instance waits with; nothing when it waits with no
+/// other or all of them would fit now.
+pub(super) fn gang(problem: &Problem<'_>, instance: &InstanceImage) -> Option<Gang> {
+    let state = problem.state;
+    let all = state.starts_with(instance);
+    if all.len() < 2 {
+        return None;
+    }
+    let (mut trial, mut fit, mut first) = (problem.clone(), 0_usize, None);
+    for member in &all {
+        if let Err(refusal) = state.check_held(member) {
+            first.get_or_insert((refusal.said(), Said::NOTHING));
+            continue;
+        }
+        let guest = trial.guest(member, false);
+        if take_seat(&mut trial, &guest).is_some() {
+            fit += 1;
+        } else if first.is_none() {
+            first = Some(lacks(&trial, member, &guest));
+        } else if is_plain(&guest) {
+            // All that are like it find no seat either.
+            break;
+        }
+    }
+    let (lacks, remedy) = first?;
+    Some(Gang { said: said!(WaitsGang, all.len(), fit, lacks), remedy })
+}
+
+/// Says what an instance lacks on the node that is nearest to taking it, and what would help.
+fn lacks(problem: &Problem<'_>, instance: &InstanceImage, guest: &Guest<'_>) -> (Said, Said) {
+    let verdict = |at| verdict(problem, at, instance, guest);
+    let nodes: Vec<NodeVerdict> = (0..problem.seats.len()).map(verdict).collect();
+    let lacks = nearest(&nodes).map(|(node, refusal)| said!(ErrorWith, &node.name, refusal.said()));
+    (lacks.unwrap_or_else(|| said!(WaitsNobody)), remedy(problem, &nodes))
 }
 
 /// Says how the renewal of a copy goes on; empty when it is of the present revision.

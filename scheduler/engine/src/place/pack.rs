@@ -1,22 +1,24 @@
 //! Packing: waiting instances find nodes.
 //!
 //! Critical before standard before harvest, those tied to labels before the others, large before small;
-//! harvest in turns of its departments. Nodes in use come first, the one that ends fullest below the
-//! ceiling wins (best fit); an unused node is opened when none of them fits.
+//! harvest in turns of its departments; a gang as one, all of it or nothing. Nodes in use come first, the
+//! one that ends fullest below the ceiling wins (best fit); an unused node is opened when none of them fits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tengyun_model::{
-    Class, DepartmentPath, InstanceId, Millicores, NodeId, Permille, Revision, WorkloadId,
-};
+use tengyun_model::{Class, DepartmentPath, Millicores, NodeId, Permille, Revision, WorkloadId};
 
 use super::evenness::Evenness;
+use super::gang;
 use super::order::Among;
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
 use crate::place::feasible::{self, Room};
 use crate::plan::{Move, StopReason};
 use crate::predict::InstanceForecast;
+
+/// Instances that start together, as guests: one, or all of a gang.
+pub(super) type Party<'a> = Vec<(&'a InstanceImage, Guest<'a>)>;
 
 /// So many nodes are looked at in full beside their order, in builds that check themselves.
 const LOOK_MAX: usize = 64;
@@ -34,31 +36,50 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     });
     let mut tried = Tried::default();
     let mut harvest = Vec::new();
+    let mut gangs = BTreeSet::new();
     for instance in waiting {
-        if state.check_held(instance).is_err() {
+        if state.waits_in_gang(instance) && !gangs.insert(instance.workload) {
             continue;
         }
-        let guest = problem.guest(instance, false);
-        let id = instance.status.instance;
-        if guest.spec.class == Class::Harvest {
-            harvest.push((instance, guest));
-        } else if tried.is_nowhere(instance, &guest) || !start(problem, (id, &guest), moves) {
-            make_room(problem, (instance, &guest), &mut tried, moves);
+        let all = state.starts_with(instance);
+        if all.iter().any(|one| state.check_held(one).is_err()) {
+            continue;
         }
+        let guests: Party<'_> = all.iter().map(|one| (*one, problem.guest(one, false))).collect();
+        match guests.as_slice() {
+            [(_, guest), ..] if guest.spec.class == Class::Harvest => harvest.push(guests),
+            [(instance, guest)] => {
+                if tried.is_nowhere(instance, guest) || !start(problem, &guests, moves) {
+                    make_room(problem, (instance, guest), &mut tried, moves);
+                }
+            }
+            gang => {
+                if !start(problem, gang, moves) {
+                    gang::make_room(problem, gang, &mut tried, moves);
+                }
+            }
+        }
+    }
+    // The room that is being made for a gang is no harvest's meanwhile, or it would be made for ever.
+    for (at, guest) in tried.kept.drain(..) {
+        problem.seats.put(at, &guest);
     }
     if !harvest.is_empty() {
         fill_harvest(problem, harvest, (&mut tried, moves));
     }
 }
 
-/// Starts an instance where it fits best; says whether it does anywhere.
+/// Starts those that start together where they fit best; says whether all do, and otherwise none does.
 fn start<'a>(
     problem: &mut Problem<'a>,
-    (id, guest): (InstanceId, &Guest<'a>),
+    party: &[(&'a InstanceImage, Guest<'a>)],
     moves: &mut Vec<Move>,
 ) -> bool {
-    let Some(at) = take_seat(problem, guest) else { return false };
-    moves.push(Move::Start { instance: id, node: problem.seats[at].node.id });
+    let Some(taken) = gang::take_seats(problem, party) else { return false };
+    for ((instance, _), at) in party.iter().zip(taken) {
+        let (instance, node) = (instance.status.instance, problem.seats[at].node.id);
+        moves.push(Move::Start { instance, node });
+    }
     true
 }
 
@@ -66,8 +87,8 @@ fn start<'a>(
 /// department that queues a thousand jobs does not keep another's one waiting.
 fn fill_harvest<'a>(
     problem: &mut Problem<'a>,
-    waiting: Vec<(&'a InstanceImage, Guest<'a>)>,
-    (tried, moves): (&mut Tried, &mut Vec<Move>),
+    waiting: Vec<Party<'a>>,
+    (tried, moves): (&mut Tried<'_>, &mut Vec<Move>),
 ) {
     let state = problem.state;
     let mut runs: BTreeMap<&DepartmentPath, Millicores> = BTreeMap::new();
@@ -77,24 +98,27 @@ fn fill_harvest<'a>(
         *sum = sum.saturating_add(spec.resources.cpu);
     }
     let mut queues: BTreeMap<&DepartmentPath, VecDeque<_>> = BTreeMap::new();
-    for (instance, guest) in waiting {
-        queues.entry(&guest.spec.key.department).or_default().push_back((instance, guest));
+    for party in waiting {
+        let Some(spec) = party.first().map(|(_, guest)| guest.spec) else { continue };
+        queues.entry(&spec.key.department).or_default().push_back(party);
     }
     loop {
         let asked = |d: &DepartmentPath| runs.get(d).copied().unwrap_or_default();
         let Some((_, next)) = queues.keys().map(|d| (asked(d), *d)).min() else { return };
         let queue = queues.get_mut(next).expect("it was chosen among these");
-        let Some((instance, guest)) = queue.pop_front() else {
+        let Some(party) = queue.pop_front() else {
             queues.remove(next);
             continue;
         };
-        if tried.is_nowhere(instance, &guest) {
+        let single = if let [one] = party.as_slice() { Some(*one) } else { None };
+        if single.is_some_and(|(instance, guest)| tried.is_nowhere(instance, &guest)) {
             continue;
         }
-        if start(problem, (instance.status.instance, &guest), moves) {
+        if start(problem, &party, moves) {
             let sum = runs.entry(next).or_default();
-            *sum = sum.saturating_add(guest.spec.resources.cpu);
-        } else {
+            let asked: Millicores = party.iter().map(|(_, guest)| guest.spec.resources.cpu).sum();
+            *sum = sum.saturating_add(asked);
+        } else if let Some((instance, guest)) = single {
             tried.note(instance, &guest, 0);
         }
     }
@@ -103,17 +127,19 @@ fn fill_harvest<'a>(
 /// What became of guests that found no seat, so that guests that are alike are tried once: within a pass
 /// seats only become fuller.
 #[derive(Debug, Default)]
-struct Tried {
+pub(super) struct Tried<'a> {
     /// Nodes from which harvest was evicted, or which are being left.
-    evicted: BTreeSet<NodeId>,
+    pub(super) evicted: BTreeSet<NodeId>,
     /// Seats from which anything could be evicted, or is leaving.
     yielding: Option<Vec<usize>>,
+    /// Where gangs will be once that has left.
+    pub(super) kept: Vec<(usize, Guest<'a>)>,
     /// By workload and revision: what was foreseen of the guest, and how many of those seats were
     /// tried for it.
     nowhere: BTreeMap<(WorkloadId, Revision), (InstanceForecast, usize)>,
 }
 
-impl Tried {
+impl Tried<'_> {
     /// Says whether one like this found no seat.
     fn is_nowhere(&self, instance: &InstanceImage, guest: &Guest<'_>) -> bool {
         self.known(instance, guest).is_some()
@@ -134,12 +160,12 @@ impl Tried {
 
 /// Says whether a guest that found no seat cannot find one later in the pass: where copies are spread
 /// another copy may let it, and every copy has volumes of its own.
-fn is_plain(guest: &Guest<'_>) -> bool {
+pub(crate) fn is_plain(guest: &Guest<'_>) -> bool {
     guest.spec.constraints.spread.is_none() && guest.volumes.is_none()
 }
 
 /// Takes the seat that an instance should have, if there is one.
-pub(super) fn take_seat<'a>(problem: &mut Problem<'a>, guest: &Guest<'a>) -> Option<usize> {
+pub(crate) fn take_seat<'a>(problem: &mut Problem<'a>, guest: &Guest<'a>) -> Option<usize> {
     let at = find_seat(problem, guest)?;
     problem.seats.put(at, guest);
     Some(at)
@@ -162,7 +188,7 @@ pub(super) fn best_among(
 }
 
 /// Returns the seat that an instance should have; as [`best_seat`], by the order of seats.
-fn find_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
+pub(super) fn find_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
     let (class, band) = (guest.spec.class, problem.state.policy().band());
     problem.look_up(guest);
     if !problem.seats.is_worth_sorting() || problem.state.policy().prefers_low_power() {
@@ -223,7 +249,7 @@ fn choose(
 fn make_room(
     problem: &Problem<'_>,
     (instance, guest): (&InstanceImage, &Guest<'_>),
-    tried: &mut Tried,
+    tried: &mut Tried<'_>,
     moves: &mut Vec<Move>,
 ) {
     let home = guest.volumes.and_then(|need| need.home);
@@ -246,7 +272,7 @@ fn make_room(
 }
 
 /// Returns the seats that have harvest, or anything that leaves.
-fn yielding(problem: &Problem<'_>) -> Vec<usize> {
+pub(super) fn yielding(problem: &Problem<'_>) -> Vec<usize> {
     let left: BTreeSet<NodeId> = problem.state.leaving().filter_map(|i| i.node).collect();
     let yields = |seat: &Seat<'_>| {
         let any = seat.crew.has_harvest() || left.contains(&seat.node.id);
@@ -272,7 +298,7 @@ fn would_fit(
 }
 
 /// Says whether a guest and its ports would fit on a seat on which so much is taken.
-fn holds(problem: &Problem<'_>, at: usize, room: &Room, guest: &Guest<'_>) -> bool {
+pub(super) fn holds(problem: &Problem<'_>, at: usize, room: &Room, guest: &Guest<'_>) -> bool {
     let node = problem.seats[at].node;
     room.fits(guest.spec, &node.facts.capacity).is_ok()
         && feasible::ports(problem.state, guest.spec, (node.id, room)).is_ok()
@@ -286,7 +312,13 @@ fn evict(problem: &Problem<'_>, at: usize, guest: &Guest<'_>, moves: &mut Vec<Mo
     if holds(problem, at, &leaving, guest) {
         return;
     }
-    for id in state.on_node(seat.node.id) {
+    evict_all(problem, at, moves);
+}
+
+/// Evicts all harvest of a seat.
+pub(super) fn evict_all(problem: &Problem<'_>, at: usize, moves: &mut Vec<Move>) {
+    let state = problem.state;
+    for id in state.on_node(problem.seats[at].node.id) {
         let instance = state.instance(id).expect("the index names instances that exist");
         if lives(instance) && state.spec(instance).class == Class::Harvest {
             moves.push(Move::Stop { instance: id, reason: StopReason::Evicted });

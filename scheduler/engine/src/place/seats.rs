@@ -1,11 +1,13 @@
 //! The seats: all nodes while a plan is made, and the order in which they are looked at. What changes a
 //! seat goes through here, so that the order always follows.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use tengyun_model::{Band, Class};
 
+use super::feasible::Room;
 use super::order::Order;
 use super::problem::{Guest, Seat};
 use crate::predict::InstanceForecast;
@@ -52,6 +54,11 @@ impl<'a> Seats<'a> {
     /// Takes away the load of a critical or standard instance that leaves; its room stays taken.
     pub(crate) fn release(&mut self, at: usize, expected: InstanceForecast) {
         self.change(at, |seat| seat.crew.remove(expected));
+    }
+
+    /// Gives a seat another room.
+    pub(super) fn make(&mut self, at: usize, room: Room) {
+        self.change(at, |seat| seat.room = Cow::Owned(room));
     }
 
     /// Makes a seat what it was before.

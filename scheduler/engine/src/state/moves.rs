@@ -14,11 +14,17 @@ use crate::rollout;
 impl State {
     pub(super) fn commit_plan(&mut self, plan: &Plan, at: At) -> Effect {
         let (mut accepted, mut stale) = (0_u32, 0_u32);
-        for step in &plan.moves {
-            match self.carry_out_move(step, at) {
-                Ok(()) => accepted = accepted.saturating_add(1),
-                Err(_) => stale = stale.saturating_add(1),
+        let mut rest = plan.moves.as_slice();
+        while !rest.is_empty() {
+            let (together, after) = rest.split_at(self.together(rest));
+            let hold = self.check_together(together).is_ok();
+            for step in together {
+                match hold.then(|| self.carry_out_move(step, at)) {
+                    Some(Ok(())) => accepted = accepted.saturating_add(1),
+                    Some(Err(_)) | None => stale = stale.saturating_add(1),
+                }
             }
+            rest = after;
         }
         Effect::Planned { accepted, stale }
     }
@@ -36,7 +42,10 @@ impl State {
     /// Says whether a move could be applied to the present state.
     pub fn check_move(&self, step: &Move) -> Result<(), Refusal> {
         match *step {
-            Move::Start { instance, node } => self.check_start(instance, node),
+            Move::Start { instance, node } => {
+                self.check_start(instance, node)?;
+                self.check_by_itself(&self.instances[&instance])
+            }
             Move::Shift { instance, from, to, reason } => {
                 self.check_shift(instance, (from, to), reason)
             }
@@ -52,13 +61,23 @@ impl State {
         }
     }
 
-    fn check_start(&self, id: InstanceId, node: NodeId) -> Result<(), Refusal> {
+    /// Says whether an instance may start on a node that has room; returns it.
+    pub(super) fn check_may_start(
+        &self,
+        id: InstanceId,
+        node: NodeId,
+    ) -> Result<&InstanceImage, Refusal> {
         let instance = self.wanted(id)?;
         if instance.node.is_some() {
             return Err(Refusal::Stale(Past::Waiting));
         }
         self.check_home(instance, node)?;
         self.check_ready(instance)?;
+        Ok(instance)
+    }
+
+    fn check_start(&self, id: InstanceId, node: NodeId) -> Result<(), Refusal> {
+        let instance = self.check_may_start(id, node)?;
         let spec = self.spec(instance);
         feasible::hard(self, spec, node, None)?;
         let image = self.nodes.get(&node).ok_or(Refusal::UnknownNode(node))?;

@@ -279,6 +279,7 @@ pub(super) fn is_of_same_copies(held: &WorkloadSpec, spec: &WorkloadSpec) -> boo
         schedule: held.schedule.clone(),
         window: held.window.clone(),
         depends_on: held.depends_on.clone(),
+        gang: held.gang,
         ..spec.clone()
     };
     as_held == *held

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tengyun_engine::event::Event;
+use tengyun_engine::image::{InstanceImage, InstanceWish};
 use tengyun_engine::{
     Command, Effect, Entry, Outcome, Plan, Refusal, State, check, event, liveness, place, predict,
     rollout,
@@ -10,7 +11,7 @@ use tengyun_engine::{
 use tengyun_model::{
     At, Capacity, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Inventory,
     Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Phase, Resources,
-    Stop, WorkloadSpec,
+    Stop, WorkloadId, WorkloadSpec,
 };
 
 /// How often the agents of the tests report.
@@ -109,13 +110,33 @@ impl Cloud {
             if plan.moves.is_empty() {
                 break;
             }
+            let gangs = self.waiting_gangs();
             let effect = self.must(Command::CommitPlan(plan.clone()));
+            for gang in gangs.values() {
+                let starts =
+                    |id: &&InstanceId| self.state.instance(**id).is_some_and(|i| i.node.is_some());
+                let started = gang.iter().filter(starts).count();
+                assert!(started == 0 || started == gang.len(), "a part of {gang:?}: {plan:?}");
+            }
             assert!(matches!(effect, Effect::Planned { stale: 0, .. }), "{effect:?} of {plan:?}");
             assert_eq!(check::check_state(&self.state), [], "the state is not sound");
             plan = self.plan();
         }
         assert_eq!(plan.moves, [], "planning again moved something");
         first
+    }
+
+    /// The instances of each gang that wait and may start anywhere.
+    fn waiting_gangs(&self) -> BTreeMap<WorkloadId, Vec<InstanceId>> {
+        let mut gangs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let waits = |i: &&InstanceImage| {
+            let wanted = i.wish == InstanceWish::Run && self.state.spec(i).gang;
+            wanted && i.node.is_none() && i.home.is_none()
+        };
+        for instance in self.state.instances().filter(waits) {
+            gangs.entry(instance.workload).or_default().push(instance.status.instance);
+        }
+        gangs
     }
 
     /// Lets time pass in reports: agents run what is assigned, stop what is not, and report use.
@@ -145,9 +166,10 @@ impl Cloud {
 
     /// Says how many copies of a workload are healthy and wanted.
     pub(crate) fn healthy(&self, name: &str) -> usize {
-        let all = self.state.instances().filter(|i| {
-            i.status.phase == Phase::Healthy && i.wish == tengyun_engine::image::InstanceWish::Run
-        });
+        let all = self
+            .state
+            .instances()
+            .filter(|i| i.status.phase == Phase::Healthy && i.wish == InstanceWish::Run);
         all.filter(|i| self.state.spec(i).key.name.as_str() == name).count()
     }
 

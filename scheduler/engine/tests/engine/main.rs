@@ -4,6 +4,7 @@ mod anew;
 mod calendar;
 mod cloud;
 mod forget;
+mod gang;
 mod history;
 mod kinds;
 mod loss;

@@ -103,6 +103,8 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
             (spec.move_policy, spec.window) = (MovePolicy::Window, Some(window));
         }
         be_of_kind(&mut spec, name);
+        let alone = matches!(spec.kind, Kind::Cron | Kind::PerNode);
+        spec.gang = memory % 4 == 1 && instances > 1 && !alone;
         spec.on_lost = if memory % 2 == 0 { OnLost::Restart } else { OnLost::Wait };
         if let Some(size) = volume.filter(|_| spec.kind != Kind::Cron) {
             spec.on_lost = OnLost::Wait;

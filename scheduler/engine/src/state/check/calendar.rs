@@ -1,8 +1,8 @@
-//! What the kinds, rollouts, schedules and windows of a specification must be.
+//! What the kinds, gangs, rollouts, schedules and windows of a specification must be.
 
 use std::collections::BTreeSet;
 
-use tengyun_model::workload::INSTANCES_MAX;
+use tengyun_model::workload::{GANG_MIN, INSTANCES_MAX};
 use tengyun_model::{Class, CronTable, Kind, MovePolicy, WorkloadSpec};
 
 use super::bad;
@@ -36,7 +36,20 @@ pub(super) fn check(spec: &WorkloadSpec) -> Result<(), Refusal> {
     if different.len() != spec.depends_on.len() {
         return Err(bad("depends_on", "different workloads"));
     }
-    Ok(())
+    check_gang(spec)
+}
+
+fn check_gang(spec: &WorkloadSpec) -> Result<(), Refusal> {
+    match spec.kind {
+        _ if !spec.gang => Ok(()),
+        Kind::Cron | Kind::PerNode => {
+            Err(bad("gang", "left out, unless the kind is service or job"))
+        }
+        Kind::Service | Kind::Job if spec.instances < GANG_MIN => {
+            Err(bad("gang", &format!("left out, unless there are {GANG_MIN} instances or more")))
+        }
+        Kind::Service | Kind::Job => Ok(()),
+    }
 }
 
 fn check_cron(spec: &WorkloadSpec) -> Result<(), Refusal> {
