@@ -40,6 +40,7 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
             ("budget", budget(&status)),
             ("forecast", forecast(&status)),
             ("rebalancing", heard(status.rebalancing_said.as_ref(), &status.rebalancing)),
+            ("reserve", heard(status.reserve_said.as_ref(), &status.reserve)),
             ("losses", heard(status.losses_said.as_ref(), &status.losses)),
             ("restore", heard(status.restore_said.as_ref(), &status.restore)),
         ]) + &strangers(session, &status.strangers)
@@ -60,6 +61,7 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "moves": status.moves_total,
         "budget": status.budget.as_ref().map(budget_json),
         "rebalancing": status.rebalancing,
+        "reserve": status.reserve,
         "losses": status.losses,
         "restore": status.restore,
         "strangers": status.strangers.iter().map(stranger_json).collect::<Vec<_>>(),

@@ -177,6 +177,7 @@ pub fn label(language: Language, english: &str) -> &str {
         "journal" => "日志",
         "moves" => "迁移",
         "rebalancing" => "再平衡",
+        "reserve" => "预留",
         "losses" => "失联",
         "restore" => "恢复",
         "last good" => "最近良好版本",

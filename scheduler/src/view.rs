@@ -47,7 +47,9 @@ impl<'a> View<'a> {
 
     /// Returns the state of the scheduler itself.
     pub(crate) fn status(&self) -> v1::StatusResponse {
-        let (nodes_needed, nodes_needed_by) = self.nodes_needed(&self.forecast());
+        let forecast = self.forecast();
+        let (nodes_needed, nodes_needed_by) = self.nodes_needed(&forecast);
+        let reserve = self.reserve(&forecast);
         let (rebalancing, losses) = (self.rebalancing(), self.losses());
         let restore = self.restore();
         v1::StatusResponse {
@@ -72,6 +74,8 @@ impl<'a> View<'a> {
             restore_said: to_wire(&restore),
             strangers: self.strangers(),
             budget: Some(self.budget()),
+            reserve: reserve.to_string(),
+            reserve_said: to_wire(&reserve),
         }
     }
 

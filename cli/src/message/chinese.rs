@@ -345,6 +345,10 @@ sentences! {
     ReasonRenewed "新版本将在原处启动"
     ReasonFailed "已失败，重新排队"
 
+    ReserveHeld "有保障：失去最大的{0}后，全部实例仍有位置；需要 {1} 个节点，现有 {2} 个"
+    ReserveMissing "无保障：失去最大的{0}后，部分实例将没有位置；需要 {1} 个节点，现有 {2} 个；在此期间不腾空节点"
+    ReserveNode "节点"
+    ReserveRack "机架"
     StatusReports "等待上报：{1} 个节点中 {0} 个已上报"
     StatusOn "开启"
     StatusOff "关闭"

@@ -396,6 +396,10 @@ codes! {
     ReasonFailed "reason-failed" "it failed, it is queued again"
 
     // The state of the scheduler.
+    ReserveHeld "reserve-held" "held: without the largest {0} all would have its place; {1} nodes needed, {2} there"
+    ReserveMissing "reserve-missing" "not held: without the largest {0} some would not have its place; {1} nodes needed, {2} there; no node is emptied meanwhile"
+    ReserveNode "reserve-node" "node"
+    ReserveRack "reserve-rack" "rack"
     StatusReports "status-reports" "waits for reports: {0} of {1} nodes reported"
     StatusOn "status-on" "on"
     StatusOff "status-off" "off"

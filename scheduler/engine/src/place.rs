@@ -16,6 +16,7 @@ pub(crate) mod pack;
 pub(crate) mod problem;
 pub(crate) mod renew;
 mod rescue;
+pub mod reserve;
 mod retire;
 mod score;
 mod seats;

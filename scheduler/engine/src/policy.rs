@@ -27,6 +27,17 @@ pub struct Knob {
     pub reason: &'static str,
 }
 
+/// What may be lost while everything still has its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// Nobody looks.
+    Off,
+    /// The largest node.
+    Node,
+    /// The largest rack: all nodes with the same label `rack`; one without it counts as a rack.
+    Rack,
+}
+
 macro_rules! knobs {
     ($($id:ident $name:literal $unit:literal $default:literal $min:literal..$max:literal $reason:literal)*) => {
         /// Every knob, in the order of `policy show`.
@@ -129,6 +140,8 @@ knobs! {
         "a node lost so soon after an instance was placed there counts as harmed by its workload"
     raw_power "prefer_low_power" "0 no, 1 yes" 0 0..1
         "whether nodes that draw the fewest watts a core (label power-watts) are used first, others emptied first"
+    raw_reserve "reserve" "0 none, 1 node, 2 rack" 0 0..2
+        "nodes are emptied only while all would fit without the largest node, or rack; few nodes seldom could"
     raw_port_first "port_first" "port number" 20_000 1024..65_535
         "the first port that is chosen for workloads which leave it open"
     raw_port_last "port_last" "port number" 29_999 1024..65_535
@@ -228,6 +241,15 @@ impl Policy {
     /// Says whether nodes that draw little for what they do come first.
     pub fn prefers_low_power(&self) -> bool {
         self.raw_power() == 1
+    }
+
+    /// Returns what may be lost while everything still has its place.
+    pub fn reserve(&self) -> Reserve {
+        match self.raw_reserve() {
+            0 => Reserve::Off,
+            1 => Reserve::Node,
+            _ => Reserve::Rack,
+        }
     }
 
     /// Returns the pause between two rounds of moves.

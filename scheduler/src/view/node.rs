@@ -2,6 +2,8 @@
 
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
+use tengyun_engine::place::reserve;
+use tengyun_engine::policy::Reserve;
 use tengyun_engine::predict::{Forecast, Spent};
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
 use tengyun_model::{Class, Kind, Mebibytes, Millicores, NodeId, Permille, Said, said};
@@ -66,6 +68,24 @@ impl View<'_> {
             return said!(StatusReports, reported, nodes);
         }
         if self.state.policy().consolidates() { said!(StatusOn) } else { said!(StatusOff) }
+    }
+
+    /// Says whether the reserve is there that the policy asks for; empty when it asks for none.
+    pub(super) fn reserve(&self, forecast: &Forecast) -> Said {
+        let Some(standing) = reserve::standing(self.state, forecast, self.now) else {
+            return Said::NOTHING;
+        };
+        let what = match standing.against {
+            Reserve::Off => return Said::NOTHING,
+            Reserve::Node => said!(ReserveNode),
+            Reserve::Rack => said!(ReserveRack),
+        };
+        let (needed, there) = (standing.needed, standing.there);
+        if standing.held {
+            said!(ReserveHeld, what, needed, there)
+        } else {
+            said!(ReserveMissing, what, needed, there)
+        }
     }
 
     /// Says what holds back declaring silent nodes lost; empty when nothing does.

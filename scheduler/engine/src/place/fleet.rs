@@ -9,6 +9,7 @@ use tengyun_model::{Class, InstanceId, Millis};
 use super::improve::{is_rested, may_move, others};
 use super::pack::best_among;
 use super::problem::{Guest, Problem, Seat};
+use super::reserve;
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
 use crate::predict::{Lines, Load};
@@ -37,7 +38,7 @@ const LARGE: u64 = 2;
 
 /// Sums over nodes, by which is known how full they would be if they were level.
 #[derive(Clone, Debug, Default)]
-struct Level {
+pub(super) struct Level {
     load: Load,
     capacity: u64,
     /// Memory that is taken, and all there is.
@@ -47,18 +48,28 @@ struct Level {
 }
 
 impl Level {
-    fn add(&mut self, seat: &Seat<'_>) {
-        let capacity = seat.node.facts.capacity.cpu.get();
+    pub(super) fn add(&mut self, seat: &Seat<'_>) {
         self.load.merge(&seat.crew.load);
-        self.capacity = self.capacity.saturating_add(capacity);
         self.memory.0 += u128::from(seat.room.memory.get());
+        self.add_node(seat);
+    }
+
+    /// Adds a node like this one, with nothing on it.
+    pub(super) fn add_node(&mut self, seat: &Seat<'_>) {
+        let capacity = seat.node.facts.capacity.cpu.get();
+        self.capacity = self.capacity.saturating_add(capacity);
         self.memory.1 += u128::from(seat.node.facts.capacity.memory.get());
         let (count, lines) = self.sizes.entry(capacity).or_default();
         (*count, *lines) = (*count + 1, seat.crew.load.lines());
     }
 
+    /// Gives back memory that was taken.
+    pub(super) fn give_back(&mut self, memory: u64) {
+        self.memory.0 = self.memory.0.saturating_sub(u128::from(memory));
+    }
+
     /// Takes away a node whose load goes to the others.
-    fn remove_node(&mut self, seat: &Seat<'_>) {
+    pub(super) fn remove_node(&mut self, seat: &Seat<'_>) {
         let capacity = seat.node.facts.capacity.cpu.get();
         self.capacity = self.capacity.saturating_sub(capacity);
         let memory = u128::from(seat.node.facts.capacity.memory.get());
@@ -69,12 +80,12 @@ impl Level {
     }
 
     /// Says whether there is memory for all.
-    fn holds_memory(&self) -> bool {
+    pub(super) fn holds_memory(&self) -> bool {
         self.memory.0 <= self.memory.1
     }
 
     /// Returns how full every node would be, in millionths.
-    fn share(&self) -> u64 {
+    pub(super) fn share(&self) -> u64 {
         let peak = |(size, (count, lines)): (&u64, &(u64, Lines))| {
             let load = self.load.with_lines(*lines);
             load.peak_of_part(*size, self.capacity).get().saturating_mul(*count)
@@ -359,12 +370,17 @@ impl Fleet {
         false
     }
 
-    /// Empties nodes, those with the fewest instances first, while the others have room for all.
+    /// Empties nodes, those with the fewest instances first, while the others have room for all and the
+    /// reserve that the policy asks for is there.
     pub(super) fn empty_some(&mut self, problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         let policy = problem.state.policy();
         let pause = Millis::new(policy.window().get().saturating_mul(OPEN_WINDOWS));
         let opened = problem.state.opened_last();
         if opened.is_some_and(|opened| problem.now.since(opened) < pause) {
+            return;
+        }
+        // What is emptied stays on and is room, so that the reserve is the same before and after it.
+        if reserve::is_missing(problem) {
             return;
         }
         // All that are to be emptied are known before the first is, so that nothing moves twice.
@@ -476,7 +492,7 @@ fn reserved_share(seat: &Seat<'_>) -> u64 {
 
 /// Says whether a node may give and take: its agent is there, its use was measured lately, and it may
 /// be given something new.
-fn is_known(seat: &Seat<'_>) -> bool {
+pub(super) fn is_known(seat: &Seat<'_>) -> bool {
     seat.connected && seat.measured && seat.node.is_open()
 }
 

@@ -15,6 +15,7 @@ mod ports;
 mod power;
 mod property;
 mod provision;
+mod reserve;
 mod rollout;
 mod scenario;
 mod volumes;

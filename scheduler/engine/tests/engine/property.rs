@@ -158,6 +158,7 @@ fn a_happening() -> impl Strategy<Value = Happening> {
         (1..8_u64).prop_map(|n| Happening::Knob("moves_per_pass", n)),
         (0..60_u64).prop_map(|s| Happening::Knob("consolidate_interval_seconds", s)),
         (0..6_u64).prop_map(|n| Happening::Knob("port_last", 20_000 + n)),
+        (0..3_u64).prop_map(|n| Happening::Knob("reserve", n)),
     ];
     prop_oneof![
         4 => a_spec().prop_map(Happening::Apply),
