@@ -12,7 +12,6 @@ use tengyun_lab::rules::Honest;
 use tengyun_lab::trace::parquet;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn memory_binds_and_its_bound_is_reached_though_a_third_never_moves() {
     let forced = std::env::var_os("TENGYUN_LAB_REFERENCE");
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");

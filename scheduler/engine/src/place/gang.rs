@@ -70,7 +70,7 @@ pub(super) fn make_room<'a>(
         // What is made free there is for somebody else.
         if !tried.evicted.contains(&problem.seats[at].node.id) {
             before.insert(at, problem.seats[at].clone());
-            let room = room(problem, at, |i| i.wish == InstanceWish::Run && !harvest(i));
+            let room = problem.room(at, |i| i.wish == InstanceWish::Run && !harvest(i));
             problem.seats.make(at, room);
         }
     }
@@ -86,12 +86,12 @@ pub(super) fn make_room<'a>(
     }
     let mut waits = false;
     for (at, guests) in by_seat {
-        if hold(problem, at, (room(problem, at, |_| true), &guests)) {
+        if hold(problem, at, (problem.room(at, |_| true), &guests)) {
             continue;
         }
         waits = true;
         tried.evicted.insert(problem.seats[at].node.id);
-        if !hold(problem, at, (room(problem, at, |i| i.wish == InstanceWish::Run), &guests)) {
+        if !hold(problem, at, (problem.room(at, |i| i.wish == InstanceWish::Run), &guests)) {
             evict_all(problem, at, moves);
         }
     }
@@ -106,23 +106,6 @@ pub(super) fn make_room<'a>(
         problem.seats.put(at, &guest);
         moves.push(Move::Start { instance, node });
     }
-}
-
-/// Returns what is taken on a seat by the instances that count, by what the plan put there, and by what
-/// is not ours.
-fn room(problem: &Problem<'_>, at: usize, counts: impl Fn(&InstanceImage) -> bool) -> Room {
-    let (state, seat) = (problem.state, &problem.seats[at]);
-    let with_guests = |mut room: Room| {
-        seat.guests.iter().for_each(|guest| room.take(guest, &BTreeMap::new()));
-        room
-    };
-    let all = with_guests(state.room(seat.node.id).clone());
-    let mut room = with_guests(Room::taken(state, seat.node.id, counts));
-    let beside =
-        (seat.room.memory.saturating_sub(all.memory), seat.room.disk.saturating_sub(all.disk));
-    room.memory = room.memory.saturating_add(beside.0);
-    room.disk = room.disk.saturating_add(beside.1);
-    room
 }
 
 /// Says whether all guests would fit on a seat on which so much is taken.

@@ -291,7 +291,7 @@ fn would_fit(
     let (state, seat) = (problem.state, &problem.seats[at]);
     let stays =
         |i: &InstanceImage| i.wish == InstanceWish::Run && state.spec(i).class != Class::Harvest;
-    let room = Room::taken(state, seat.node.id, stays);
+    let room = problem.room(at, stays);
     holds(problem, at, &room, guest)
         && problem.keeps_apart(at, (guest, evenness)).is_ok()
         && seat.peak_with(guest.spec, guest.expected) <= seat.line(state.policy().band().ceiling)
@@ -306,9 +306,8 @@ pub(super) fn holds(problem: &Problem<'_>, at: usize, room: &Room, guest: &Guest
 
 /// Evicts all harvest of a seat, unless what leaves already makes the room.
 fn evict(problem: &Problem<'_>, at: usize, guest: &Guest<'_>, moves: &mut Vec<Move>) {
-    let (state, seat) = (problem.state, &problem.seats[at]);
     // Room that is being left already is waited for, not made twice.
-    let leaving = Room::taken(state, seat.node.id, |i| i.wish == InstanceWish::Run);
+    let leaving = problem.room(at, |i| i.wish == InstanceWish::Run);
     if holds(problem, at, &leaving, guest) {
         return;
     }

@@ -294,6 +294,23 @@ impl<'a> Problem<'a> {
         evenness.check(guest, seat.node)
     }
 
+    /// Returns what is taken on a seat by the instances that count, by what the plan put there, and by
+    /// what is not ours.
+    pub(crate) fn room(&self, at: usize, counts: impl Fn(&InstanceImage) -> bool) -> Room {
+        let (state, seat) = (self.state, &self.seats[at]);
+        let with_guests = |mut room: Room| {
+            seat.guests.iter().for_each(|guest| room.take(guest, &BTreeMap::new()));
+            room
+        };
+        let all = with_guests(state.room(seat.node.id).clone());
+        let mut room = with_guests(Room::taken(state, seat.node.id, counts));
+        let memory = seat.room.memory.saturating_sub(all.memory);
+        let disk = seat.room.disk.saturating_sub(all.disk);
+        room.memory = room.memory.saturating_add(memory);
+        room.disk = room.disk.saturating_add(disk);
+        room
+    }
+
     /// Says whether harvest may be here: where others are, or anywhere while nobody else is.
     pub(crate) fn takes_harvest(&self, seat: &Seat<'_>) -> bool {
         seat.crew.others > 0 || !self.seats.any_used()

@@ -1,6 +1,6 @@
 //! Scenarios: what the engine does with a small cloud over time.
 
-use crate::cloud::{self, Cloud, spec};
+use crate::cloud::{self, Cloud, REPORT, spec};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::{
     Command, Effect, Entry, Move, Outcome, Refusal, ShiftReason, State, explain, predict,
@@ -75,7 +75,7 @@ fn a_replacement_is_healthy_before_the_old_copy_stops() {
     free_the_departments(&mut cloud);
     let mut shifts = 0;
     for _ in 0..600 {
-        cloud.pass(cloud::REPORT);
+        cloud.pass(REPORT);
         for app in 1..=4 {
             let healthy = cloud.state.instances().filter(|i| {
                 cloud.state.spec(i).key.name.as_str() == format!("app{app}")
@@ -190,7 +190,7 @@ fn ports_counters_memory_and_disk_are_hard() {
 fn a_node_that_others_fill_takes_nothing_and_the_advice_names_them() {
     let mut cloud = Cloud::of(1);
     cloud.foreign.insert(NodeId::new(1), 959);
-    cloud.pass(cloud::REPORT);
+    cloud.pass(REPORT);
     cloud.apply(spec("app"));
     cloud.settle();
     let id = cloud.state.instances().next().unwrap().status.instance;
@@ -244,6 +244,25 @@ fn harvest_makes_room_for_what_is_dearer_and_queues_again() {
 }
 
 #[test]
+fn harvest_is_not_evicted_for_one_that_another_of_the_same_plan_keeps_out() {
+    let mut cloud = Cloud::of(1);
+    let sized = |name: &str, class, memory| {
+        let mut spec = spec(name);
+        (spec.class, spec.resources.memory) = (class, Mebibytes::new(memory));
+        spec.resources.cpu = Millicores::new(10);
+        spec
+    };
+    cloud.apply(sized("fill", Class::Harvest, 3000));
+    cloud.pass(REPORT);
+    assert_eq!(cloud.layout()[&1], ["fill"]);
+    cloud.apply(sized("first", Class::Critical, 1000));
+    cloud.apply(sized("second", Class::Standard, 3500));
+    let plan = cloud.settle();
+    assert_eq!(plan.moves.len(), 1, "{plan:?}");
+    assert_eq!(cloud.layout()[&1], ["fill", "first"]);
+}
+
+#[test]
 fn a_new_revision_replaces_running_copies_one_at_a_time() {
     let mut cloud = Cloud::of(2);
     let mut app = spec("app");
@@ -259,7 +278,7 @@ fn a_new_revision_replaces_running_copies_one_at_a_time() {
             .iter()
             .filter(|m| matches!(m, Move::Shift { reason: ShiftReason::Revision, .. }));
         assert!(shifts.count() <= 1);
-        cloud.pass(cloud::REPORT);
+        cloud.pass(REPORT);
     }
     let revisions: Vec<u32> = cloud.state.instances().map(|i| i.revision.get()).collect();
     assert_eq!(revisions, [2, 2, 2]);
@@ -271,8 +290,8 @@ fn a_replacement_that_does_not_become_healthy_is_given_up_and_the_old_copy_stays
     free_the_departments(&mut cloud);
     let mut new = None;
     for _ in 0..600 {
-        cloud.now = cloud.now.after(cloud::REPORT);
-        cloud.pass(cloud::REPORT);
+        cloud.now = cloud.now.after(REPORT);
+        cloud.pass(REPORT);
         new = cloud.state.instances().find(|i| i.replaces.is_some()).map(|i| i.status.instance);
         if new.is_some() {
             break;
