@@ -299,7 +299,8 @@ async fn an_instance_finds_the_services_of_its_department_and_of_no_other() {
     stage.scheduler.send(services(6, &both(81)));
     let said = until("it found them", || {
         let said = stage.stdout(1, 1);
-        (said.lines().count() >= 3).then_some(said)
+        // Its last line is written in parts.
+        (said.matches('\n').count() >= 3).then_some(said)
     })
     .await;
     assert!(said.starts_with("# city/tests/app/web since 6 ms\nhttp 10.0.0.7:81 7\n"), "{said}");
