@@ -2,6 +2,8 @@
 //!
 //! Civil times only: what they mean as moments depends on a time zone and is worked out elsewhere.
 
+use std::fmt;
+
 use crate::unit::Millis;
 
 /// The most ended runs of a cron workload that are kept.
@@ -102,6 +104,67 @@ pub struct CronTable {
     any_weekday: bool,
 }
 
+/// What is wrong with a cron table; in English it goes on from "must have".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CronFault {
+    /// There are more or fewer fields than five: so many.
+    Fields(usize),
+    /// A field names something outside its range.
+    Range {
+        /// The field.
+        field: CronField,
+        /// The least it may name.
+        least: u8,
+        /// The most it may name.
+        most: u8,
+        /// What it says.
+        text: String,
+    },
+    /// None of the months has one of the days.
+    NoDate,
+}
+
+/// A field of a cron table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CronField {
+    /// The minute of the hour.
+    Minute,
+    /// The hour of the day.
+    Hour,
+    /// The day of the month.
+    Day,
+    /// The month of the year.
+    Month,
+    /// The day of the week.
+    Weekday,
+}
+
+impl fmt::Display for CronFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fields(count) => write!(f, "five fields, not {count}"),
+            Self::Range { field, least, most, text } => {
+                write!(f, "a {field} from {least} to {most}, not {text:?}")
+            }
+            Self::NoDate => f.write_str("a day that its months have"),
+        }
+    }
+}
+
+impl std::error::Error for CronFault {}
+
+impl fmt::Display for CronField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Weekday => "day of the week",
+        })
+    }
+}
+
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -110,18 +173,18 @@ const LENGTHS: [u8; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 const EVERY_HOUR: u64 = (1 << 24) - 1;
 
 impl CronTable {
-    /// Reads five fields; what is wrong with them is said in words.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Reads five fields, or says what is wrong with them.
+    pub fn parse(text: &str) -> Result<Self, CronFault> {
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields.as_slice() else {
-            return Err(format!("five fields, not {}", fields.len()));
+            return Err(CronFault::Fields(fields.len()));
         };
-        let weekdays = field("day of the week", weekday, (0, 7), &WEEKDAYS, 0)?;
+        let weekdays = field(CronField::Weekday, weekday, (0, 7), &WEEKDAYS, 0)?;
         let table = Self {
-            minutes: field("minute", minute, (0, 59), &[], 0)?,
-            hours: field("hour", hour, (0, 23), &[], 0)?,
-            days: field("day", day, (1, 31), &[], 0)?,
-            months: field("month", month, (1, 12), &MONTHS, 1)?,
+            minutes: field(CronField::Minute, minute, (0, 59), &[], 0)?,
+            hours: field(CronField::Hour, hour, (0, 23), &[], 0)?,
+            days: field(CronField::Day, day, (1, 31), &[], 0)?,
+            months: field(CronField::Month, month, (1, 12), &MONTHS, 1)?,
             // Sunday is 0 and 7.
             weekdays: (weekdays | weekdays >> 7) & 0x7f,
             any_day: day.starts_with('*'),
@@ -129,7 +192,7 @@ impl CronTable {
         };
         let limited_by_weekday = !table.any_weekday && !table.any_day;
         if !limited_by_weekday && !table.has_any_date() {
-            return Err("a day that its months have".to_owned());
+            return Err(CronFault::NoDate);
         }
         Ok(table)
     }
@@ -173,13 +236,13 @@ fn has(set: u64, number: u8) -> bool {
 
 /// Reads one field as a set of numbers.
 fn field(
-    name: &str,
+    field: CronField,
     text: &str,
     (least, most): (u8, u8),
     words: &[&str],
     first: u8,
-) -> Result<u64, String> {
-    let wrong = || format!("a {name} from {least} to {most}, not {text:?}");
+) -> Result<u64, CronFault> {
+    let wrong = || CronFault::Range { field, least, most, text: text.to_owned() };
     let number = |text: &str| -> Option<u8> {
         let named = words.iter().position(|word| *word == text);
         let named = named.and_then(|at| u8::try_from(at).ok()).map(|at| at.saturating_add(first));

@@ -18,7 +18,7 @@ pub mod usage;
 pub mod workload;
 
 pub use assignment::{AssignedInstance, Assignment, Exit, InstanceStatus, Phase};
-pub use calendar::{Concurrency, CronTable, Days, Schedule, Window};
+pub use calendar::{Concurrency, CronFault, CronField, CronTable, Days, Schedule, Window};
 pub use id::{
     Admission, BootId, Epoch, Generation, Incarnation, InstanceId, MachineId, NodeId, OperationId,
     Revision, Sequence, WorkloadId,

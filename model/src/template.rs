@@ -73,7 +73,22 @@ pub struct TemplateError {
     /// The line, from 1.
     pub line: usize,
     /// What is wrong.
-    pub problem: String,
+    pub problem: TemplateProblem,
+}
+
+/// What can be wrong in a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateProblem {
+    /// It is not text in UTF-8.
+    NotText,
+    /// Two braces are opened and not closed.
+    NotClosed,
+    /// What stands between braces is no variable; it is cut.
+    NoVariable(String),
+    /// The workload has no port of this name, cut; it has these.
+    NoPort(String, Vec<String>),
+    /// The workload lists no secret of this name, cut; it lists these.
+    NoSecret(String, Vec<String>),
 }
 
 impl fmt::Display for TemplateError {
@@ -84,6 +99,26 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
+impl fmt::Display for TemplateProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lacks = |f: &mut fmt::Formatter<'_>, word: &str, name: &str, known: &[String]| {
+            let has = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            write!(f, "the workload has no {word} {name:?}: it has {has}")
+        };
+        match self {
+            Self::NotText => f.write_str("is not text in UTF-8"),
+            Self::NotClosed => write!(f, "{OPEN} is not closed (write {LITERAL} for {OPEN})"),
+            Self::NoVariable(name) => write!(
+                f,
+                "{name:?} is no variable: there are port.NAME, secret.NAME, secrets, instance, ordinal, \
+                 workload, name, application, department and node"
+            ),
+            Self::NoPort(name, known) => lacks(f, "port", name, known),
+            Self::NoSecret(name, known) => lacks(f, "secret", name, known),
+        }
+    }
+}
+
 /// Takes a template apart.
 ///
 /// # Errors
@@ -92,14 +127,14 @@ pub fn parts(content: &[u8]) -> Result<Vec<Part<'_>>, TemplateError> {
     let text = std::str::from_utf8(content).map_err(|e| {
         let before = content.get(..e.valid_up_to()).unwrap_or_default();
         let line = before.split(|b| *b == b'\n').count();
-        TemplateError { line, problem: "is not text in UTF-8".to_owned() }
+        TemplateError { line, problem: TemplateProblem::NotText }
     })?;
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(OPEN) {
         let (before, opened) = rest.split_at(at);
         let line = 1 + lines(text) - lines(opened);
-        let wrong = |problem: String| TemplateError { line, problem };
+        let wrong = |problem| TemplateError { line, problem };
         if !before.is_empty() {
             parts.push(Part::Text(before));
         }
@@ -110,15 +145,11 @@ pub fn parts(content: &[u8]) -> Result<Vec<Part<'_>>, TemplateError> {
         }
         let inside = opened.strip_prefix(OPEN).unwrap_or_default();
         let Some((name, after)) = inside.split_once(CLOSE) else {
-            return Err(wrong(format!("{OPEN} is not closed (write {LITERAL} for {OPEN})")));
+            return Err(wrong(TemplateProblem::NotClosed));
         };
         let name = name.trim_matches(' ');
         let Some(variable) = Variable::parse(name) else {
-            return Err(wrong(format!(
-                "{:?} is no variable: there are port.NAME, secret.NAME, secrets, instance, ordinal, \
-                 workload, name, application, department and node",
-                name.chars().take(NAME_SHOWN_MAX).collect::<String>()
-            )));
+            return Err(wrong(TemplateProblem::NoVariable(cut(name))));
         };
         parts.push(Part::Variable(variable));
         rest = after;
@@ -139,21 +170,21 @@ const NAME_SHOWN_MAX: usize = 64;
 pub fn check(content: &[u8], spec: &WorkloadSpec) -> Result<(), TemplateError> {
     let mut line = 1;
     for part in parts(content)? {
-        let (word, name, known) = match part {
+        let problem = match part {
             Part::Text(text) => {
                 line += lines(text);
                 continue;
             }
-            Part::Variable(Variable::Port(name)) => ("port", name, list(&spec.ports, |p| &p.name)),
+            Part::Variable(Variable::Port(name)) => {
+                lacks(name, &names(&spec.ports, |port| &port.name), TemplateProblem::NoPort)
+            }
             Part::Variable(Variable::Secret(name)) => {
-                ("secret", name, list(&spec.provision.secrets, |s| &s.from))
+                let known = names(&spec.provision.secrets, |secret| &secret.from);
+                lacks(name, &known, TemplateProblem::NoSecret)
             }
             Part::Variable(_) => continue,
         };
-        if !known.contains(&name) {
-            let shown: String = name.chars().take(NAME_SHOWN_MAX).collect();
-            let has = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let problem = format!("the workload has no {word} {shown:?}: it has {has}");
+        if let Some(problem) = problem {
             return Err(TemplateError { line, problem });
         }
     }
@@ -166,8 +197,22 @@ pub fn holds_secret(content: &[u8]) -> bool {
     parts(content).is_ok_and(|parts| parts.iter().any(secret))
 }
 
-fn list<T>(items: &[T], name: impl Fn(&T) -> &Name) -> Vec<&str> {
+fn names<T>(items: &[T], name: impl Fn(&T) -> &Name) -> Vec<&str> {
     items.iter().map(|item| name(item).as_str()).collect()
+}
+
+/// Says that a name is not among the known ones, if it is not.
+fn lacks(
+    name: &str,
+    known: &[&str],
+    problem: fn(String, Vec<String>) -> TemplateProblem,
+) -> Option<TemplateProblem> {
+    let all = || known.iter().map(|known| (*known).to_owned()).collect();
+    (!known.contains(&name)).then(|| problem(cut(name), all()))
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(NAME_SHOWN_MAX).collect()
 }
 
 fn lines(text: &str) -> usize {

@@ -55,7 +55,7 @@ fn check_gang(spec: &WorkloadSpec) -> Result<(), Refusal> {
 fn check_cron(spec: &WorkloadSpec) -> Result<(), Refusal> {
     let schedule = spec.schedule.as_ref();
     let schedule = schedule.ok_or_else(|| bad("schedule", "given, for the kind cron"))?;
-    CronTable::parse(&schedule.cron).map_err(|what| bad("schedule.cron", &what))?;
+    CronTable::parse(&schedule.cron).map_err(|what| bad("schedule.cron", &what.to_string()))?;
     if spec.instances != 1 {
         return Err(bad("instances", "1 for the kind cron: each run is one instance"));
     }
