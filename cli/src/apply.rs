@@ -10,8 +10,9 @@ use tengyun_proto::v1;
 
 use crate::failure::{Failure, refusal_text};
 use crate::manifest;
-use crate::output::{note, show};
+use crate::output::{Format, note, show};
 use crate::session::{Session, operation_id, path};
+use crate::text::Language;
 
 /// How many workloads go in one call, so that a large file makes no message beyond the limit.
 const ITEMS_A_CALL: usize = 1;
@@ -31,7 +32,11 @@ pub(crate) struct ApplyArgs {
 pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<(), Failure> {
     let (bytes, origin, base) = read(&args.file)?;
     let specs = manifest::parse(&bytes, &origin, &base).map_err(|faults| {
-        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let language = match session.format {
+            Format::Table => Language::of_locale(),
+            Format::Json => Language::English,
+        };
+        let lines: Vec<String> = faults.iter().map(|fault| fault.text(language)).collect();
         Failure::Usage(lines.join("\n"))
     })?;
     let mut results = Vec::new();

@@ -15,6 +15,7 @@ use decode::{Decode as _, Place};
 use document::Document;
 pub use fault::Fault;
 use fault::Faults;
+use sentence::Sentence;
 
 #[macro_use]
 mod declare;
@@ -27,10 +28,13 @@ mod files;
 mod health;
 mod leaf;
 mod life;
+mod meaning;
 mod port;
 mod provision;
+mod sentence;
 mod spec;
 mod suggest;
+mod syntax;
 mod text;
 mod yaml;
 
@@ -59,12 +63,7 @@ fn specs(bytes: &[u8], base: &Path, faults: &mut Faults) -> Vec<WorkloadSpec> {
     let Some(text) = text::check(bytes, faults) else { return Vec::new() };
     let trees = yaml::read(text, faults);
     if trees.is_empty() && faults.is_empty() {
-        faults.add(
-            1,
-            1,
-            "",
-            "holds no workload: write at least its application, department, name, kind and command",
-        );
+        faults.add(1, 1, "", Sentence::NoWorkload {});
     }
     let mut seen = BTreeMap::new();
     let mut specs = Vec::new();
@@ -86,7 +85,7 @@ fn check_unique(
 ) {
     match seen.get(key) {
         Some(first) => {
-            let message = format!("{key} is written in document {first} already: remove one");
+            let message = Sentence::WrittenAlready { key: key.to_string(), first: *first };
             place.fault_at(&["name"], message, faults);
         }
         None => drop(seen.insert(key.clone(), place.document())),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use expect_test::{expect, expect_file};
 use serde_json::Value;
 use tengyun::manifest::{self, Fault};
+use tengyun::text::Language;
 use tengyun_model::workload::SPEC_BYTES_MAX;
 use tengyun_model::{Kind, MovePolicy, RestartMode, WorkloadSpec};
 
@@ -74,6 +75,61 @@ fn every_bad_manifest_is_refused_with_its_remedy() {
     actual.push('\n');
     assert!(count >= 60, "{count} cases");
     expect_file!["manifest/bad.txt"].assert_eq(&actual);
+}
+
+/// The same cases in Chinese, without the manifests: the table of the English ones has them.
+#[test]
+fn every_bad_manifest_is_refused_in_chinese_too() {
+    let mut actual = String::new();
+    for block in include_str!("manifest/bad.txt").split("\n## ").skip(1) {
+        let (name, rest) = block.split_once('\n').unwrap();
+        let lines = rest.lines().filter(|line| !line.starts_with("=> "));
+        let case = lines.collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n";
+        writeln!(actual, "## {name}").unwrap();
+        for fault in parse(&complete(&case)).unwrap_err() {
+            let said = fault.text(Language::Chinese);
+            assert_chinese(&said);
+            writeln!(actual, "=> {said}").unwrap();
+        }
+    }
+    expect_file!["manifest/bad-zh.txt"].assert_eq(&actual);
+}
+
+/// Checks that no English sentence is left, and that words of the two scripts have spaces between them
+/// and the stops are full ones. What is quoted or an example may be anything.
+fn assert_chinese(said: &str) {
+    let is_chinese = |c: char| matches!(c, '\u{4e00}'..='\u{9fff}');
+    let (place, message) = said.split_once(": ").expect("the place and the message");
+    assert!(place.starts_with("m.yaml:") && message.contains(is_chinese), "{said}");
+    let mut open: Vec<char> = Vec::new();
+    let mut plain = String::new();
+    for c in message.chars() {
+        match (c, open.last()) {
+            (_, Some(end)) if c == *end => drop(open.pop()),
+            ('{', None | Some('}')) => open.push('}'),
+            ('"' | '\'' | '`', None) => open.push(c),
+            _ => {}
+        }
+        plain.push(if open.is_empty() { c } else { '_' });
+    }
+    let chars: Vec<char> = plain.chars().collect();
+    for (at, pair) in chars.windows(2).enumerate() {
+        let right = match pair {
+            [a, b] if is_chinese(*a) => !b.is_ascii_alphanumeric() && !matches!(b, ',' | ':' | '('),
+            [a, b] if is_chinese(*b) => !a.is_ascii_alphanumeric() && !matches!(a, ',' | ':' | ')'),
+            _ => true,
+        };
+        assert!(right, "{said}: {pair:?} at {at}");
+    }
+    let spaced = plain.split("；").flat_map(|part| part.split(' ')).collect::<Vec<_>>();
+    let word = |word: &str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
+    for pair in spaced.windows(2) {
+        assert!(!pair.iter().all(|each| word(each)), "{said}: {pair:?} is English");
+    }
+    for pair in chars.windows(3) {
+        let apart = is_chinese(pair[0]) && pair[1] == ' ' && is_chinese(pair[2]);
+        assert!(!apart, "{said}: {pair:?}");
+    }
 }
 
 #[test]

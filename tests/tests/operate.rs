@@ -215,3 +215,25 @@ async fn everything_is_said_in_chinese_in_a_chinese_locale_and_json_is_not() {
     let large = said(cluster.socket(), CHINESE, &["explain", "large", "-o", "json"]).await;
     assert!(large.contains("wants 64000 m CPU"), "{large}");
 }
+
+/// What is wrong in a manifest is found before anybody is called, so no scheduler is needed.
+#[tokio::test]
+async fn a_bad_manifest_is_refused_in_the_language_of_the_locale_and_for_json_in_english() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.yaml");
+    std::fs::write(&file, "application: web\nkind: servise\nreplicas: 2\n").unwrap();
+    let apply = ["apply", "-f", file.to_str().unwrap()];
+    let socket = dir.path().join("nobody");
+    let chinese = said(socket.clone(), "zh_CN.UTF-8", &apply).await;
+    for part in [
+        "bad.yaml:2: 第 1 个文档：kind：应为 service、job、cron 或 per-node，而不是文本 \"servise\"；是否指 service？",
+        "bad.yaml:3: 第 1 个文档：replicas：没有这个字段；是否指 instances？",
+        "bad.yaml:1: 第 1 个文档：name：缺少此字段：工作负载的名称，在应用内唯一",
+    ] {
+        assert!(chinese.contains(part), "{part}: {chinese}");
+    }
+    let english = said(socket.clone(), "C", &apply).await;
+    assert!(english.contains("did you mean instances?") && !is_chinese(&english), "{english}");
+    let json = [&apply[..], &["-o", "json"]].concat();
+    assert_eq!(said(socket, "zh_CN.UTF-8", &json).await, english);
+}

@@ -17,7 +17,7 @@ const THOUSANDTHS: u64 = 1000;
 leaf! {
     /// An amount of CPU.
     Cpu(Millicores) {
-        "cores such as 2 or 0.5, or millicores such as 500m, from 1m to 4096",
+        ExpectsCores,
         {"title": "cores", "type": ["string", "number"],
             "pattern": r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$", "exclusiveMinimum": 0, "maximum": 4096},
         |scalar| millicores(plain(scalar)?)
@@ -27,7 +27,7 @@ leaf! {
 leaf! {
     /// An amount of memory or disk space.
     Size(Mebibytes) {
-        "whole mebibytes with their unit, such as 64Mi or 1.5Gi (Ki, Mi, Gi, Ti)",
+        ExpectsSize,
         {"title": "size", "type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,3})?(Ki|Mi|Gi|Ti)$"},
         |scalar| mebibytes(plain(scalar)?)
     }
@@ -36,7 +36,7 @@ leaf! {
 leaf! {
     /// A duration.
     Seconds(Millis) {
-        "seconds such as 10 or 0.5, at most 86400",
+        ExpectsSeconds,
         {"title": "seconds", "type": "number", "minimum": 0, "maximum": 86400},
         |scalar| {
             let number = (scalar.sort == Sort::Number).then_some(scalar.text.as_str())?;
@@ -48,7 +48,7 @@ leaf! {
 leaf! {
     /// A count from one.
     Count(u64) {
-        "a whole number from 1 to 1000000000",
+        ExpectsCount,
         {"title": "number", "type": "integer", "minimum": 1, "maximum": 1_000_000_000},
         |scalar| whole(scalar).filter(|n| (1..=1_000_000_000).contains(n))
     }
@@ -57,7 +57,7 @@ leaf! {
 leaf! {
     /// How many copies.
     InstanceCount(u32) {
-        "a whole number from 0 to 10000",
+        ExpectsInstanceCount,
         {"title": "number", "type": "integer", "minimum": 0, "maximum": INSTANCES_MAX},
         |scalar| {
             whole(scalar).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= INSTANCES_MAX)

@@ -116,17 +116,19 @@ macro_rules! words {
     };
 }
 
-/// Writes a value that is one word or number: what would be right, its schema, its parser.
+/// Writes a value that is one word or number: the sentence of what would be right, its schema, its
+/// parser.
 macro_rules! leaf {
     ($(#[doc = $about:literal])+ $name:ident($type:ty) {
-        $expected:expr, $schema:tt, $parse:expr
+        $expected:ident, $schema:tt, $parse:expr
     }) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(super) struct $name(pub(super) $type);
 
         impl $crate::manifest::decode::Leaf for $name {
-            const EXPECTED: &'static str = $expected;
+            const EXPECTED: $crate::manifest::sentence::Sentence =
+                $crate::manifest::sentence::Sentence::$expected {};
 
             fn parse(scalar: &$crate::manifest::yaml::Scalar) -> Option<Self> {
                 let parse: fn(&$crate::manifest::yaml::Scalar) -> Option<$type> = $parse;

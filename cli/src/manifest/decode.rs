@@ -10,7 +10,9 @@ use serde_json::Value as Json;
 use tengyun_proto::convert::ITEMS_MAX;
 
 use super::fault::{Faults, shown, shown_name};
-use super::suggest::{choice, nearest};
+use super::meaning::meaning;
+use super::sentence::{Choice, Names, Sentence};
+use super::suggest::nearest;
 use super::yaml::{Entry, Node, Scalar, Sort, Tree, Value};
 
 /// A value that a manifest can hold.
@@ -22,7 +24,7 @@ pub(super) trait Decode: JsonSchema + Sized {
 /// A value written as one word or number.
 pub(super) trait Leaf: JsonSchema + Sized {
     /// What would be right, as in "must be ...".
-    const EXPECTED: &'static str;
+    const EXPECTED: Sentence;
 
     /// Parses it.
     fn parse(scalar: &Scalar) -> Option<Self>;
@@ -77,12 +79,12 @@ impl<'a> Place<'a> {
     }
 
     /// Adds a fault here.
-    pub(super) fn fault(&self, message: impl Into<String>, faults: &mut Faults) {
+    pub(super) fn fault(&self, message: Sentence, faults: &mut Faults) {
         faults.add(self.document, self.line, self.path(), message);
     }
 
     /// Adds a fault at a value below, or where it would be; a number is an item of a list.
-    pub(super) fn fault_at(&self, steps: &[&str], message: impl Into<String>, faults: &mut Faults) {
+    pub(super) fn fault_at(&self, steps: &[&str], message: Sentence, faults: &mut Faults) {
         let Some((step, rest)) = steps.split_first() else { return self.fault(message, faults) };
         if let (Value::List(items), Ok(index)) = (&self.node.value, step.parse::<usize>())
             && let Some(item) = items.get(index)
@@ -96,22 +98,23 @@ impl<'a> Place<'a> {
     }
 
     /// Adds the fault of a value that is something else than it must be.
-    pub(super) fn refuse(&self, expected: &str, faults: &mut Faults) {
-        self.refuse_near(expected, None, faults);
+    pub(super) fn refuse(&self, expected: Sentence, faults: &mut Faults) {
+        if let Some(found) = self.found() {
+            let (expected, found) = (Box::new(expected), Box::new(found));
+            self.fault(Sentence::MustBe { expected, found }, faults);
+        }
     }
 
-    /// Adds that fault with the word that was probably meant.
-    fn refuse_near(&self, expected: &str, near: Option<&str>, faults: &mut Faults) {
-        let found = match &self.node.value {
-            Value::Refused => return,
-            Value::List(_) => "a list".to_owned(),
-            Value::Map(_) => "a map".to_owned(),
-            Value::Scalar(Scalar { sort: Sort::Null, .. }) => "empty".to_owned(),
-            Value::Scalar(_) if self.is_confidential() => "a single text".to_owned(),
+    /// Says what stands here; nothing when that was refused already.
+    fn found(&self) -> Option<Sentence> {
+        Some(match &self.node.value {
+            Value::Refused => return None,
+            Value::List(_) => Sentence::FoundList {},
+            Value::Map(_) => Sentence::FoundMap {},
+            Value::Scalar(Scalar { sort: Sort::Null, .. }) => Sentence::FoundNothing {},
+            Value::Scalar(_) if self.is_confidential() => Sentence::FoundSingleText {},
             Value::Scalar(scalar) => found(scalar),
-        };
-        let near = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
-        self.fault(format!("must be {expected}, not {found}{near}"), faults);
+        })
     }
 
     /// Returns the scalar that stands here, if one does.
@@ -133,14 +136,14 @@ impl<'a> Place<'a> {
     /// Opens a map of known fields and refuses the unknown ones.
     pub(super) fn open(&self, fields: &[&str], faults: &mut Faults) -> Option<()> {
         let Value::Map(entries) = &self.node.value else {
-            self.refuse(&format!("a map of {}", shortened(fields)), faults);
+            self.refuse(a_map_of(fields), faults);
             return None;
         };
         let unknown = |entry: &&Entry| !fields.contains(&entry.key.text.as_str());
         for entry in entries.iter().filter(unknown) {
             let message = match nearest(&entry.key.text, fields) {
-                Some(field) => format!("is no field: did you mean {field}?"),
-                None => format!("is no field: the fields here are {}", fields.join(", ")),
+                Some(near) => Sentence::NoFieldNear { near: near.to_owned() },
+                None => Sentence::NoField { fields: Names::new(fields) },
             };
             self.below(entry).fault(message, faults);
         }
@@ -157,7 +160,7 @@ impl<'a> Place<'a> {
             return T::present(&self.absent(facts.key, &node), faults);
         }
         if T::REQUIRED {
-            let message = format!("is missing: {}", as_message(facts.doc));
+            let message = Sentence::Missing { meaning: meaning(facts.doc) };
             self.absent(facts.key, self.node).fault(message, faults);
         }
         T::absent()
@@ -210,30 +213,23 @@ impl<'a> Place<'a> {
     }
 }
 
-fn found(scalar: &Scalar) -> String {
+fn found(scalar: &Scalar) -> Sentence {
     match scalar.sort {
-        Sort::Text => shown(&scalar.text),
-        Sort::Number => format!("the number {}", shown_name(&scalar.text)),
-        Sort::Boolean => format!("the truth value {}", scalar.text),
-        Sort::Null => "empty".to_owned(),
+        Sort::Text => Sentence::FoundText { text: shown(&scalar.text) },
+        Sort::Number => Sentence::FoundNumber { number: shown_name(&scalar.text) },
+        Sort::Boolean => Sentence::FoundTruthValue { value: scalar.text.clone() },
+        Sort::Null => Sentence::FoundNothing {},
     }
-}
-
-/// Writes a sentence of the documentation as a message: lower case, no full stop.
-fn as_message(doc: &str) -> String {
-    let mut message = doc.trim_end_matches('.').to_owned();
-    if let Some(first) = message.get_mut(..1) {
-        first.make_ascii_lowercase();
-    }
-    message
 }
 
 /// Names the first fields of a map; the whole list would hide the fault.
-fn shortened(fields: &[&str]) -> String {
+fn a_map_of(fields: &[&str]) -> Sentence {
     const NAMED_MAX: usize = 4;
     match fields.get(..NAMED_MAX) {
-        Some(first) if fields.len() > NAMED_MAX => format!("{} and so on", first.join(", ")),
-        _ => fields.join(", "),
+        Some(first) if fields.len() > NAMED_MAX => {
+            Sentence::ExpectsMapOfMany { fields: Names::new(first) }
+        }
+        _ => Sentence::ExpectsMapOf { fields: Names::new(fields) },
     }
 }
 
@@ -250,7 +246,7 @@ impl<T: Leaf> Decode for T {
 impl<T: Decode> Decode for Vec<T> {
     fn decode(place: &Place<'_>, faults: &mut Faults) -> Option<Self> {
         let Value::List(items) = &place.node.value else {
-            place.refuse("a list: begin each item with '- ', or write [one, two]", faults);
+            place.refuse(Sentence::ExpectsList {}, faults);
             return None;
         };
         check_count(items.len(), place, faults)?;
@@ -264,7 +260,7 @@ impl<T: Decode> Decode for Vec<T> {
 impl<K: Leaf + Ord, V: Decode> Decode for BTreeMap<K, V> {
     fn decode(place: &Place<'_>, faults: &mut Faults) -> Option<Self> {
         let Value::Map(entries) = &place.node.value else {
-            place.refuse("a map: write a name, a colon and a value in each line", faults);
+            place.refuse(Sentence::ExpectsMap {}, faults);
             return None;
         };
         check_count(entries.len(), place, faults)?;
@@ -273,7 +269,8 @@ impl<K: Leaf + Ord, V: Decode> Decode for BTreeMap<K, V> {
             let below = place.below(entry);
             let key = K::parse(&entry.key);
             if key.is_none() {
-                below.fault(format!("the name must be {}", K::EXPECTED), faults);
+                let expected = Box::new(K::EXPECTED);
+                below.fault(Sentence::NameMustBe { expected }, faults);
             }
             let value = V::decode(&below, faults);
             match (all.as_mut(), key, value) {
@@ -287,7 +284,7 @@ impl<K: Leaf + Ord, V: Decode> Decode for BTreeMap<K, V> {
 
 fn check_count(count: usize, place: &Place<'_>, faults: &mut Faults) -> Option<()> {
     if count > ITEMS_MAX {
-        place.fault(format!("has {count} items: write at most {ITEMS_MAX}"), faults);
+        place.fault(Sentence::TooManyItems { count, most: ITEMS_MAX }, faults);
         return None;
     }
     Some(())
@@ -358,10 +355,15 @@ pub(super) fn word<T: Copy>(
 ) -> Option<T> {
     let text = place.scalar().filter(|s| s.sort == Sort::Text).map(|s| s.text.as_str());
     let found = words.iter().find(|(word, _)| Some(*word) == text);
-    if found.is_none() {
-        let all: Vec<&str> = words.iter().map(|w| w.0).collect();
+    if let (None, Some(other)) = (found, place.found()) {
+        let all: Vec<&'static str> = words.iter().map(|w| w.0).collect();
         let near = text.and_then(|text| nearest(text, &all));
-        place.refuse_near(&choice(&all), near, faults);
+        let what = Sentence::MustBeOneOf { words: Choice(all), found: Box::new(other) };
+        let message = match near {
+            Some(near) => Sentence::Near { what: Box::new(what), near },
+            None => what,
+        };
+        place.fault(message, faults);
     }
     found.map(|(_, value)| *value)
 }

@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+use super::sentence::Sentence;
+use crate::text::Language;
+
 /// The most faults kept; a person repairs the first ones and tries again.
 const FAULTS_MAX: usize = 100;
 /// The most characters of a value or name shown.
@@ -21,16 +24,26 @@ pub struct Fault {
     /// The field, such as `ports[0].number`; empty for the whole document.
     pub field: String,
     /// What is wrong and what would be right.
-    pub message: String,
+    pub(super) message: Sentence,
+}
+
+impl Fault {
+    /// Says it in a language; file and line stand in front as editors and terminals know them.
+    pub fn text(&self, language: Language) -> String {
+        let document = Sentence::InDocument { document: self.document }.text(language);
+        let message = self.message.text(language);
+        let field = Some(self.field.as_str()).filter(|field| !field.is_empty());
+        let parts: Vec<&str> = [Some(document.as_str()), field, Some(message.as_str())]
+            .into_iter()
+            .flatten()
+            .collect();
+        format!("{}:{}: {}", self.origin, self.line, parts.join(language.pick(": ", "：")))
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: document {}: ", self.origin, self.line, self.document)?;
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        write!(f, "{}", self.message)
+        f.write_str(&self.text(Language::English))
     }
 }
 
@@ -59,13 +72,13 @@ impl Faults {
         document: usize,
         line: usize,
         field: impl Into<String>,
-        message: impl Into<String>,
+        message: Sentence,
     ) {
         if self.found.len() >= FAULTS_MAX {
             self.more += 1;
             return;
         }
-        let (origin, field, message) = (self.origin.clone(), field.into(), message.into());
+        let (origin, field) = (self.origin.clone(), field.into());
         self.found.push(Fault { origin, document, line, field, message });
     }
 
@@ -73,7 +86,7 @@ impl Faults {
     pub(super) fn finish(mut self) -> Result<(), Vec<Fault>> {
         self.found.sort_by_key(|f| (f.line, f.document));
         if let (Some(last), 1..) = (self.found.last().cloned(), self.more) {
-            let message = format!("and {} more faults", self.more);
+            let message = Sentence::MoreFaults { count: self.more };
             self.found.push(Fault { field: String::new(), message, ..last });
         }
         if self.found.is_empty() { Ok(()) } else { Err(self.found) }

@@ -12,6 +12,7 @@ use tengyun_model::workload::SPEC_BYTES_MAX;
 use super::decode::Place;
 use super::document::File;
 use super::fault::{Faults, shown};
+use super::sentence::Sentence;
 
 /// Makes the files of one list of a specification.
 pub(super) fn files(
@@ -28,15 +29,15 @@ pub(super) fn files(
             (Some(content), None) => Some(content.0.clone().into_bytes()),
             (None, Some(source)) => {
                 let read = read(&base.join(&source.0));
-                read.map_err(|message| {
-                    let message =
-                        format!("cannot read {} beside the manifest: {message}", shown(&source.0));
+                read.map_err(|why| {
+                    let path = shown(&source.0);
+                    let message = Sentence::CannotRead { path, why: Box::new(why) };
                     place.fault_at(&[field, &at, "source"], message, faults);
                 })
                 .ok()
             }
             (Some(_), Some(_)) | (None, None) => {
-                place.fault_at(&[field, &at], "must have either content or source", faults);
+                place.fault_at(&[field, &at], Sentence::ContentOrSource {}, faults);
                 None
             }
         };
@@ -54,9 +55,9 @@ fn check_paths((field, files): (&str, &[File]), place: &Place<'_>, faults: &mut 
         let path = file.path.0.as_str();
         let mut parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
         let message = if !seen.insert(path) {
-            format!("{} is given twice: remove one", shown(path))
+            Sentence::GivenTwice { name: shown(path) }
         } else if let Some(parent) = parents.find(|parent| paths.contains(parent)) {
-            format!("{} is a file already: it cannot be a directory too", shown(parent))
+            Sentence::FileAlready { path: shown(parent) }
         } else {
             continue;
         };
@@ -65,21 +66,21 @@ fn check_paths((field, files): (&str, &[File]), place: &Place<'_>, faults: &mut 
 }
 
 /// Reads a regular file; a pipe or device would never end.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+fn read(path: &Path) -> Result<Vec<u8>, Sentence> {
     let said = |error: Error| match error.kind() {
-        ErrorKind::NotFound => "it is not there".to_owned(),
-        _ => error.to_string(),
+        ErrorKind::NotFound => Sentence::FileNotThere {},
+        _ => Sentence::Verbatim { text: error.to_string() },
     };
     let mut options = OpenFile::options();
     let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map_err(said)?;
     if !file.metadata().map_err(said)?.is_file() {
-        return Err("it is not a plain file".to_owned());
+        return Err(Sentence::FileNotPlain {});
     }
     let bound = u64::try_from(SPEC_BYTES_MAX).expect("half a mebibyte fits");
     let mut bytes = Vec::new();
     file.take(bound + 1).read_to_end(&mut bytes).map_err(said)?;
     if bytes.len() > SPEC_BYTES_MAX {
-        return Err(format!("it is larger than {SPEC_BYTES_MAX} bytes: fetch it another way"));
+        return Err(Sentence::FileTooLarge { most: SPEC_BYTES_MAX });
     }
     Ok(bytes)
 }

@@ -12,6 +12,7 @@ use super::amount::{Count, Seconds, Size};
 use super::decode::{Decode, Place};
 use super::fault::Faults;
 use super::leaf::{NameText, RelativePath, RequestPath, Word};
+use super::sentence::Sentence;
 
 section! {
     /// How one learns that an instance is healthy: `http`, `tcp` or `command`, one of the three.
@@ -90,7 +91,7 @@ impl Decode for Health {
                 HealthProbe::Command(words.into_iter().map(|word| word.0).collect())
             }
             _ => {
-                place.fault("must have exactly one of http, tcp and command", faults);
+                place.fault(Sentence::OneCheck {}, faults);
                 return None;
             }
         };
@@ -146,15 +147,14 @@ fn check_health(health: &HealthCheck, spec: &WorkloadSpec, place: &Place<'_>, fa
         HealthProbe::Tcp { port } => ("tcp", port),
         HealthProbe::Command(words) => {
             if words.first().is_none_or(String::is_empty) {
-                let message = "must begin with a program, such as [./check, --quick]";
+                let message = Sentence::BeginWithProgram { example: "[./check, --quick]" };
                 place.fault_at(&["health", "command"], message, faults);
             }
             return check_times(health, place, faults);
         }
     };
     if !is_port(port) {
-        let message = "must be the name of one of the workload's ports";
-        place.fault_at(&["health", sort, "port"], message, faults);
+        place.fault_at(&["health", sort, "port"], Sentence::NameOneOfPorts {}, faults);
     }
     check_times(health, place, faults);
 }
@@ -162,7 +162,7 @@ fn check_health(health: &HealthCheck, spec: &WorkloadSpec, place: &Place<'_>, fa
 fn check_times(health: &HealthCheck, place: &Place<'_>, faults: &mut Faults) {
     for (field, time) in [("interval_s", health.interval), ("timeout_s", health.timeout)] {
         if time < tengyun_model::workload::HEALTH_TIME_MIN {
-            place.fault_at(&["health", field], "must be at least 0.05", faults);
+            place.fault_at(&["health", field], Sentence::AtLeast { least: "0.05" }, faults);
         }
     }
 }
@@ -172,19 +172,18 @@ fn check_volumes(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     for (index, volume) in spec.volumes.iter().enumerate() {
         let at = index.to_string();
         if let Some(first) = names.insert(&volume.name, index) {
-            let message = format!("has the name of volumes[{first}]: each must be different");
+            let message = Sentence::VolumeNameTaken { first };
             place.fault_at(&["volumes", &at], message, faults);
         }
         let files = spec.files.iter().map(|file| file.path.as_str());
         let others = spec.volumes.iter().take(index).map(|other| other.path.as_str());
         let meets = |path: &&str| tengyun_model::workload::paths_meet(path, &volume.path);
         if let Some(other) = files.chain(others).find(meets) {
-            let message = format!("meets {other}: a path is a file or a volume, not both");
+            let message = Sentence::PathsMeet { other: other.to_owned() };
             place.fault_at(&["volumes", &at, "path"], message, faults);
         }
     }
     if !spec.volumes.is_empty() && spec.on_lost == OnLost::Restart {
-        let message = "must be wait: what has volumes starts nowhere else";
-        place.fault_at(&["on_lost"], message, faults);
+        place.fault_at(&["on_lost"], Sentence::VolumesWait {}, faults);
     }
 }

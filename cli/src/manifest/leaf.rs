@@ -22,7 +22,7 @@ const MODE_MAX: u32 = 0o777;
 leaf! {
     /// A text; numbers and truth values need quotes.
     Text(String) {
-        "a text (put numbers, true and false in quotes)",
+        ExpectsText,
         {"title": "text", "type": "string"},
         |scalar| text(scalar).map(str::to_owned)
     }
@@ -31,7 +31,7 @@ leaf! {
 leaf! {
     /// A text of one line, not empty.
     Line(String) {
-        "a text of one line",
+        ExpectsLine,
         {"title": "text", "type": "string", "minLength": 1, "maxLength": 4096},
         |scalar| line(scalar, TEXT_BYTES_MAX).map(str::to_owned)
     }
@@ -40,7 +40,7 @@ leaf! {
 leaf! {
     /// A text, number or truth value, taken as it is written.
     Word(String) {
-        "a text or a number (put null, ~ and nothing in quotes)",
+        ExpectsWord,
         {"title": "text or number", "type": ["string", "number", "boolean"]},
         |scalar| (scalar.sort != Sort::Null).then(|| scalar.text.clone())
     }
@@ -49,7 +49,7 @@ leaf! {
 leaf! {
     /// One name.
     NameText(Name) {
-        "a name: at most 63 lower-case letters a-z, digits and inner dashes",
+        ExpectsName,
         {"title": "name", "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
         |scalar| text(scalar)?.parse().ok()
     }
@@ -58,7 +58,7 @@ leaf! {
 leaf! {
     /// The key of a map of names.
     NameKey(Name) {
-        "at most 63 lower-case letters a-z, digits and inner dashes",
+        ExpectsNameKey,
         {"title": "name", "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
         |scalar| scalar.text.parse().ok()
     }
@@ -67,7 +67,7 @@ leaf! {
 leaf! {
     /// A department as a path of names.
     Department(DepartmentPath) {
-        "a path of 1 to 8 names such as city/finance/treasury",
+        ExpectsDepartment,
         {"title": "path of names", "type": "string", "pattern":
             "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,7}$"},
         |scalar| text(scalar)?.parse().ok()
@@ -77,8 +77,7 @@ leaf! {
 leaf! {
     /// One or more names joined by slashes; the workload of a reference.
     Reference(Vec<Name>) {
-        "the name of a workload, with its application and department where they differ, \
-         such as api, ledger/api or city/finance/ledger/api",
+        ExpectsReference,
         {"title": "workload", "type": "string", "pattern":
             "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,9}$"},
         |scalar| {
@@ -91,7 +90,7 @@ leaf! {
 leaf! {
     /// The name of an environment variable.
     Variable(String) {
-        "letters, digits and underscores, not beginning with a digit, LD_ or TENGYUN_",
+        ExpectsVariable,
         {"title": "name", "type": "string", "pattern": "^(?!LD_|TENGYUN_)[A-Za-z_][A-Za-z0-9_]*$"},
         |scalar| variable(&scalar.text).then(|| scalar.text.clone())
     }
@@ -100,7 +99,7 @@ leaf! {
 leaf! {
     /// The name of a label.
     Label(String) {
-        "a label: at most 253 bytes on one line",
+        ExpectsLabel,
         {"title": "label", "type": "string", "minLength": 1, "maxLength": 253},
         |scalar| line(scalar, LABEL_BYTES_MAX).map(str::to_owned)
     }
@@ -109,7 +108,7 @@ leaf! {
 leaf! {
     /// The value of a label.
     LabelValue(String) {
-        "the value of a label: at most 253 bytes on one line",
+        ExpectsLabelValue,
         {"title": "text or number", "type": ["string", "number", "boolean"], "maxLength": 253},
         |scalar| {
             let fits = scalar.text.len() <= LABEL_BYTES_MAX && !scalar.text.contains(char::is_control);
@@ -121,7 +120,7 @@ leaf! {
 leaf! {
     /// The name of a user.
     User(String) {
-        "the name of a user that the servers know, such as www-data",
+        ExpectsUser,
         {"title": "user", "type": "string", "maxLength": 32, "pattern": "^[A-Za-z_][A-Za-z0-9_.-]*$"},
         |scalar| text(scalar).filter(|text| user(text)).map(str::to_owned)
     }
@@ -130,7 +129,7 @@ leaf! {
 leaf! {
     /// A relative path that stays below where it starts.
     RelativePath(String) {
-        "a relative path without empty parts, '.' and '..', at most 32 parts deep",
+        ExpectsRelativePath,
         {"title": "relative path", "type": "string", "minLength": 1, "maxLength": 4096,
             "pattern": r"^(?!\.{1,2}(/|$))[^/]+(/(?!\.{1,2}(/|$))[^/]+)*$"},
         |scalar| text(scalar).filter(|text| relative(text)).map(str::to_owned)
@@ -140,7 +139,7 @@ leaf! {
 leaf! {
     /// The path of a request.
     RequestPath(String) {
-        "a path that begins with a slash, without spaces, such as /healthy",
+        ExpectsRequestPath,
         {"title": "path", "type": "string", "pattern": "^/[!-~]*$", "maxLength": 4096},
         |scalar| {
             let text = line(scalar, TEXT_BYTES_MAX)?;
@@ -153,7 +152,7 @@ leaf! {
 leaf! {
     /// The permission bits of a file.
     Mode(u32) {
-        "octal permission bits such as 0644, at most 0777",
+        ExpectsMode,
         {"title": "octal digits", "type": ["string", "integer"], "pattern": "^(0o)?[0-7]{1,4}$"},
         |scalar| mode(scalar)
     }
@@ -162,7 +161,7 @@ leaf! {
 leaf! {
     /// The number of a signal.
     SignalNumber(i32) {
-        "the name of a signal such as TERM or SIGINT, or a number from 1 to 31",
+        ExpectsSignal,
         {"title": "signal", "type": ["string", "integer"]},
         |scalar| signal(scalar)
     }
@@ -171,7 +170,7 @@ leaf! {
 leaf! {
     /// A SHA-256 digest.
     Sha256(String) {
-        "the SHA-256 of the bytes in 64 lower-case hexadecimal digits (sha256sum prints it)",
+        ExpectsSha256,
         {"title": "hexadecimal digits", "type": "string", "pattern": "^[0-9a-f]{64}$"},
         |scalar| {
             let text = scalar.text.as_str();
@@ -184,7 +183,7 @@ leaf! {
 leaf! {
     /// Where something is fetched from.
     Url(String) {
-        "an address such as https://files.city.example/app.tar.gz",
+        ExpectsUrl,
         {"title": "address", "type": "string", "pattern": "^https?://[^ ]+$"},
         |scalar| {
             let text = line(scalar, TEXT_BYTES_MAX)?;
@@ -197,7 +196,7 @@ leaf! {
 leaf! {
     /// A truth value.
     Flag(bool) {
-        "true or false",
+        ExpectsFlag,
         {"title": "true or false", "type": "boolean"},
         |scalar| {
             let is_true = scalar.text.eq_ignore_ascii_case("true");
@@ -209,7 +208,7 @@ leaf! {
 leaf! {
     /// A time of day.
     TimeOfDay(String) {
-        "a time of day such as \"22:30\", in quotes",
+        ExpectsTimeOfDay,
         {"title": "time of day", "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"},
         |scalar| {
             let (hour, minute) = text(scalar)?.split_once(':')?;

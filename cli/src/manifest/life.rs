@@ -15,6 +15,7 @@ use super::amount::{Count, Seconds};
 use super::decode::Place;
 use super::fault::Faults;
 use super::leaf::{Flag, Line, TimeOfDay};
+use super::sentence::Sentence;
 
 section! {
     /// When instances may be moved.
@@ -88,7 +89,7 @@ words! {
 leaf! {
     /// The five fields of a cron table.
     CronText(String) {
-        "five fields in quotes such as \"30 2 * * mon-fri\"",
+        ExpectsCron,
         {"title": "cron fields", "type": "string", "pattern": "^[0-9a-z*,/-]+( +[0-9a-z*,/-]+){4}$"},
         |scalar| {
             let text = super::leaf::text(scalar)?;
@@ -151,16 +152,14 @@ pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults)
         (Kind::Cron, Some(schedule)) => {
             check_schedule(schedule, place, faults);
             if !spec.volumes.is_empty() {
-                let message = "is not for the kind cron: each run is another copy";
-                place.fault_at(&["volumes"], message, faults);
+                place.fault_at(&["volumes"], Sentence::NotForCron {}, faults);
             }
         }
         (Kind::Cron, None) => {
-            let message = "is missing: a cron workload starts by {cron: \"30 2 * * mon-fri\"}";
-            place.fault_at(&["schedule"], message, faults);
+            place.fault_at(&["schedule"], Sentence::MissingSchedule {}, faults);
         }
         (Kind::Service | Kind::Job | Kind::PerNode, Some(_)) => {
-            place.fault_at(&["schedule"], "is of kind cron only: leave it out", faults);
+            place.fault_at(&["schedule"], Sentence::OnlyForCron {}, faults);
         }
         (Kind::Service | Kind::Job | Kind::PerNode, None) => {}
     }
@@ -172,11 +171,10 @@ pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults)
     }
     match (spec.move_policy, &spec.window) {
         (MovePolicy::Window, None) => {
-            let message = "is missing: move is window, such as {from: \"01:00\", to: \"05:00\"}";
-            place.fault_at(&["window"], message, faults);
+            place.fault_at(&["window"], Sentence::MissingWindow {}, faults);
         }
         (MovePolicy::Never | MovePolicy::Any, Some(_)) => {
-            place.fault_at(&["window"], "needs move: window beside it", faults);
+            place.fault_at(&["window"], Sentence::WindowNeedsMove {}, faults);
         }
         (MovePolicy::Window, Some(_)) | (MovePolicy::Never | MovePolicy::Any, None) => {}
     }
@@ -186,8 +184,7 @@ pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults)
     ];
     for (section, zone) in zones {
         if zone.is_some_and(|zone| zone.len() > CALENDAR_TEXT_MAX) {
-            let message = "must be the name of a time zone, such as Asia/Shanghai";
-            place.fault_at(&[section, "time_zone"], message, faults);
+            place.fault_at(&[section, "time_zone"], Sentence::NameOfTimeZone {}, faults);
         }
     }
     check_dependencies(spec, place, faults);
@@ -196,34 +193,32 @@ pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults)
 
 fn check_schedule(schedule: &ModelSchedule, place: &Place<'_>, faults: &mut Faults) {
     if let Err(what) = CronTable::parse(&schedule.cron) {
-        place.fault_at(&["schedule", "cron"], format!("must have {what}"), faults);
+        place.fault_at(&["schedule", "cron"], Sentence::of_cron(what), faults);
     }
     if schedule.runs_kept > RUNS_KEPT_MAX {
-        let message = format!("must be at most {RUNS_KEPT_MAX}");
+        let message = Sentence::AtMost { most: RUNS_KEPT_MAX };
         place.fault_at(&["schedule", "runs_kept"], message, faults);
     }
 }
 
 fn check_single(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
-    let kind = spec.kind;
+    let kind = spec.kind.to_string();
     if spec.instances != 1 {
-        let message = format!("must be 1 for the kind {kind}: leave it out");
+        let message = Sentence::OneForKind { kind: kind.clone() };
         place.fault_at(&["instances"], message, faults);
     }
     if spec.constraints.spread.is_some() {
-        let message = format!("is not for the kind {kind}: leave it out");
+        let message = Sentence::NotForKind { kind };
         place.fault_at(&["constraints", "spread"], message, faults);
     }
 }
 
 fn check_per_node(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     if spec.move_policy != MovePolicy::Never {
-        let message = "must be never for the kind per-node: leave it out";
-        place.fault_at(&["move"], message, faults);
+        place.fault_at(&["move"], Sentence::NeverForPerNode {}, faults);
     }
     if spec.class == Class::Harvest {
-        let message = "must be critical or standard for the kind per-node";
-        place.fault_at(&["class"], message, faults);
+        place.fault_at(&["class"], Sentence::ClassForPerNode {}, faults);
     }
 }
 
@@ -231,9 +226,9 @@ fn check_dependencies(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Fault
     let mut seen = BTreeSet::new();
     for (index, key) in spec.depends_on.iter().enumerate() {
         let message = if *key == spec.key {
-            "is the workload itself: remove it".to_owned()
+            Sentence::DependsOnItself {}
         } else if !seen.insert(key) {
-            format!("{key} is given twice: remove one")
+            Sentence::GivenTwice { name: key.to_string() }
         } else {
             continue;
         };
@@ -245,11 +240,9 @@ fn check_dependencies(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Fault
 fn check_gang(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let message = match spec.kind {
         _ if !spec.gang => return,
-        Kind::Cron | Kind::PerNode => {
-            format!("is for the kinds service and job, not for {}: leave it out", spec.kind)
-        }
+        Kind::Cron | Kind::PerNode => Sentence::NoGangOfKind { kind: spec.kind.to_string() },
         Kind::Service | Kind::Job if spec.instances < GANG_MIN => {
-            format!("needs at least {GANG_MIN} instances: leave it out, or give instances")
+            Sentence::GangTooSmall { least: GANG_MIN }
         }
         Kind::Service | Kind::Job => return,
     };

@@ -9,9 +9,7 @@ use super::amount::whole;
 use super::decode::{Decode, Place};
 use super::fault::Faults;
 use super::leaf::{NameText, text};
-
-const EXPECTED: &str =
-    "a number from 1 to 65535, or a map of name and number such as {name: http, number: 8080}";
+use super::sentence::Sentence;
 
 /// The word for a number that the scheduler chooses.
 const AUTO: &str = "auto";
@@ -43,7 +41,7 @@ impl Decode for PortNumber {
         let number = scalar.and_then(whole).and_then(|number| u16::try_from(number).ok());
         let number = number.filter(|number| *number != 0);
         if number.is_none() {
-            place.refuse(EXPECTED, faults);
+            place.refuse(Sentence::ExpectsPort {}, faults);
         }
         number.map(|number| Self(Some(number)))
     }
@@ -57,7 +55,7 @@ impl Decode for Port {
             return Some(Self(PortSpec { name: port.name.0, number }));
         }
         let Some(number) = PortNumber::decode(place, faults)?.0 else {
-            place.fault("needs a name, such as {name: http}", faults);
+            place.fault(Sentence::PortNeedsName {}, faults);
             return None;
         };
         let name = Name::new(number.to_string()).expect("digits are a name");

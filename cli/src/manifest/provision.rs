@@ -11,9 +11,7 @@ use tengyun_model::{FileSpec, template};
 use super::decode::{Decode, Place};
 use super::fault::{Faults, shown};
 use super::leaf::{Flag, Line, Mode, NameText, RelativePath, Sha256, Url};
-
-const CLEAR_SECRET: &str = "a secret is never written in a manifest: list references \
-such as {from: db-password, path: db-password}";
+use super::sentence::Sentence;
 
 section! {
     /// A file fetched to the node before the start: from `url` or `path`, one of the two.
@@ -89,19 +87,19 @@ ruled! {
 fn check_artifact(place: &Place<'_>, faults: &mut Faults) -> Option<ArtifactFields> {
     let artifact = ArtifactFields::decode(place, faults)?;
     if artifact.url.is_some() == artifact.path.is_some() {
-        place.fault("must have either url or path", faults);
+        place.fault(Sentence::UrlOrPath {}, faults);
         return None;
     }
     if artifact.url.as_ref().is_some_and(|url| has_user(&url.0)) {
-        place.fault_at(&["url"], "must not hold a user or a password", faults);
+        place.fault_at(&["url"], Sentence::NoUserInUrl {}, faults);
         return None;
     }
     if artifact.path.as_ref().is_some_and(|path| !path.0.starts_with('/')) {
-        place.fault_at(&["path"], "must begin with /: it is a path on the node", faults);
+        place.fault_at(&["path"], Sentence::PathOnNode {}, faults);
         return None;
     }
     if place_of(&artifact).is_none() {
-        place.fault_at(&["to"], "is missing: the url or path does not end with a name", faults);
+        place.fault_at(&["to"], Sentence::MissingTo {}, faults);
         return None;
     }
     Some(artifact)
@@ -134,20 +132,20 @@ fn check_secrets(place: &Place<'_>, faults: &mut Faults) -> Option<Vec<Secret>> 
     if place.is_list() {
         return Vec::<Secret>::decode(place, faults);
     }
-    place.fault(CLEAR_SECRET, faults);
+    place.fault(Sentence::ClearSecret {}, faults);
     None
 }
 
 fn check_secret(place: &Place<'_>, faults: &mut Faults) -> Option<SecretFields> {
     let clear = ["value", "content", "data", "stringData"].into_iter().find(|key| place.has(key));
     if let Some(key) = clear {
-        place.fault_at(&[key], CLEAR_SECRET, faults);
+        place.fault_at(&[key], Sentence::ClearSecret {}, faults);
         return None;
     }
     if place.is_map() {
         return SecretFields::decode(place, faults);
     }
-    place.fault(CLEAR_SECRET, faults);
+    place.fault(Sentence::ClearSecret {}, faults);
     None
 }
 
@@ -194,12 +192,13 @@ pub(super) fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults)
         ("secrets", provision.secrets.len(), SECRETS_MAX),
     ] {
         if count > most {
-            place.fault_at(&[field], format!("has {count} items: write at most {most}"), faults);
+            place.fault_at(&[field], Sentence::TooManyItems { count, most }, faults);
         }
     }
     for (index, file) in provision.templates.iter().enumerate() {
         if let Err(error) = template::check(&file.content, spec) {
-            place.fault_at(&["templates", &index.to_string()], error.to_string(), faults);
+            let message = Sentence::of_template(error);
+            place.fault_at(&["templates", &index.to_string()], message, faults);
         }
     }
     let files = spec.files.iter().map(|file| ("files", file.path.as_str()));
@@ -220,7 +219,7 @@ fn refuse_twice<'a>(
     for (field, path) in paths {
         // Within the files this is said where it is.
         if !seen.insert(path) && field != "files" {
-            let message = format!("the path {} is given twice: change one", shown(path));
+            let message = Sentence::PathTwice { path: shown(path) };
             place.fault_at(&[field], message, faults);
         }
     }

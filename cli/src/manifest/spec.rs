@@ -20,6 +20,7 @@ use super::health::{self, Health, Volume};
 use super::leaf::Reference;
 use super::life;
 use super::provision;
+use super::sentence::Sentence;
 
 /// How the names of variables end that hold secrets.
 const SECRET_WORDS: [&str; 9] = [
@@ -35,8 +36,6 @@ const SECRET_WORDS: [&str; 9] = [
 ];
 /// How a private key in its usual form begins.
 const PRIVATE_KEY: &str = "PRIVATE KEY-----";
-const CLEAR_SECRET: &str = "must not hold a secret, which the journal would keep in clear: \
-keep it with `tengyun secret set`, and list it under secrets";
 
 /// Makes the specification of a document; it counts only when no fault was added.
 pub(super) fn spec(
@@ -128,7 +127,7 @@ fn constraints(
         let other = resolve(reference, key);
         if anti_affinity.contains(&other) {
             let steps = ["constraints", "anti_affinity", &index.to_string()];
-            place.fault_at(&steps, format!("{other} is given twice: remove one"), faults);
+            place.fault_at(&steps, Sentence::GivenTwice { name: other.to_string() }, faults);
             continue;
         }
         anti_affinity.push(other);
@@ -158,7 +157,7 @@ fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     check_resources(&spec.resources, place, faults);
     check_ports(&spec.ports, place, faults);
     if spec.restart.backoff_max < spec.restart.backoff {
-        let message = "must be at least restart.backoff_s";
+        let message = Sentence::AtLeast { least: "restart.backoff_s" };
         place.fault_at(&["restart", "backoff_max_s"], message, faults);
     }
     provision::check(spec, place, faults);
@@ -168,19 +167,18 @@ fn check(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
 
 fn check_command(words: &[String], place: &Place<'_>, faults: &mut Faults) {
     if words.first().is_none_or(String::is_empty) {
-        place.fault_at(&["command"], "must begin with a program, such as [/bin/sleep, 60]", faults);
+        let message = Sentence::BeginWithProgram { example: "[/bin/sleep, 60]" };
+        place.fault_at(&["command"], message, faults);
     }
     if words.len() > COMMAND_WORDS_MAX {
-        let message = format!("has {} words: write at most {COMMAND_WORDS_MAX}", words.len());
+        let message = Sentence::TooManyWords { count: words.len(), most: COMMAND_WORDS_MAX };
         place.fault_at(&["command"], message, faults);
     }
     let nul = words.iter().position(|word| word.contains('\0'));
     if let Some(index) = nul {
-        place.fault_at(&["command", &index.to_string()], NUL, faults);
+        place.fault_at(&["command", &index.to_string()], Sentence::NoNul {}, faults);
     }
 }
-
-const NUL: &str = "must not hold a NUL character";
 
 fn check_env(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let port_name = |port: &PortSpec| {
@@ -189,11 +187,11 @@ fn check_env(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let ports: BTreeSet<String> = spec.ports.iter().map(port_name).collect();
     for (name, value) in &spec.env {
         let message = if value.contains('\0') {
-            NUL
+            Sentence::NoNul {}
         } else if ports.contains(name) {
-            "is what the agent says of the port: choose another name"
+            Sentence::NameOfPort {}
         } else if !value.is_empty() && is_secret_name(name) || value.contains(PRIVATE_KEY) {
-            CLEAR_SECRET
+            Sentence::KeepSecret {}
         } else {
             continue;
         };
@@ -212,7 +210,7 @@ fn check_keys_in_files(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faul
     for (field, files) in [("files", &spec.files), ("templates", &spec.provision.templates)] {
         for (index, file) in files.iter().enumerate() {
             if file.content.windows(needle.len()).any(|window| window == needle) {
-                place.fault_at(&[field, &index.to_string()], CLEAR_SECRET, faults);
+                place.fault_at(&[field, &index.to_string()], Sentence::KeepSecret {}, faults);
             }
         }
     }
@@ -220,10 +218,10 @@ fn check_keys_in_files(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faul
 
 fn check_resources(resources: &Resources, place: &Place<'_>, faults: &mut Faults) {
     if resources.memory.is_zero() {
-        place.fault_at(&["resources", "memory"], "must be at least 1Mi", faults);
+        place.fault_at(&["resources", "memory"], Sentence::AtLeast { least: "1Mi" }, faults);
     }
     if resources.cpu_limit.is_some_and(|limit| limit < resources.cpu) {
-        let message = format!("must be at least resources.cpu, which is {}m", resources.cpu.get());
+        let message = Sentence::AtLeastCpu { millicores: resources.cpu.get() };
         place.fault_at(&["resources", "cpu_limit"], message, faults);
     }
 }
@@ -235,9 +233,7 @@ fn check_ports(ports: &[PortSpec], place: &Place<'_>, faults: &mut Faults) {
         let same = port.number.and_then(|number| numbers.insert(number, index));
         let first = same.or(names.insert(&port.name, index));
         if let Some(first) = first {
-            let message =
-                format!("has the number or name of ports[{first}]: each must be different");
-            place.fault_at(&["ports", &index.to_string()], message, faults);
+            place.fault_at(&["ports", &index.to_string()], Sentence::PortTaken { first }, faults);
         }
     }
 }
@@ -249,10 +245,6 @@ fn check_size(spec: &WorkloadSpec, place: &Place<'_>, faults: &mut Faults) {
     let files: usize = files.map(|f| f.path.len() + f.content.len()).sum();
     let bytes = words + env + files;
     if bytes > SPEC_BYTES_MAX {
-        let message = format!(
-            "command, env and files have {bytes} bytes together: at most {SPEC_BYTES_MAX} are \
-             allowed"
-        );
-        place.fault(message, faults);
+        place.fault(Sentence::TogetherTooLarge { bytes, most: SPEC_BYTES_MAX }, faults);
     }
 }

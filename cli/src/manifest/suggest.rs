@@ -1,5 +1,7 @@
 //! Suggestions: the known name that an unknown one was probably meant to be.
 
+use crate::text::Language;
+
 /// How alike two names must be, by Jaro and Winkler; below it a suggestion misleads.
 const LIKENESS_MIN: f64 = 0.85;
 
@@ -57,10 +59,11 @@ fn plain(name: &str) -> String {
 }
 
 /// Joins words as a choice: `a, b or c`.
-pub(super) fn choice(words: &[&str]) -> String {
+pub(super) fn choice(words: &[&str], language: Language) -> String {
+    let (comma, or) = (language.pick(", ", "、"), language.pick("or", "或"));
     match words.split_last() {
         Some((last, [])) => (*last).to_owned(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {or} {last}", rest.join(comma)),
         None => String::new(),
     }
 }
@@ -88,7 +91,9 @@ mod tests {
 
     #[test]
     fn a_choice_reads_as_a_sentence() {
-        assert_eq!(choice(&["a", "b", "c"]), "a, b or c");
-        assert_eq!((choice(&["a"]), choice(&[])), ("a".to_owned(), String::new()));
+        let english = |words: &[&str]| choice(words, Language::English);
+        assert_eq!(english(&["a", "b", "c"]), "a, b or c");
+        assert_eq!((english(&["a"]), english(&[])), ("a".to_owned(), String::new()));
+        assert_eq!(choice(&["a", "b", "c"], Language::Chinese), "a、b 或 c");
     }
 }

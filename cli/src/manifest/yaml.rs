@@ -10,14 +10,15 @@ use serde_saphyr::granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanErr
 
 use super::DOCUMENTS_MAX;
 use super::fault::{Faults, shown_name};
+use super::sentence::Sentence;
+use super::syntax::words;
 
 /// The deepest nesting; a full manifest needs five.
 const DEPTH_MAX: usize = 16;
 /// The most values of one file; a bound on memory beside the file's size.
 const NODES_MAX: usize = 100_000;
 
-const NO_ANCHORS: &str = "anchors and aliases are not supported: write the value where it is used";
-const NO_TAGS: &str = "tags are not supported: write the value without one";
+const TOO_DEEP: Sentence = Sentence::TooDeep { most: DEPTH_MAX };
 
 /// One document.
 #[derive(Debug)]
@@ -224,7 +225,7 @@ impl Reader<'_, '_> {
         self.document += 1;
         self.open.clear();
         if self.document > DOCUMENTS_MAX {
-            self.fault(line, format!("has more than {DOCUMENTS_MAX} documents: split the file"));
+            self.fault(line, Sentence::TooManyDocuments { most: DOCUMENTS_MAX });
             return Err(Stop::File);
         }
         Ok(())
@@ -252,7 +253,7 @@ impl Reader<'_, '_> {
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 self.check_node(line, 0, false)?;
-                self.fault(line, NO_ANCHORS);
+                self.fault(line, Sentence::NoAnchors {});
                 Value::Refused
             }
             _ => return Ok(None),
@@ -263,21 +264,21 @@ impl Reader<'_, '_> {
     fn check_node(&mut self, line: usize, anchor: usize, tagged: bool) -> Result<(), Stop> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
-            self.fault(line, format!("holds more than {NODES_MAX} values: split the file"));
+            self.fault(line, Sentence::TooManyValues { most: NODES_MAX });
             return Err(Stop::File);
         }
         if anchor != 0 {
-            self.fault(line, NO_ANCHORS);
+            self.fault(line, Sentence::NoAnchors {});
         }
         if tagged {
-            self.fault(line, NO_TAGS);
+            self.fault(line, Sentence::NoTags {});
         }
         Ok(())
     }
 
     fn push(&mut self, line: usize, open: Open) -> Result<(), Stop> {
         if self.open.len() >= DEPTH_MAX {
-            self.fault(line, too_deep());
+            self.fault(line, TOO_DEEP);
             return Err(Stop::Document);
         }
         self.open.push(open);
@@ -311,15 +312,14 @@ impl Reader<'_, '_> {
             Value::Scalar(scalar) if scalar.sort != Sort::Null => Some(scalar),
             Value::Refused => None,
             Value::Scalar(_) | Value::List(_) | Value::Map(_) => {
-                self.fault(line, "the name of a field must be a text");
+                self.fault(line, Sentence::NameNotText {});
                 None
             }
         };
         let first = scalar.as_ref().and_then(|scalar| self.first_line_of(&scalar.text, line));
         if let (Some(first), Some(scalar)) = (first, &scalar) {
             let name = shown_name(&scalar.text);
-            let message = format!("{name} is given twice, first in line {first}: remove one");
-            self.fault(line, message);
+            self.fault(line, Sentence::GivenTwiceSince { name, first });
         }
         // Of a field given twice the first one is looked at.
         let scalar = scalar.filter(|_| first.is_none());
@@ -343,15 +343,13 @@ impl Reader<'_, '_> {
         // An error before any document belongs to the one that would have begun.
         self.document = self.document.max(1);
         let message = match error.kind() {
-            ErrorKind::RecursionLimitExceeded => too_deep(),
-            ErrorKind::DirectiveDisallowed => {
-                "directives are not supported: remove the line that begins with %".to_owned()
-            }
+            ErrorKind::RecursionLimitExceeded => TOO_DEEP,
+            ErrorKind::DirectiveDisallowed => Sentence::NoDirectives {},
             ErrorKind::TabNotAllowed
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
-            | ErrorKind::TabAtBlockScalarStart => "a tab may not indent: use spaces".to_owned(),
-            _ => format!("is not YAML: {}: check indentation, colons and quotes", error.info()),
+            | ErrorKind::TabAtBlockScalarStart => Sentence::NoTabs {},
+            _ => Sentence::NotYaml { what: words(error) },
         };
         self.fault(line, message);
         Stop::Document
@@ -363,7 +361,7 @@ impl Reader<'_, '_> {
         self.parser.proceed_next_document().unwrap_or(false)
     }
 
-    fn fault(&mut self, line: usize, message: impl Into<String>) {
+    fn fault(&mut self, line: usize, message: Sentence) {
         let path = self.path();
         self.faults.add(self.document, line, path, message);
     }
@@ -383,10 +381,6 @@ impl Reader<'_, '_> {
         }
         path
     }
-}
-
-fn too_deep() -> String {
-    format!("is nested deeper than {DEPTH_MAX} levels: no field needs that")
 }
 
 fn is_empty(node: &Node) -> bool {
