@@ -25,12 +25,12 @@ const ONE: u64 = 1 << 20;
 const ASSUMED: u64 = 600;
 /// Errors count half after so many windows: a week.
 const WEEK: u64 = 2016;
-/// A debt is paid back, and savings are spent, over so many windows: an hour and a half.
-const HORIZON: u64 = 18;
+/// A debt is paid back, and savings are spent, over so many windows: three quarters of an hour.
+const HORIZON: u64 = 9;
 /// They are forgotten by this part in a window: a half in ten days.
 const FADE: i64 = 4000;
 /// Of the budget so much is aimed at, in permille; the rest is kept for what nobody foresaw.
-const AIM: u64 = 985;
+const AIM: u64 = 955;
 /// The share asked for is never below and above these parts of the budget, in permille.
 const LEAST: u64 = 300;
 const MOST: u64 = 6000;
