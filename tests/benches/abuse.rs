@@ -1,6 +1,7 @@
 //! Abuse at full size: a thousand connections, each kind for a minute, and honest reports timed.
 //!
-//! It fails when fewer than a thousand were up, and not when the machine is slow.
+//! It fails when fewer than a thousand were up, and not when the machine is slow. Arguments choose kinds
+//! by parts of their names.
 //! `tests/benches/README.md` has the command.
 
 use std::time::Duration;
@@ -19,13 +20,15 @@ fn main() {
     let seconds = std::env::var("TENGYUN_ABUSE_SECONDS").ok().and_then(|s| s.parse().ok());
     let lasting = Duration::from_secs(seconds.unwrap_or(SECONDS));
     let size = Size { members: MEMBERS, strangers: STRANGERS, lasting };
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|c| name.contains(c.as_str()));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         println!("{size:?}; goals: p99 1 s, 262144 KiB more, 0 broken");
         let siege = Siege::begin(size).await;
         let mut few = Vec::new();
-        for attack in ATTACKS {
+        for attack in ATTACKS.iter().filter(|attack| wanted(attack.name)) {
             let damage = siege.endure(attack).await;
             println!("{}", damage.line());
             if damage.up.is_some_and(|up| up < MEMBERS) {
