@@ -56,9 +56,9 @@ struct ReplayArgs {
     /// How memory counts: none, request or used
     #[arg(long, value_name = "MODE", default_value = "request", value_parser = memory)]
     memory: MemoryMode,
-    /// The share of node-time above the ceiling that is allowed
-    #[arg(long, value_name = "PCT", default_value = "1", value_parser = percent)]
-    budget: f64,
+    /// The share of node-time above the ceiling that is allowed [default: that of the policy, mostly 1]
+    #[arg(long, value_name = "PCT", value_parser = percent)]
+    budget: Option<f64>,
     /// default, energy, careful, ffd-N, nsigma-N, rc-P, max, borg, oracle-24h, oracle-1h or a file of knobs
     #[arg(long, value_name = "POLICY", default_value = "default")]
     policy: String,

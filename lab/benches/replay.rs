@@ -147,7 +147,8 @@ fn ours(traces: &Path) {
     let stacked = Trace::stacked(days);
     let shape = |text: &str| Shape::parse(text).expect("a shape");
     let play = |trace: &Trace, shape: Shape, memory: MemoryMode, budget_pct: f64| {
-        let done = replay(trace, &Replay { budget_pct, ..Replay::new(shape, memory) });
+        let done =
+            replay(trace, &Replay { budget_pct: Some(budget_pct), ..Replay::new(shape, memory) });
         let figures = serde_json::to_string(&done.expect("a replay").figures);
         println!("{}: {}", trace.name, figures.expect("figures"));
     };

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
-use tengyun_engine::policy::KNOBS;
 use tengyun_engine::{Policy, Refusal};
 
 use crate::cloud::{DriveError, Seen};
@@ -88,8 +87,8 @@ pub struct Replay {
     pub shape: Shape,
     /// How memory counts.
     pub memory: MemoryMode,
-    /// Share of node-time above the ceiling that is allowed, in percent.
-    pub budget_pct: f64,
+    /// Share of node-time above the ceiling that is allowed, in percent; `None` leaves it to the policy.
+    pub budget_pct: Option<f64>,
     /// Who decides.
     pub choice: Choice,
     /// Whether harvest work fills what the others leave below the target.
@@ -108,7 +107,7 @@ impl Replay {
         Self {
             shape,
             memory,
-            budget_pct: 1.0,
+            budget_pct: None,
             choice: Choice::Engine(BTreeMap::new()),
             harvest: false,
             honest: None,
@@ -194,14 +193,13 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
     if fleet.steps <= fleet.warm {
         return Err(ReplayError::Nothing("the trace has no step after its warm-up"));
     }
-    let mut notes = Vec::new();
     let target = real(u64::from(policy_of(&wish.choice)?.band().target.get())) / 1000.0;
     let rules =
         Rules { curve: wish.curve, harvest: wish.harvest.then_some(target), honest: wish.honest };
     let immovable = drawn(&fleet, wish.immovable_pct);
     let (scores, seen) = match &wish.choice {
         Choice::Engine(knobs) => {
-            let knobs = with_budget(knobs, wish.budget_pct, &mut notes)?;
+            let knobs = with_budget(knobs, wish.budget_pct)?;
             let mut driver = Driver::new(&fleet, &knobs, |i| immovable[i])?.held(wish.honest);
             let scores = Scores::of(&fleet, &mut driver, &rules);
             (scores, Some(driver.seen()))
@@ -215,7 +213,7 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
             (Scores::of(&fleet, planner.as_mut(), &rules), None)
         }
     };
-    let mut replayed = summary(trace, &fleet, (scores, seen), notes);
+    let mut replayed = summary(trace, &fleet, (scores, seen));
     replayed.figures.seconds = decimals(began.elapsed().as_secs_f64(), 3);
     Ok(replayed)
 }
@@ -228,12 +226,7 @@ fn policy_of(choice: &Choice) -> Result<Policy, ReplayError> {
     }
 }
 
-fn summary(
-    trace: &Trace,
-    fleet: &Fleet,
-    (scores, seen): (Scores, Option<Seen>),
-    mut notes: Vec<String>,
-) -> Replayed {
+fn summary(trace: &Trace, fleet: &Fleet, (scores, seen): (Scores, Option<Seen>)) -> Replayed {
     let [used, band, above80, above90, above100, lost] = scores.figures();
     let figures = Figures {
         instances: wide(fleet.len()),
@@ -254,6 +247,7 @@ fn summary(
         energy_kwh: decimals(scores.energy_kwh(), 2),
         seconds: 0.0,
     };
+    let mut notes = Vec::new();
     let seen_badly = seen.filter(|s| s.violations > 0 || s.stale > 0);
     if let Some(seen) = seen_badly {
         notes.push(format!(
@@ -282,19 +276,14 @@ fn drawn(fleet: &Fleet, share_pct: f64) -> Vec<bool> {
     fleet.source.iter().map(drawn).collect()
 }
 
+/// A budget that is asked for goes before that of the policy.
 fn with_budget(
     knobs: &BTreeMap<String, u64>,
-    budget_pct: f64,
-    notes: &mut Vec<String>,
+    budget_pct: Option<f64>,
 ) -> Result<BTreeMap<String, u64>, ReplayError> {
     let mut knobs = knobs.clone();
-    if KNOBS.iter().any(|k| k.name == BUDGET_KNOB) {
-        knobs.entry(BUDGET_KNOB.to_owned()).or_insert_with(|| nearest(budget_pct * 100.0));
-    } else {
-        notes.push(format!(
-            "the budget of {budget_pct} % is shown, this engine does not steer by it"
-        ));
-    }
+    let asked = budget_pct.map(|pct| (BUDGET_KNOB.to_owned(), nearest(pct * 100.0)));
+    knobs.extend(asked);
     Policy::new(knobs.clone()).map_err(ReplayError::Policy)?;
     Ok(knobs)
 }

@@ -93,6 +93,13 @@ fn honest_moves_cost_something() {
 }
 
 #[test]
+fn a_budget_that_is_asked_for_goes_before_that_of_the_policy() {
+    let of = |budget_pct| done(&Replay { budget_pct, ..wish("default") }).figures.nodes_mean;
+    assert!((of(None) - of(Some(1.0))).abs() < 1e-9);
+    assert!(of(Some(20.0)) < of(None) && of(None) < of(Some(0.05)));
+}
+
+#[test]
 fn what_cannot_move_does_not() {
     for policy in ["default", "nsigma-2"] {
         let still = Replay { immovable_pct: 100.0, ..wish(policy) };

@@ -29,7 +29,8 @@ fn figures(days: &[&str], budget_pct: f64, harvest: bool) -> Option<Figures> {
         read.push(parquet::read(&directory).expect("a recorded day"));
     }
     let shape = Shape::parse("32/128").expect("a shape");
-    let wish = Replay { budget_pct, harvest, ..Replay::new(shape, MemoryMode::None) };
+    let wish =
+        Replay { budget_pct: Some(budget_pct), harvest, ..Replay::new(shape, MemoryMode::None) };
     Some(replay(&Trace::stacked(read), &wish).expect("a replay").figures)
 }
 

@@ -44,7 +44,7 @@ pub(super) fn calibration(traces: &Path) {
 fn budgets(name: &str, trace: &Trace, learning: usize, most: f64) {
     for budget_pct in BUDGETS {
         let shape = Shape::parse("32/128").expect("a shape");
-        let wish = Replay { budget_pct, ..Replay::new(shape, MemoryMode::None) };
+        let wish = Replay { budget_pct: Some(budget_pct), ..Replay::new(shape, MemoryMode::None) };
         let scores = replay(trace, &wish).expect("a replay").scores;
         let steps = scores.steps.get(learning..).unwrap_or(&[]);
         let sum = |of: fn(&StepScore) -> u64| real(steps.iter().map(of).sum());
