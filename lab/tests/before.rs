@@ -1,11 +1,11 @@
 //! Before you move: the bound and what binds, the refusal of thin history, and that it adds up.
 
-use std::path::Path;
+mod shared;
 
 use tengyun_lab::before_you_move::{BeforeError, Wish, html, plan};
 use tengyun_lab::fleet::Shape;
 use tengyun_lab::generate::Statistics;
-use tengyun_lab::trace::{Series, Trace, parquet};
+use tengyun_lab::trace::{Series, Trace};
 
 fn history() -> Trace {
     Statistics { instances: 60, days: 2, missing: 0.05, ..Statistics::OFFICES }.trace(9)
@@ -84,16 +84,7 @@ fn the_page_names_every_department_and_takes_no_markup() {
 
 #[test]
 fn a_month_of_bitbrains_is_bound_by_memory() {
-    let forced = std::env::var_os("TENGYUN_LAB_REFERENCE");
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = forced.clone().map_or(beside, Into::into);
-    let directory = shared.join("traces/bitbrains-rnd-2013-7");
-    if !directory.is_dir() {
-        assert!(forced.is_none(), "{} is missing", directory.display());
-        println!("skipped: the shared traces are not here");
-        return;
-    }
-    let trace = parquet::read(&directory).unwrap();
+    let Some(trace) = shared::trace("bitbrains-rnd-2013-7") else { return };
     let made = plan(&trace, &wish("32/128")).unwrap();
     // The bounds of the reference: 31 by request, 20 by each one's own peak.
     assert_eq!((made.bounds.memory_requested, made.bounds.memory_used), (31, Some(20)));

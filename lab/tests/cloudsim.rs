@@ -3,16 +3,14 @@
 //!
 //! The comparison needs the shared traces, which may not be shipped; without them it is skipped.
 
-#![expect(clippy::print_stdout, reason = "a figure, or a skip, is said")]
-#![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+mod shared;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use tengyun_lab::cloudsim::{CloudsimError, CloudsimFigures, Detector, Policy, run};
 use tengyun_lab::generate::Statistics;
 use tengyun_lab::policies;
-use tengyun_lab::trace::{Trace, parquet};
+use tengyun_lab::trace::Trace;
 
 /// Day, policy, energy, SLATAH, migrations, mean of active nodes.
 const MEASURED: [(&str, &str, f64, f64, f64, f64); 8] = [
@@ -30,18 +28,8 @@ fn theirs(name: &str) -> Policy {
     Policy::Theirs(Detector::parse(name).expect("a detector"))
 }
 
-/// A shared day; `None`, and said, where the shared traces are not.
 fn day(day: &str) -> Option<Trace> {
-    let forced = std::env::var_os("TENGYUN_LAB_REFERENCE");
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = forced.clone().map_or(beside, Into::into);
-    let directory = shared.join(format!("traces/planetlab-{day}"));
-    if !directory.is_dir() {
-        assert!(forced.is_none(), "{} is missing", directory.display());
-        println!("skipped: the shared traces are not here");
-        return None;
-    }
-    Some(parquet::read(&directory).unwrap())
+    shared::trace(&format!("planetlab-{day}"))
 }
 
 #[test]

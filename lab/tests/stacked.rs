@@ -1,33 +1,18 @@
 //! The promise of the band: five recorded days of thousands of instances, laid over each other, under
 //! the default policy. What comes out is the violation budget, and the use that it buys.
-//!
-//! It needs the shared traces, which may not be shipped; without them it says so and is skipped.
-//! `TENGYUN_LAB_REFERENCE` names the directory that holds `traces` and turns a skip into a failure.
 
-use std::path::Path;
+mod shared;
 
 use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::replay::{Figures, Replay, replay};
-use tengyun_lab::trace::{Trace, parquet};
+use tengyun_lab::trace::Trace;
 
 const DAYS: [&str; 5] = ["20110303", "20110306", "20110309", "20110322", "20110325"];
 
 /// Replays some of the days on nodes of 32 cores; nothing without the traces.
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn figures(days: &[&str], budget_pct: f64, harvest: bool) -> Option<Figures> {
-    let forced = std::env::var_os("TENGYUN_LAB_REFERENCE");
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let traces = forced.clone().map_or(beside, Into::into).join("traces");
-    let mut read = Vec::new();
-    for day in days {
-        let directory = traces.join(format!("planetlab-{day}"));
-        if !directory.is_dir() {
-            assert!(forced.is_none(), "{} is missing", directory.display());
-            println!("skipped: the shared traces are not here");
-            return None;
-        }
-        read.push(parquet::read(&directory).expect("a recorded day"));
-    }
+    let read = days.iter().map(|day| shared::trace(&format!("planetlab-{day}")));
+    let read: Vec<Trace> = read.collect::<Option<_>>()?;
     let shape = Shape::parse("32/128").expect("a shape");
     let wish =
         Replay { budget_pct: Some(budget_pct), harvest, ..Replay::new(shape, MemoryMode::None) };
