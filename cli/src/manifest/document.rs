@@ -58,8 +58,8 @@ section! {
         /// How long after its start an instance counts as healthy, in seconds; with a health check:
         /// how long its failures do not count until it first passes.
         startup_s: Seconds = 5;
-        /// What happens to an instance whose node is lost: it waits for the node, or another copy
-        /// starts elsewhere though the lost one may still run.
+        /// What happens to an instance whose node is lost: it waits for the node, or another of
+        /// several copies starts elsewhere though the lost one may still run.
         on_lost: OnLostWord = "wait";
         /// Directories that stay on the node and keep the instance there.
         volumes: Vec<Volume> = [];

@@ -289,6 +289,7 @@ sentences! {
     IsReplacing "正在 {0} 启动以替换实例 {1}，{2}"
     IsReplaced "在 {0} 运行，直到实例 {1} 在别处健康，{2}"
     LostLeaves "曾在 {0}，该节点已失联，即将在别处启动"
+    LostOnly "等待 {0}，该节点已失联：这是唯一的副本，可能仍在运行"
     LostWaits "等待 {0}，该节点已失联：实例可能仍在运行（on_lost: wait）"
     NotHeard "在 {0}，该节点已 {1} 秒没有消息"
     DrainedStays "；节点正在腾空，但它不得迁移"

@@ -336,6 +336,7 @@ codes! {
     IsReplacing "is-replacing" "starts on {0} to replace instance {1}, {2}"
     IsReplaced "is-replaced" "runs on {0} until instance {1} is healthy elsewhere, {2}"
     LostLeaves "lost-leaves" "was on {0}, which is lost, and is about to start elsewhere"
+    LostOnly "lost-only" "waits for {0}, which is lost: it is the only copy, and may still run there"
     LostWaits "lost-waits" "waits for {0}, which is lost: it may still run there (on_lost: wait)"
     NotHeard "not-heard" "is on {0}, which was not heard for {1} s"
     DrainedStays "drained-stays" "; the node is drained, but it must not move"

@@ -192,10 +192,12 @@ fn astray(state: &State, instance: &InstanceImage, node: NodeId) -> Option<Viola
     strays.then_some(Violation::Astray(instance.status.instance))
 }
 
-/// Only what may run twice, or surely does not run any more, is given up for lost.
+/// Only one of several copies that may run twice, or what surely does not run any more, is given up for
+/// lost.
 fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
     let loss = instance.node.and_then(|n| state.node(n)).and_then(|n| n.loss);
-    let twice = spec(state, instance, false).on_lost == OnLost::Restart;
+    let spec = spec(state, instance, false);
+    let twice = spec.on_lost == OnLost::Restart && spec.instances > 1;
     let sure = loss.is_some_and(|loss| twice || loss.proof == Proof::Death);
     (!sure).then_some(Violation::NotLost(instance.status.instance))
 }

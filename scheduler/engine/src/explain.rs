@@ -7,7 +7,7 @@ mod rollout;
 mod waiting;
 
 use tengyun_model::{
-    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, Permille, Phase, Said,
+    At, Exit, InstanceId, Millicores, MovePolicy, NodeId, NodeName, OnLost, Permille, Phase, Said,
     WorkloadKey, said,
 };
 
@@ -187,8 +187,12 @@ fn home(problem: &Problem<'_>, instance: &InstanceImage) -> Option<NodeId> {
 fn alone(problem: &Problem<'_>, instance: &InstanceImage, node: &NodeImage, uses: Said) -> Said {
     let (state, name, status) = (problem.state, &node.facts.name, &instance.status);
     if node.loss.is_some() {
-        let leaves = state.may_leave_lost(instance);
-        return if leaves { said!(LostLeaves, name) } else { said!(LostWaits, name) };
+        let restarts = state.spec(instance).on_lost == OnLost::Restart;
+        return match state.leaves_lost(instance) {
+            true => said!(LostLeaves, name),
+            false if restarts => said!(LostOnly, name),
+            false => said!(LostWaits, name),
+        };
     }
     let silence = liveness::silence(state, node.id, problem.now);
     if silence >= state.policy().suspect_after() {
@@ -232,7 +236,7 @@ fn condition_remedy(state: &State, instance: &InstanceImage) -> Option<Said> {
     }
     let node = instance.node.and_then(|id| state.node(id))?;
     let name = &node.facts.name;
-    if node.loss.is_some() && !state.may_leave_lost(instance) {
+    if node.loss.is_some() && !state.leaves_lost(instance) {
         return Some(said!(HelpBringBack, name));
     }
     if node.wish.is_drain() && !state.spec(instance).volumes.is_empty() {

@@ -17,6 +17,8 @@ use crate::state::State;
 const TOGETHER: Millis = Millis::from_secs(300);
 /// The labels that name what fails together.
 const DOMAINS: [&str; 2] = ["rack", "zone"];
+/// The most nodes of one rack that fall silent by themselves; more of them are silent for one reason.
+const RACK_MAX: usize = 3;
 /// The fewest nodes of one rack or zone of which a half says that the rack or zone is to blame.
 const DOMAIN_MIN: usize = 3;
 
@@ -82,7 +84,7 @@ pub fn silent(state: &State, now: At) -> impl Iterator<Item = NodeId> + '_ {
 pub enum Mode {
     /// One node after the other.
     Usual,
-    /// Rarely: more nodes than usual fell silent.
+    /// Rarely: more nodes than usual fell silent, of all or of one rack.
     Slow,
     /// Not at all: so many fell silent that the network is to blame.
     Held,
@@ -127,7 +129,14 @@ pub fn standing(state: &State, now: At) -> Standing {
     };
     let held = state.nodes().filter(|n| quiet.contains(&n.id));
     let held = held.filter(|n| domains_of(n).any(|d| bad(&d))).map(|n| n.id).collect();
-    Standing { mode: mode(state, now, (count, fleet)), silent: count, fleet, held }
+    let crowded = |((label, _), (_, silent)): (&(&str, &str), &(usize, usize))| {
+        *label == DOMAINS[0] && *silent > RACK_MAX
+    };
+    let mode = match mode(state, now, (count, fleet)) {
+        Mode::Usual if domains.iter().any(crowded) => Mode::Slow,
+        mode => mode,
+    };
+    Standing { mode, silent: count, fleet, held }
 }
 
 /// Returns those of the silent nodes of which none is declared lost, because too many are silent in the

@@ -15,7 +15,7 @@ pub(super) fn rescue(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
             let instance = state.instance(id).expect("the index names instances that exist");
             let alone = state.is_alone(instance);
             let held = state.check_held(instance).is_err();
-            if lives(instance) && alone && !held && state.may_leave_lost(instance) {
+            if lives(instance) && alone && !held && state.leaves_lost(instance) {
                 problem.give_up(instance);
                 moves.push(Move::Stop { instance: id, reason: StopReason::Lost });
             }

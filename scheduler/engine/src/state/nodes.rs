@@ -148,17 +148,27 @@ impl State {
         }
     }
 
-    /// Says whether an instance may start elsewhere because its node is lost.
-    pub(crate) fn may_leave_lost(&self, instance: &InstanceImage) -> bool {
-        let loss = instance.node.and_then(|n| self.nodes.get(&n)).and_then(|n| n.loss);
-        let Some(loss) = loss else { return false };
+    /// Says whether an instance starts elsewhere because its node is lost: one of several copies when
+    /// its department lets it, any when its node is known to be off.
+    ///
+    /// Invariant: the only copy never starts elsewhere without that proof
+    /// (`the_only_copy_starts_elsewhere_with_proof_alone`).
+    pub(crate) fn leaves_lost(&self, instance: &InstanceImage) -> bool {
+        let several = self.spec(instance).instances > 1;
+        self.may_leave_lost(instance) && (several || self.is_surely_off(instance))
+    }
+
+    /// Says whether a decision holds that an instance starts elsewhere because its node is lost.
+    ///
+    /// Journals hold decisions about only copies, made before these waited for proof.
+    pub(super) fn may_leave_lost(&self, instance: &InstanceImage) -> bool {
         let spec = self.spec(instance);
-        if spec.kind == tengyun_model::Kind::PerNode {
+        if spec.kind == tengyun_model::Kind::PerNode || !self.is_on_lost(instance) {
             return false;
         }
         // What has volumes waits for them, or for proof that its node is dead.
         let restarts = spec.on_lost == tengyun_model::OnLost::Restart && spec.volumes.is_empty();
-        restarts || loss.proof == Proof::Death
+        restarts || self.is_surely_off(instance)
     }
 
     /// Says whether the node of an instance is lost.
