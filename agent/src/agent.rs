@@ -478,6 +478,7 @@ impl Agent {
         let (usage, now) = (&report.usage, self.clock.now());
         self.figures.send_modify(|figures| {
             figures.reported = Some(now);
+            figures.reports = figures.reports.saturating_add(1);
             (figures.epoch, figures.generation) = (report.epoch.get(), report.generation.get());
             figures.instances = phases;
             figures.unacknowledged = report.meters.len();

@@ -28,8 +28,9 @@ pub(crate) struct Figures {
     /// Starts of instances, and those of them that were not the first.
     pub(crate) starts: u64,
     pub(crate) restarts: u64,
-    /// When a report was made last.
+    /// When a report was made last, and how many were.
     pub(crate) reported: Option<At>,
+    pub(crate) reports: u64,
     /// Instances by phase.
     pub(crate) instances: BTreeMap<&'static str, u64>,
     /// Meter records that the scheduler has not said to be durable.
@@ -95,6 +96,8 @@ fn link(text: &mut Exposition, figures: &Figures, now: At) {
         let name = ("tengyun_agent_attached_age_seconds", "seconds");
         text.one(Kind::Gauge, name, help, age(at));
     }
+    let help = "Reports made since the agent started.";
+    text.one(Kind::Counter, ("tengyun_agent_reports", ""), help, figures.reports);
     if let Some(at) = figures.reported {
         let help = "Time since the last report was made.";
         text.one(Kind::Gauge, ("tengyun_agent_report_age_seconds", "seconds"), help, age(at));

@@ -215,6 +215,11 @@ impl Connections {
         (connections, open.doubles.get(subject).copied().unwrap_or_default())
     }
 
+    /// Returns how often another tried to speak as a member that was there.
+    pub(crate) fn doubles(&self) -> u64 {
+        self.lock().doubles.values().map(|count| u64::from(*count)).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

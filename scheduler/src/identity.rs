@@ -22,7 +22,7 @@ use crate::caller::Asker;
 use crate::connections::{Connections, Visit, Who};
 use crate::desk::{self, Desk};
 use crate::view::{self, effect_word, refusal};
-use attempts::Attempts;
+use attempts::{Attempt, Attempts};
 
 /// How much longer a person's certificate holds than a node's: people do not renew in the night.
 const PERSON_FACTOR: u64 = 30;
@@ -114,7 +114,11 @@ impl IdentityService for Identities {
         let visit = request.extensions().get::<Visit>().cloned();
         let visit = visit.ok_or_else(|| Status::internal("a connection of an unknown kind"))?;
         let now = self.now().await?;
-        if !self.attempts.take(visit.from.ip(), now) {
+        let attempt = self.attempts.take(visit.from.ip(), now);
+        if let Attempt::TooMany(count) = attempt {
+            warn!(from = %visit.from, count, "attempts to join refused: they come too fast");
+        }
+        if attempt != Attempt::Taken {
             return Err(Status::resource_exhausted("too many attempts to join: wait a minute"));
         }
         let request = request.into_inner();

@@ -32,6 +32,9 @@ struct Options {
     /// How long a node's certificate holds; it is renewed at half of that
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(4..=31_622_400))]
     certificate_seconds: u64,
+    /// How long a token lets in
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    token_seconds: u64,
     /// Serve what the journal holds and change nothing
     #[arg(long)]
     read_only: bool,
@@ -84,6 +87,7 @@ fn config(options: Options) -> Config {
     config.listen = options.listen;
     config.advertise = options.advertise;
     config.certificate_lifetime = Millis::from_secs(options.certificate_seconds);
+    config.token_lifetime = Millis::from_secs(options.token_seconds);
     config.read_only = options.read_only;
     config.supervisor = Supervisor::of_environment();
     config.record_volatile = options.record_volatile;

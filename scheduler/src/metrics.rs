@@ -162,6 +162,8 @@ impl Scrape {
         for (result, count) in self.connections.greetings() {
             handshakes.sample(&[("result", result)], count);
         }
+        let help = "Attempts to speak as a node while its agent did; each was refused.";
+        text.one(Kind::Counter, ("tengyun_doubles", ""), help, self.connections.doubles());
         let (open, soonest) = self.connections.standing();
         let help = "Open connections of members on other machines.";
         text.one(Kind::Gauge, ("tengyun_member_connections", ""), help, open);

@@ -12,6 +12,7 @@ pub mod members;
 pub mod openmetrics;
 pub mod partition;
 pub mod proxy;
+pub mod servers;
 pub mod spec;
 
 pub use cluster::Cluster;

@@ -2,6 +2,12 @@
 //! specification forbids is a fault.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// What an exporter says that it tells.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One family of metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +24,31 @@ pub struct Family {
 
 /// Labels by their names.
 pub type Labels = BTreeMap<String, String>;
+
+/// Asks a socket as a scraper does, and returns the text.
+///
+/// # Panics
+/// It is not answered as the specification says.
+pub fn scrape(socket: &Path) -> String {
+    let mut stream = UnixStream::connect(socket).expect("the exporter is there");
+    let asked = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut answer = String::new();
+    asked.and_then(|()| stream.read_to_string(&mut answer)).expect("the exporter answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert!(head.contains(&format!("Content-Type: {CONTENT_TYPE}")), "{head}");
+    body.to_owned()
+}
+
+/// Returns the sample of a name without labels.
+///
+/// # Panics
+/// There is none.
+pub fn figure(text: &str, name: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = value.and_then(|value| value.parse().ok());
+    value.unwrap_or_else(|| panic!("no whole number {name} in\n{text}"))
+}
 
 /// Reads a whole text.
 ///

@@ -3,32 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tengyun_tests::cluster::{program, until};
-use tengyun_tests::openmetrics::parse;
+use tengyun_tests::openmetrics::{parse, scrape};
 use tengyun_tests::{Cluster, skip, spec};
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// Asks as a scraper does.
-fn scrape(socket: &Path) -> String {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
-    assert!(head.contains(&format!("Content-Type: {CONTENT_TYPE}")), "{head}");
-    body.to_owned()
 }
 
 /// A scheduler that listens, an agent, and one service that runs; and both texts.

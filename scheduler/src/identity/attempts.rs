@@ -17,11 +17,25 @@ const ADDRESSES_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Attempts(Mutex<BTreeMap<IpAddr, Made>>);
 
+/// What becomes of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// It is looked at.
+    Taken,
+    /// It comes too soon after others.
+    TooSoon,
+    /// So do so many, of which none was told yet: now is the time.
+    TooMany(u32),
+}
+
 /// What one address did.
 #[derive(Clone, Copy, Debug)]
 struct Made {
     count: u32,
     at: At,
+    /// How many came too soon and were not told.
+    untold: u32,
+    told: Option<At>,
 }
 
 impl Made {
@@ -30,27 +44,39 @@ impl Made {
         let pauses = now.since(self.at).get() / PAUSE.get();
         let forgotten = u32::try_from(pauses).unwrap_or(u32::MAX);
         let at = self.at.after(PAUSE.saturating_mul(pauses));
-        Self { count: self.count.saturating_sub(forgotten), at }
+        Self { count: self.count.saturating_sub(forgotten), at, ..self }
+    }
+
+    /// Counts one that comes too soon; such ones are told once in each pause, so that nobody fills the
+    /// log with guesses.
+    fn too_soon(&mut self, now: At) -> Attempt {
+        self.untold = self.untold.saturating_add(1);
+        if self.told.is_some_and(|told| now.since(told) < PAUSE) {
+            return Attempt::TooSoon;
+        }
+        self.told = Some(now);
+        Attempt::TooMany(std::mem::take(&mut self.untold))
     }
 }
 
 impl Attempts {
-    /// Counts an attempt; false when it comes too soon after others.
-    pub(super) fn take(&self, from: IpAddr, now: At) -> bool {
+    /// Counts an attempt.
+    pub(super) fn take(&self, from: IpAddr, now: At) -> Attempt {
         let mut made = self.lock();
         if made.len() >= ADDRESSES_MAX && !made.contains_key(&from) {
             made.retain(|_, known| known.rested(now).count > 0);
             if made.len() >= ADDRESSES_MAX {
-                return false;
+                return Attempt::TooSoon;
             }
         }
-        let known = made.entry(from).or_insert(Made { count: 0, at: now });
+        let first = Made { count: 0, at: now, untold: 0, told: None };
+        let known = made.entry(from).or_insert(first);
         *known = known.rested(now);
         if known.count >= BURST {
-            return false;
+            return known.too_soon(now);
         }
         known.count += 1;
-        true
+        Attempt::Taken
     }
 
     /// Takes an attempt back that was none: somebody came in.
@@ -74,15 +100,34 @@ mod tests {
         let attempts = Attempts::default();
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let mut now = At::from_millis(1_000_000);
-        let passed = (0..1000).filter(|_| attempts.take(one, now)).count();
+        let taken = |from, now| attempts.take(from, now) == Attempt::Taken;
+        let passed = (0..1000).filter(|_| taken(one, now)).count();
         assert_eq!(passed, usize::try_from(BURST).unwrap());
-        assert!(attempts.take(other, now), "another address waits with it");
+        assert!(taken(other, now), "another address waits with it");
         for _ in 0..10 {
             now = now.after(PAUSE);
-            assert!(attempts.take(one, now) && !attempts.take(one, now));
+            assert!(taken(one, now) && !taken(one, now));
         }
         attempts.give_back(one);
-        assert!(attempts.take(one, now), "who came in counts as a guess");
+        assert!(taken(one, now), "who came in counts as a guess");
+    }
+
+    #[test]
+    fn every_guess_that_comes_too_soon_is_counted_and_told_once_a_second() {
+        let attempts = Attempts::default();
+        let one = IpAddr::from([10, 0, 0, 1]);
+        let mut now = At::from_millis(1_000_000);
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            for _ in 0..1000 {
+                if let Attempt::TooMany(count) = attempts.take(one, now) {
+                    told.push(count);
+                }
+            }
+            now = now.after(PAUSE);
+        }
+        // 20 were looked at first, then one a second; what came after is told with what comes next.
+        assert_eq!(told, [1, 980, 999]);
     }
 
     #[test]
@@ -91,10 +136,10 @@ mod tests {
         let now = At::from_millis(1_000_000);
         let ip = |n: usize| IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
         for n in 0..ADDRESSES_MAX {
-            assert!(attempts.take(ip(n), now));
+            assert_eq!(attempts.take(ip(n), now), Attempt::Taken);
         }
-        assert!(!attempts.take(ip(ADDRESSES_MAX), now));
-        assert!(attempts.take(ip(ADDRESSES_MAX), now.after(PAUSE)));
+        assert_eq!(attempts.take(ip(ADDRESSES_MAX), now), Attempt::TooSoon);
+        assert_eq!(attempts.take(ip(ADDRESSES_MAX), now.after(PAUSE)), Attempt::Taken);
         assert_eq!(attempts.lock().len(), 1);
     }
 }
