@@ -108,6 +108,8 @@ pub struct Siege {
     size: Size,
     honest: Vec<JoinHandle<()>>,
     waits: Waits,
+    /// What the scheduler held before the first attack, in kibibytes.
+    first_kib: u64,
 }
 
 /// What the honest agents measured since it was last taken.
@@ -147,13 +149,19 @@ impl Siege {
             let identity = members::node(&cluster, &name).await;
             honest.push(tokio::spawn(report_on(identity, name, waits.clone())));
         }
-        let siege = Self { cluster, members: bad, size, honest, waits };
+        let mut siege = Self { cluster, members: bad, size, honest, waits, first_kib: 0 };
         crate::cluster::until("every honest agent reports", async || {
             let known = siege.waits.0.lock().unwrap_or_else(PoisonError::into_inner).len();
             (known >= usize::try_from(10 * HONEST).unwrap_or(usize::MAX)).then_some(())
         })
         .await;
+        siege.first_kib = siege.cluster.scheduler_resident_kib();
         siege
+    }
+
+    /// Returns by how much the scheduler has grown since before the first attack, in kibibytes.
+    pub fn growth_kib(&self) -> u64 {
+        self.cluster.scheduler_resident_kib().saturating_sub(self.first_kib)
     }
 
     /// Lets one attack go on, and returns what it did.

@@ -277,6 +277,12 @@ pub fn is_running(view: &v1::InstanceView) -> bool {
     matches!(phase, Some(v1::Phase::Running | v1::Phase::Healthy))
 }
 
+/// Says whether the instance is wanted and healthy.
+pub fn is_healthy(view: &v1::InstanceView) -> bool {
+    let phase = view.status.as_ref().map(v1::InstanceStatus::phase);
+    view.wanted && phase == Some(v1::Phase::Healthy)
+}
+
 /// Makes one item of an apply request.
 pub fn item(operation_id: String, spec: &WorkloadSpec) -> ApplyItem {
     ApplyItem { operation_id, spec: Some(spec.into()) }

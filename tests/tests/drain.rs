@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tengyun_proto::v1;
-use tengyun_tests::cluster::{is_running, operation, program, until};
+use tengyun_tests::cluster::{is_healthy, operation, program, until};
 use tengyun_tests::{Cluster, spec};
 
 /// The copies that were asked for.
@@ -85,6 +85,11 @@ async fn a_drain_of_fifty_real_instances_never_leaves_fewer_copies_than_asked() 
     })
     .await;
     assert_eq!(living(&command), COPIES);
+    until("all copies are healthy", async || {
+        let healthy = cluster.instances().await.into_iter().filter(is_healthy).count();
+        (healthy == COPIES).then_some(())
+    })
+    .await;
     let stop = Arc::new(AtomicBool::new(false));
     let counting = {
         let (command, stop) = (command.clone(), Arc::clone(&stop));
@@ -93,8 +98,8 @@ async fn a_drain_of_fifty_real_instances_never_leaves_fewer_copies_than_asked() 
     let start = Instant::now();
     let drain = tokio::spawn(tengyun(cluster.socket(), &["drain", "n1"]));
     while !drain.is_finished() {
-        let running = cluster.instances().await.into_iter().filter(is_running).count();
-        assert!(running >= COPIES, "{running} copies are fewer than asked");
+        let healthy = cluster.instances().await.into_iter().filter(is_healthy).count();
+        assert!(healthy >= COPIES, "{healthy} healthy copies are fewer than asked");
         assert!(start.elapsed() < DRAIN_MAX, "the drain takes {:?}", start.elapsed());
         tokio::time::sleep(LOOK).await;
     }

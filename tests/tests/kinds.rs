@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tengyun_model::{Concurrency, Kind, Millis, MovePolicy, RestartMode, Schedule, WorkloadSpec};
 use tengyun_proto::v1;
-use tengyun_tests::cluster::{is_running, program, until};
+use tengyun_tests::cluster::{is_healthy, is_running, program, until};
 use tengyun_tests::{Cluster, spec};
 
 fn node(cluster: &mut Cluster, name: &str) {
@@ -30,10 +30,7 @@ async fn said<const N: usize>(cluster: &Cluster, words: [&'static str; N]) -> St
 }
 
 fn healthy(views: &[v1::InstanceView]) -> usize {
-    let is = |v: &&v1::InstanceView| {
-        v.wanted && v.status.as_ref().map(v1::InstanceStatus::phase) == Some(v1::Phase::Healthy)
-    };
-    views.iter().filter(is).count()
+    views.iter().filter(|view| is_healthy(view)).count()
 }
 
 /// A service of three copies with short waits.

@@ -11,6 +11,7 @@ use std::process::{Output, Stdio};
 use tengyun_model::{FileSpec, Provision, SecretSpec, WorkloadSpec};
 use tengyun_proto::token::sha256;
 use tengyun_tests::cluster::{is_running, program, until};
+use tengyun_tests::openmetrics::scrape;
 use tengyun_tests::{Cluster, skip, spec};
 
 /// Draws a value that nothing else has.
@@ -158,11 +159,23 @@ async fn a_canary_is_read_by_its_program_and_found_nowhere_else() {
         &["meters"],
         &["status"],
         &["policy", "show"],
+        &["metrics"],
+        &["members"],
+        &["top", "nodes"],
     ] {
         let output = tengyun(socket.clone(), words, "").await;
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         if holds(&output.stdout, &value) || holds(&output.stderr, &value) {
             hits.push(format!("{words:?}"));
+        }
+    }
+    let sockets = [
+        cluster.path().join("scheduler/metrics.sock"),
+        cluster.agent_dir("n1").join("metrics.sock"),
+    ];
+    for socket in sockets {
+        if holds(scrape(&socket).as_bytes(), &value) {
+            hits.push(socket.display().to_string());
         }
     }
     let again = tengyun(socket.clone(), &["secret", "delete", NAME], "").await;
