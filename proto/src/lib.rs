@@ -28,5 +28,8 @@ pub mod v1 {
 /// The encoded descriptors of package `tengyun.v1`, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// Every call of the protocol, by its path.
+pub const CALLS: &[&str] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
+
 /// The version of the wire. A server accepts its own version and the one before.
 pub const WIRE_VERSION: u32 = 1;

@@ -1,12 +1,14 @@
 //! Unix sockets: the only way anything speaks to anything on one machine.
 //!
 //! The directory is 0700, the socket 0600, and a peer's user is checked by the kernel's word before
-//! a byte of HTTP/2 is read. Nothing here knows what is said over a connection.
+//! a byte of HTTP/2 is read; a socket for named users can be reached by all and lets in none but them.
+//! Nothing here knows what is said over a connection.
 
 mod address;
 mod incoming;
 mod trust;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +43,14 @@ pub enum UdsError {
     /// Others than the owner may enter the directory.
     #[error("directory {path} has mode {mode:o}: others may enter it; run `chmod 700 {path}`")]
     DirectoryOpen {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others than the owner may change what is in the directory.
+    #[error("directory {path} has mode {mode:o}: others may change it; run `chmod 711 {path}`")]
+    DirectoryWritable {
         /// The directory.
         path: PathBuf,
         /// Its permission bits.
@@ -95,7 +105,19 @@ pub enum UdsError {
 pub fn listen(
     path: &Path,
 ) -> Result<impl Stream<Item = Result<PeerStream, io::Error>> + Send + Unpin + use<>, UdsError> {
-    incoming::Incoming::bind(path)
+    incoming::Incoming::bind(path, BTreeSet::new())
+}
+
+/// Listens as [`listen`] does, for these users too: the directory may be entered by others and changed
+/// by none, the socket has mode 0666, and whoever is not one of the users is turned away.
+///
+/// # Errors
+/// See [`UdsError`].
+pub fn listen_for(
+    path: &Path,
+    users: BTreeSet<u32>,
+) -> Result<impl Stream<Item = Result<PeerStream, io::Error>> + Send + Unpin + use<>, UdsError> {
+    incoming::Incoming::bind(path, users)
 }
 
 /// Makes a directory with mode 0700, or checks that one that is there is ours and ours alone.
@@ -109,8 +131,8 @@ pub fn private_directory(path: &Path) -> Result<(), UdsError> {
 /// Connects to the socket at `path`, and again whenever the connection is lost.
 ///
 /// # Errors
-/// Fails when nobody answers, or when the one who answers is neither root, nor this user, nor, where
-/// this user is root, the one to whom root gave the socket's directory.
+/// Fails when nobody answers, or when the one who answers is neither root, nor this user, nor the one
+/// to whom root gave the socket's directory.
 pub async fn connect(path: &Path) -> Result<Channel, UdsError> {
     let failed = |source| UdsError::Connect { path: path.to_owned(), source };
     let target = path.to_owned();
@@ -133,8 +155,8 @@ async fn dial(path: &Path) -> io::Result<UnixStream> {
     let address = address::Address::of(path).map_err(io::Error::other)?;
     let stream = UnixStream::connect(address.path()).await?;
     let owner = stream.peer_cred()?.uid();
-    let own = nix::unistd::geteuid();
-    if trust::is_trusted(owner, own.as_raw()) || (own.is_root() && trust::is_given(path, owner)) {
+    let own = nix::unistd::geteuid().as_raw();
+    if trust::is_trusted(owner, own) || trust::is_given(path, owner) {
         return Ok(stream);
     }
     Err(io::Error::new(

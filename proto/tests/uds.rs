@@ -54,6 +54,21 @@ async fn a_directory_that_others_may_enter_is_refused_with_the_remedy() {
 }
 
 #[tokio::test]
+async fn a_socket_for_users_is_passed_to_and_nobody_else_may_change_its_directory() {
+    let place = place();
+    let users = std::collections::BTreeSet::from([1001]);
+    drop(uds::listen_for(&place.socket, users.clone()).unwrap());
+    let directory = place.socket.parent().unwrap();
+    assert_eq!(mode(directory), 0o711);
+    let _incoming = uds::listen_for(&place.socket, users.clone()).unwrap();
+    assert_eq!(mode(&place.socket), 0o666);
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
+    let other = directory.join("y.sock");
+    let error = uds::listen_for(&other, users).map(drop).unwrap_err();
+    assert!(error.to_string().contains("chmod 711"), "{error}");
+}
+
+#[tokio::test]
 async fn a_socket_that_somebody_answers_on_is_not_replaced() {
     let place = place();
     let _incoming = uds::listen(&place.socket).unwrap();

@@ -56,7 +56,7 @@ impl AgentService for Agents {
         let speaker = match request.extensions().get::<Caller>() {
             Some(Caller::Local(_)) => Speaker::Local,
             Some(Caller::Node(node, admission)) => Speaker::Node(*node, *admission),
-            Some(Caller::Person(..) | Caller::Unknown) | None => {
+            Some(Caller::User(..) | Caller::Person(..) | Caller::Unknown) | None => {
                 return Err(Status::permission_denied("only agents attach"));
             }
         };

@@ -2,11 +2,14 @@
 //! that holds calls to it.
 //!
 //! Invariant: every call has a row, and what has none is refused
-//! (`every_call_has_one_row_and_every_row_is_of_a_call`).
+//! (`every_call_has_one_row_and_every_row_is_of_a_call`). A call of the protocol without a row does not
+//! compile.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use tengyun_model::{Admission, DepartmentPath, Name, NodeId, Role, Wisher};
+use tengyun_proto::CALLS;
 use tengyun_proto::uds::Peer;
 use tonic::Status;
 use tonic::body::Body;
@@ -25,6 +28,8 @@ use tokio::sync::watch;
 pub(crate) enum Caller {
     /// Ourselves or root, over the Unix socket: this user.
     Local(u32),
+    /// Another user of this machine, in the role that the scheduler was started with for it.
+    User(u32, Role),
     /// A node, as it was let in.
     Node(NodeId, Admission),
     /// A person in a role.
@@ -48,8 +53,14 @@ impl Scope {
     /// Returns what the caller of a request that passed the gate may see.
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Self {
         match request.extensions().get::<Caller>() {
-            Some(Caller::Local(_) | Caller::Person(_, Role::Operator | Role::Viewer)) => Self::All,
-            Some(Caller::Person(_, Role::Department(path))) => Self::Department(path.clone()),
+            Some(
+                Caller::Local(_)
+                | Caller::Person(_, Role::Operator | Role::Viewer)
+                | Caller::User(_, Role::Operator | Role::Viewer),
+            ) => Self::All,
+            Some(
+                Caller::Person(_, Role::Department(path)) | Caller::User(_, Role::Department(path)),
+            ) => Self::Department(path.clone()),
             Some(Caller::Node(..) | Caller::Unknown) | None => Self::Nothing,
         }
     }
@@ -80,7 +91,7 @@ impl Asker {
     /// Returns who makes a request that passed the gate.
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Self {
         let wisher = match request.extensions().get::<Caller>() {
-            Some(Caller::Local(uid)) => Some(Wisher::Local(*uid)),
+            Some(Caller::Local(uid) | Caller::User(uid, _)) => Some(Wisher::Local(*uid)),
             Some(Caller::Person(name, role)) => Some(Wisher::Person(name.clone(), role.clone())),
             Some(Caller::Node(..) | Caller::Unknown) | None => None,
         };
@@ -165,13 +176,46 @@ const RIGHTS: &[Right] = &[
     Right { call: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", to: LOOK_AT_ALL },
 ];
 
+/// The calls that the protocol has no descriptor of, or another crate's.
+const FURTHER: usize = 4;
+
+const _: () = assert!(RIGHTS.len() == CALLS.len() + FURTHER, "a call has no row of RIGHTS, or two");
+const _: () = assert!(all_have_rows(), "a call has no row of RIGHTS");
+
+/// Says whether each call of the protocol has a row.
+const fn all_have_rows() -> bool {
+    let mut call = 0;
+    while call < CALLS.len() {
+        let mut row = 0;
+        while row < RIGHTS.len() && !is_same(RIGHTS[row].call, CALLS[call]) {
+            row += 1;
+        }
+        if row == RIGHTS.len() {
+            return false;
+        }
+        call += 1;
+    }
+    true
+}
+
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 fn may(caller: &Caller, call: &str) -> bool {
     let kind = match caller {
         Caller::Local(_) => Local,
         Caller::Node(..) => Node,
-        Caller::Person(_, Role::Operator) => Operator,
-        Caller::Person(_, Role::Department(_)) => Department,
-        Caller::Person(_, Role::Viewer) => Viewer,
+        Caller::Person(_, role) | Caller::User(_, role) => match role {
+            Role::Operator => Operator,
+            Role::Department(_) => Department,
+            Role::Viewer => Viewer,
+        },
         Caller::Unknown => Unknown,
     };
     RIGHTS.iter().any(|right| right.call == call && right.to.contains(&kind))
@@ -182,17 +226,25 @@ fn may(caller: &Caller, call: &str) -> bool {
 pub(crate) struct Gate<S> {
     services: S,
     roster: watch::Receiver<Arc<Roster>>,
+    locals: Arc<BTreeMap<u32, Role>>,
 }
 
 impl<S> Gate<S> {
     /// Puts a gate in front of services.
-    pub(crate) fn new(services: S, roster: watch::Receiver<Arc<Roster>>) -> Self {
-        Self { services, roster }
+    pub(crate) fn new(
+        services: S,
+        roster: watch::Receiver<Arc<Roster>>,
+        locals: Arc<BTreeMap<u32, Role>>,
+    ) -> Self {
+        Self { services, roster, locals }
     }
 
     fn caller(&self, request: &Request<Body>) -> Result<Caller, &'static str> {
         if let Some(peer) = request.extensions().get::<Peer>() {
-            return Ok(Caller::Local(peer.uid));
+            return Ok(match self.locals.get(&peer.uid) {
+                Some(role) => Caller::User(peer.uid, role.clone()),
+                None => Caller::Local(peer.uid),
+            });
         }
         let Some(visit) = request.extensions().get::<Visit>() else {
             return Err("a connection of an unknown kind");
@@ -238,6 +290,7 @@ impl<S: Calls> Service<Request<Body>> for Gate<S> {
 fn title(caller: &Caller) -> String {
     match caller {
         Caller::Local(_) => "a local user".to_owned(),
+        Caller::User(uid, role) => format!("user {uid} ({role})"),
         Caller::Node(node, _) => format!("node {node}"),
         Caller::Person(name, role) => format!("{name} ({role})"),
         Caller::Unknown => "somebody without a certificate".to_owned(),

@@ -1,9 +1,10 @@
 //! What a scheduler is told when it starts; nothing in it changes afterwards.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tengyun_model::Millis;
+use tengyun_model::{Millis, Role};
 use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 
@@ -39,6 +40,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where agents and operators connect.
     pub socket: PathBuf,
+    /// Where other users of this machine connect, if any do.
+    pub people_socket: Option<PathBuf>,
+    /// The users who may, and what each may do.
+    pub locals: BTreeMap<u32, Role>,
     /// How often agents are told to report.
     pub report_interval: Millis,
     /// Where members on other machines connect; nowhere unless it is said. It is always TLS 1.3.
@@ -73,6 +78,8 @@ impl Config {
             socket: Self::default_socket(&state_dir),
             metrics_socket: state_dir.join(METRICS_NAME),
             metrics_group: None,
+            people_socket: None,
+            locals: BTreeMap::new(),
             state_dir,
             report_interval: REPORT_INTERVAL,
             listen: None,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use tengyun_daemon::log::{self, LogFormat};
-use tengyun_model::Millis;
+use tengyun_model::{Millis, Role};
 use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
 use tengyun_scheduler::{Config, RunError};
@@ -23,6 +23,12 @@ struct Options {
     /// Unix socket to serve [default: scheduler.sock in the state directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Unix socket for other users of this machine; they are named with --local
+    #[arg(long, value_name = "PATH", requires = "locals")]
+    people_socket: Option<PathBuf>,
+    /// A user who may connect there, and as what: operator, viewer or department:PATH
+    #[arg(long = "local", value_name = "UID=ROLE", requires = "people_socket", value_parser = local)]
+    locals: Vec<(u32, Role)>,
     /// Listen for members on other machines, always with TLS 1.3 and certificates of both sides
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -89,6 +95,8 @@ fn config(options: Options) -> Config {
     config.certificate_lifetime = Millis::from_secs(options.certificate_seconds);
     config.token_lifetime = Millis::from_secs(options.token_seconds);
     config.read_only = options.read_only;
+    config.people_socket = options.people_socket;
+    config.locals = options.locals.into_iter().collect();
     config.supervisor = Supervisor::of_environment();
     config.record_volatile = options.record_volatile;
     if let Some(mebibytes) = options.record_mib {
@@ -105,6 +113,28 @@ fn config(options: Options) -> Config {
         config.report_interval = Millis::new(millis);
     }
     config
+}
+
+/// The user that the kernel names when it cannot name one.
+const NOBODY: u32 = 65_534;
+
+fn local(text: &str) -> Result<(u32, Role), String> {
+    let (uid, role) = text.split_once('=').ok_or("it must be UID=ROLE, as in 1001=viewer")?;
+    let uid = uid.parse().map_err(|_| format!("{uid:?} is no number of a user"))?;
+    if matches!(uid, 0 | NOBODY) {
+        return Err(format!("user {uid} stands for others too"));
+    }
+    let role = match role.split_once(':') {
+        None if role == "operator" => Role::Operator,
+        None if role == "viewer" => Role::Viewer,
+        Some(("department", path)) => {
+            Role::Department(path.parse().map_err(|e| format!("{path:?} is no department: {e}"))?)
+        }
+        None | Some(_) => {
+            return Err(format!("{role:?} is no role: operator, viewer or department:PATH"));
+        }
+    };
+    Ok((uid, role))
 }
 
 /// Returns what ends when the process is asked to: by Ctrl-C or by systemd.

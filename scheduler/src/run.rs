@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use tengyun_engine::{Command, State};
 use tengyun_model::At;
 use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Address;
-use tengyun_proto::uds::{self, UdsError};
+use tengyun_proto::uds::{self, PeerStream, UdsError};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
+use tokio_stream::{Stream, StreamExt as _};
 use tracing::{info, warn};
 
 use crate::authority::{Authority, AuthorityError};
@@ -120,6 +122,17 @@ impl RunError {
     }
 }
 
+/// Those of this machine who connect.
+type Locals = Pin<Box<dyn Stream<Item = Result<PeerStream, io::Error>> + Send>>;
+
+/// Listens for those of this machine who may connect.
+fn incoming(config: &Config) -> Result<Locals, UdsError> {
+    let own = uds::listen(&config.socket)?;
+    let Some(people) = &config.people_socket else { return Ok(Box::pin(own)) };
+    let users = config.locals.keys().copied().collect();
+    Ok(Box::pin(own.merge(uds::listen_for(people, users)?)))
+}
+
 /// The thread of the writer.
 type WriterThread = JoinHandle<Result<(), JournalError>>;
 
@@ -140,7 +153,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
     let (log, read_only) = opened.map_err(|_| RunError::Panicked)??;
     let secrets = Arc::new(Secrets::open(&config.secrets())?);
-    let incoming = uds::listen(&config.socket)?;
+    let incoming = incoming(&config)?;
     let readers = Socket::open(&config.metrics_socket, config.metrics_group.as_deref())?;
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
     let metrics = Arc::clone(log.metrics());
@@ -174,6 +187,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         connections,
         admittance,
         secrets,
+        locals: Arc::new(config.locals),
     };
     let mut server = tokio::spawn(services.serve(incoming, visitors));
     info!(socket = %config.socket.display(), "scheduler serves");

@@ -1,10 +1,11 @@
 //! The server: every service, health and reflection, behind one gate, on the socket and, where it is
 //! asked for, at the door.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tengyun_model::Millis;
+use tengyun_model::{Millis, Role};
 use tengyun_proto::v1::agent_service_server::AgentServiceServer;
 use tengyun_proto::v1::identity_service_server::IdentityServiceServer;
 use tengyun_proto::v1::operator_service_server::OperatorServiceServer;
@@ -50,6 +51,7 @@ pub(crate) struct Services {
     pub connections: Arc<Connections>,
     pub admittance: Option<Admittance>,
     pub secrets: Arc<Secrets>,
+    pub locals: Arc<BTreeMap<u32, Role>>,
     pub scrape: Scrape,
 }
 
@@ -111,6 +113,6 @@ impl Services {
         let others = Route::new(identities, Route::new(keepers, others));
         let services = Route::new(agents, Route::new(operators, others));
         let services = Counted::new(MetricsRoute::new(self.scrape, services));
-        Ok(Gate::new(services, self.roster))
+        Ok(Gate::new(services, self.roster, self.locals))
     }
 }

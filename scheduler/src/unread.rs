@@ -27,6 +27,8 @@ enum Reader {
     Node(NodeId),
     /// A person.
     Person(Name),
+    /// A user of this machine with a role.
+    User(u32),
     /// All who showed no certificate.
     Unknown,
 }
@@ -35,6 +37,7 @@ impl Reader {
     fn of(caller: &Caller) -> Option<Self> {
         match caller {
             Caller::Local(_) => None,
+            Caller::User(uid, _) => Some(Self::User(*uid)),
             Caller::Node(node, _) => Some(Self::Node(*node)),
             Caller::Person(name, _) => Some(Self::Person(name.clone())),
             Caller::Unknown => Some(Self::Unknown),
@@ -116,7 +119,7 @@ impl Counts {
         if own > UNREAD_BYTES_OF_MEMBER_MAX {
             return Err(Full::OfMember);
         }
-        if matches!(reader, Reader::Person(_)) {
+        if matches!(reader, Reader::Person(_) | Reader::User(_)) {
             let people = self.people.saturating_add(bytes);
             if people > UNREAD_BYTES_MAX {
                 return Err(Full::OfPeople);
@@ -128,7 +131,7 @@ impl Counts {
     }
 
     fn release(&mut self, reader: &Reader, bytes: usize) {
-        if matches!(reader, Reader::Person(_)) {
+        if matches!(reader, Reader::Person(_) | Reader::User(_)) {
             self.people = self.people.saturating_sub(bytes);
         }
         if let Some(own) = self.of.get_mut(reader) {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::time::{Duration, Instant};
 
 use tengyun_model::Member;
@@ -134,6 +136,53 @@ fn missing(cluster: &Cluster, names: &[&str]) -> u64 {
     let made: u64 = names.iter().map(made).sum();
     let came = scrape(&cluster.path().join("scheduler/metrics.sock"));
     made.saturating_sub(figure(&came, "tengyun_reports_total"))
+}
+
+/// Users of the scheduler's machine, by the kernel's word: each in its role, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_the_machine_come_in_by_their_numbers() {
+    const FINANCE: u32 = 61_001;
+    const LOOKS: u32 = 61_002;
+    const NOBODY: u32 = 61_003;
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root to become other users");
+    }
+    let place = tempfile::Builder::new().prefix("tengyun-people").tempdir().unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(place.path(), open).unwrap();
+    let socket = place.path().join("people/p.sock");
+    let finance = format!("{FINANCE}=department:city/tests");
+    let looks = format!("{LOOKS}=viewer");
+    let cluster = Cluster::start_with(&[
+        "--people-socket",
+        socket.to_str().unwrap(),
+        "--local",
+        &finance,
+        "--local",
+        &looks,
+    ]);
+    cluster.operator().await;
+    cluster.apply(&[sleepers(1)]).await;
+    let ask = |user: u32, words: &[&str]| {
+        let mut command = cluster::program("tengyun");
+        command.uid(user).gid(user).env("HOME", "/nowhere").env("LC_ALL", "C");
+        command.arg("--socket").arg(&socket).args(words).output().unwrap()
+    };
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    for user in [FINANCE, LOOKS] {
+        let output = ask(user, &["get", "workloads"]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("web"), "{output:?}");
+    }
+    let no = said(&ask(FINANCE, &["get", "nodes"]));
+    assert!(no.contains("user 61001 (department city/tests) may not do this"), "{no}");
+    let no = said(&ask(LOOKS, &["stop", "city/tests/e2e/web"]));
+    assert!(no.contains("user 61002 (viewer) may not do this"), "{no}");
+    assert!(!ask(NOBODY, &["get", "workloads"]).status.success());
+    let stopped = ask(FINANCE, &["stop", "web"]);
+    assert!(stopped.status.success(), "{}", said(&stopped));
+    let history = operator(&cluster, &["history", "web"]);
+    assert!(history.contains("uid:61001"), "{history}");
 }
 
 /// Looks at nodes until something is true; at every look each of them is there, and was heard of less

@@ -1,5 +1,6 @@
 //! The accept loop of a Unix socket: only trusted peers, only so many, and never at an end.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, Permissions};
 use std::future::Future as _;
 use std::io;
@@ -31,6 +32,8 @@ use crate::limits;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The bits that let others than the owner enter a directory.
 const OTHERS: u32 = 0o077;
+/// The bits that let others than the owner change what is in a directory.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// Who is at the other end, by the kernel's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +124,8 @@ pub(super) struct Incoming {
     listener: UnixListener,
     path: PathBuf,
     own: u32,
+    /// Who is let in besides ourselves and root.
+    users: BTreeSet<u32>,
     open: Arc<AtomicUsize>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Held while we listen, so that two starting at once cannot both replace a stale socket.
@@ -128,16 +133,17 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn bind(path: &Path) -> Result<Self, UdsError> {
+    pub(super) fn bind(path: &Path, users: BTreeSet<u32>) -> Result<Self, UdsError> {
         let (directory, _) = address::split(path)?;
-        prepare_directory(directory)?;
+        let alone = users.is_empty();
+        if alone { prepare_directory(directory) } else { prepare_passage(directory) }?;
         let lock = lock(path)?;
         remove_stale(path)?;
-        let listener = bind_private(path)
+        let listener = bind(path, if alone { 0o600 } else { 0o666 })
             .map_err(|source| UdsError::Listen { path: path.to_owned(), source })?;
         let own = nix::unistd::geteuid().as_raw();
         let open = Arc::new(AtomicUsize::new(0));
-        Ok(Self { listener, path: path.to_owned(), own, open, pause: None, _lock: lock })
+        Ok(Self { listener, path: path.to_owned(), own, users, open, pause: None, _lock: lock })
     }
 
     fn admit(&self, stream: UnixStream) -> Option<PeerStream> {
@@ -149,7 +155,7 @@ impl Incoming {
             }
         };
         let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
-        if !is_trusted(peer.uid, self.own) {
+        if !is_trusted(peer.uid, self.own) && !self.users.contains(&peer.uid) {
             warn!(path = %self.path.display(), uid = peer.uid, "connection of another user dropped");
             return None;
         }
@@ -196,17 +202,36 @@ impl Drop for Incoming {
 }
 
 pub(super) fn prepare_directory(path: &Path) -> Result<(), UdsError> {
-    let failed = |source| UdsError::Directory { path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    let found = std::fs::metadata(path).map_err(failed)?;
-    if found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(UdsError::DirectoryForeign { path: path.to_owned(), owner: found.uid() });
-    }
-    let mode = found.mode() & 0o7777;
+    let mode = prepare(path, 0o700)?;
     if mode & OTHERS != 0 {
         return Err(UdsError::DirectoryOpen { path: path.to_owned(), mode });
     }
     Ok(())
+}
+
+/// Makes a directory that others pass through, or checks that they cannot change one that is there.
+fn prepare_passage(path: &Path) -> Result<(), UdsError> {
+    let mode = prepare(path, 0o711)?;
+    if mode & OTHERS_WRITE != 0 {
+        return Err(UdsError::DirectoryWritable { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// Makes a directory with a mode, or checks that one that is there is ours; returns its mode.
+fn prepare(path: &Path, mode: u32) -> Result<u32, UdsError> {
+    let failed = |source| UdsError::Directory { path: path.to_owned(), source };
+    let is_new = !path.exists();
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
+    if is_new {
+        // Whatever mask we were started with.
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+    }
+    let found = std::fs::metadata(path).map_err(failed)?;
+    if found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(UdsError::DirectoryForeign { path: path.to_owned(), owner: found.uid() });
+    }
+    Ok(found.mode() & 0o7777)
 }
 
 fn lock(path: &Path) -> Result<File, UdsError> {
@@ -247,9 +272,9 @@ fn remove_stale(path: &Path) -> Result<(), UdsError> {
     }
 }
 
-/// Binds beside the path, makes the file private, and only then gives it its name: at no moment
-/// could another user reach it, and the process's umask, shared by all threads, is not touched.
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
+/// Binds beside the path, gives the file its mode, and only then its name: at no moment could one
+/// reach it who may not, and the process's umask, shared by all threads, is not touched.
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let address = Address::of(path).map_err(io::Error::other)?;
     let mut unnamed = address.path().as_os_str().to_owned();
     unnamed.push(".new");
@@ -259,7 +284,7 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(&unnamed)?;
-    std::fs::set_permissions(&unnamed, Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(&unnamed, Permissions::from_mode(mode))?;
     std::fs::rename(&unnamed, address.path())?;
     Ok(listener)
 }

@@ -16,8 +16,8 @@ pub(super) fn is_trusted(uid: u32, own: u32) -> bool {
 /// Returns true when root gave a socket's directory to a user: the directory is that user's, and all
 /// above it can be changed by nobody but root.
 ///
-/// So root may speak to a daemon that runs as a user of its own, and to no user that only put a
-/// socket where root looks.
+/// So root, and those whom a daemon lets in, may speak to a daemon that runs as a user of its own, and
+/// to no user that only put a socket where they look.
 pub(super) fn is_given(socket: &Path, owner: u32) -> bool {
     let chain = || {
         let (directory, _) = address::split(socket).ok()?;
