@@ -187,6 +187,13 @@ messages! {
     DrainStays { node, list }
         "what is left on {node} must not move:\n{list}"
         "{node} 上剩下的不得迁移：\n{list}"
+    DrainSingles { node, list }
+        "{node} has the only copy of these: the new one runs beside it until the old one stops\n{list}"
+        "{node} 上有以下工作负载的唯一副本：旧副本停止之前，新旧副本将同时运行\n{list}"
+    DrainAsk {} "drain all the same? [y/N] " "仍要腾空吗？[y/N] "
+    DrainYes { node }
+        "`tengyun drain {node} --yes`, or give them `move: window`"
+        "执行 `tengyun drain {node} --yes`，或为其设置 `move: window`"
     DrainForce { node } "`tengyun drain {node} --force`" "执行 `tengyun drain {node} --force`"
     DrainVolumes {}
         "`tengyun stop NAME`: it starts again where its volumes are"

@@ -1,5 +1,6 @@
 //! `tengyun cordon`, `uncordon` and `drain`: what operators wish of a node.
 
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use serde_json::json;
@@ -22,6 +23,9 @@ pub(crate) struct DrainArgs {
     /// Also what must not move: it stops here before it starts elsewhere
     #[arg(long)]
     force: bool,
+    /// Do not ask about only copies, which run twice until the old one stops
+    #[arg(long, short)]
+    yes: bool,
     /// Do not wait until the node is empty
     #[arg(long)]
     no_wait: bool,
@@ -46,6 +50,9 @@ pub(crate) async fn uncordon(session: &Session, name: &str) -> Result<(), Failur
 /// Empties a node and says how far it is.
 pub(crate) async fn drain(session: &Session, args: DrainArgs) -> Result<(), Failure> {
     let node = find(session, &args.node).await?;
+    if !args.force && !args.yes {
+        ask_about_singles(session, &node, &args.node).await?;
+    }
     let force = if args.force { v1::NodeWish::DrainByForce } else { v1::NodeWish::Drain };
     wish(session, &node, force).await?;
     if args.no_wait {
@@ -56,6 +63,52 @@ pub(crate) async fn drain(session: &Session, args: DrainArgs) -> Result<(), Fail
     let message = Message::NodeDrained { node: &clean(&args.node) }.said();
     let effect = "drained and empty: `tengyun uncordon` opens it again";
     done(session, &args.node, effect, &message)
+}
+
+/// Asks whether the only copies of services may run twice for a moment; a script says so before.
+async fn ask_about_singles(
+    session: &Session,
+    node: &v1::NodeView,
+    name: &str,
+) -> Result<(), Failure> {
+    let singles = singles(session, node.node).await?;
+    if singles.is_empty() {
+        return Ok(());
+    }
+    let list = table(&session.headings(&["INSTANCE", "WORKLOAD"]), &singles);
+    let list = list.trim_end();
+    let question = Message::DrainSingles { node: &clean(name), list: &list };
+    if !io::stdin().is_terminal() {
+        return Err(Failure::refused(&question, &Message::DrainYes { node: &clean(name) }));
+    }
+    note(&format!("{}\n{}", question.said(), Message::DrainAsk {}.said()));
+    let mut answer = String::new();
+    // Who cannot be heard has not said yes.
+    let heard = io::stdin().read_line(&mut answer).is_ok();
+    if heard && matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::refused(&question, &Message::DrainYes { node: &clean(name) }))
+}
+
+/// Returns the instances of a node that are the only copy of a service which may move at any time, with
+/// their workloads.
+async fn singles(session: &Session, node: u32) -> Result<Vec<Vec<String>>, Failure> {
+    let workloads = session.workloads().await?;
+    let single = |spec: &v1::WorkloadSpec| {
+        let service = spec.kind() == v1::Kind::Service && spec.class() != v1::Class::Harvest;
+        let moves = spec.move_policy() == v1::MovePolicy::Any && spec.volumes.is_empty();
+        spec.instances == 1 && service && moves
+    };
+    let specs = workloads.into_iter().filter_map(|workload| workload.spec);
+    let singles: Vec<v1::WorkloadKey> = specs.filter(single).filter_map(|spec| spec.key).collect();
+    let here = |i: &v1::InstanceView| {
+        let key = i.key.as_ref();
+        i.wanted && i.node == Some(node) && key.is_some_and(|key| singles.contains(key))
+    };
+    let instances = session.instances(None).await?.instances;
+    let row = |i: v1::InstanceView| vec![i.instance.to_string(), path(i.key.unwrap_or_default())];
+    Ok(instances.into_iter().filter(here).map(row).collect())
 }
 
 /// Waits until a node is empty, or until only what must not move is left.

@@ -99,6 +99,27 @@ async fn the_command_drains_a_node_and_tells_what_happened() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_asks_before_an_only_copy_runs_twice() {
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1"]);
+    hurry(&cluster).await;
+    cluster.apply(&[spec::command("only", &["/bin/sleep", "1000"])]).await;
+    cluster.until_running(1).await;
+    nodes(&mut cluster, &["n2"]);
+    let asks = tengyun(cluster.socket(), &["drain", "n1"]).await;
+    let said = text(&asks.stderr);
+    assert_eq!(asks.status.code(), Some(1), "{said}");
+    assert!(said.contains("only copy") && said.contains("city/tests/e2e/only"), "{said}");
+    assert!(said.contains("drain n1 --yes"), "{said}");
+    assert_eq!(places(&cluster).await.first().unwrap().1, "n1", "nothing has moved");
+    let nodes = text(&tengyun(cluster.socket(), &["get", "nodes"]).await.stdout);
+    assert!(!nodes.contains("drain"), "{nodes}");
+    let drained = tengyun(cluster.socket(), &["drain", "n1", "--yes"]).await;
+    assert!(drained.status.success(), "{}", text(&drained.stderr));
+    assert_eq!(places(&cluster).await.first().unwrap().1, "n2");
+}
+
 async fn tengyun_owned<const N: usize>(socket: PathBuf, words: [&'static str; N]) -> Output {
     tengyun(socket, &words).await
 }
@@ -110,9 +131,10 @@ async fn what_may_restart_runs_once_after_its_node_was_cut_off_and_came_back() {
     hurry(&cluster).await;
     let mut moves = spec::command("moves", &["/bin/sleep", "1000"]);
     moves.on_lost = OnLost::Restart;
+    moves.instances = 2;
     let waits = spec::command("waits", &["/bin/sleep", "1000"]);
     cluster.apply(&[moves, waits]).await;
-    cluster.until_running(2).await;
+    cluster.until_running(3).await;
     nodes(&mut cluster, &["n2", "n3"]);
     // The agent is gone, and what it started goes on, as behind a cut network.
     cluster.kill_agent("n1");
@@ -121,7 +143,7 @@ async fn what_may_restart_runs_once_after_its_node_was_cut_off_and_came_back() {
         views.iter().filter(runs).count()
     };
     until("only what may runs elsewhere", async || {
-        (elsewhere(&cluster.instances().await) == 1).then_some(())
+        (elsewhere(&cluster.instances().await) == 2).then_some(())
     })
     .await;
     let explained = text(&tengyun(cluster.socket(), &["explain", "waits"]).await.stdout);
@@ -129,7 +151,7 @@ async fn what_may_restart_runs_once_after_its_node_was_cut_off_and_came_back() {
     cluster.restart_agent("n1");
     until("each runs once", async || {
         let views = cluster.instances().await;
-        let all = views.len() == 2 && views.iter().all(|v| v.wanted && is_running(v));
+        let all = views.len() == 3 && views.iter().all(|v| v.wanted && is_running(v));
         all.then_some(())
     })
     .await;
