@@ -259,3 +259,59 @@ async fn a_bad_manifest_is_refused_in_the_language_of_the_locale_and_for_json_in
     let json = [&apply[..], &["-o", "json"]].concat();
     assert_eq!(said(socket, "zh_CN.UTF-8", &json).await, english);
 }
+
+/// What operators say rarely, and then it has to work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_rarely_is_done_too() {
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1", "n2"]);
+    hurry(&cluster).await;
+    let socket = cluster.socket();
+    let said = async |words: &[&str]| {
+        let output = tengyun(socket.clone(), words).await;
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+
+    let doctor = tengyun(socket.clone(), &["doctor", "-o", "json"]).await;
+    assert!(matches!(doctor.status.code(), Some(0 | 4)), "{}", text(&doctor.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let level = |check: &str| {
+        let findings = found.as_array().unwrap();
+        findings.iter().find(|f| f["check"] == check).unwrap()["result"].clone()
+    };
+    assert_eq!((level("scheduler"), level("clock-skew")), ("pass".into(), "pass".into()));
+
+    let value = cluster.path().join("value");
+    std::fs::write(&value, "word").unwrap();
+    said(&["secret", "set", "city/tests/key", "--from-file", value.to_str().unwrap()]).await;
+    let before = said(&["secret", "list", "city/tests"]).await;
+    said(&["secret", "rotate"]).await;
+    assert_eq!(said(&["secret", "list", "city/tests"]).await, before, "what is kept stays");
+
+    let mut follow = program("tengyun");
+    follow.arg("--socket").arg(&socket).args(["events", "-f"]).env("LC_ALL", "C");
+    let mut follow = follow.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut told = std::io::BufReader::new(follow.stdout.take().unwrap());
+    cluster.apply(&[spec::command("late", &["/bin/sleep", "1000"])]).await;
+    let followed = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        while !(line.contains("workload-created") && line.contains("late")) {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0, "it ended");
+        }
+    });
+    tokio::time::timeout(std::time::Duration::from_secs(60), followed).await.unwrap().unwrap();
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+
+    cluster.kill_agent("n2");
+    until("n2 can be given up", async || {
+        let given = tengyun(socket.clone(), &["acknowledge-loss", "n2", "--dead"]).await;
+        given.status.success().then_some(())
+    })
+    .await;
+    assert!(said(&["get", "nodes"]).await.contains("lost"));
+    said(&["forget", "n2", "--dead"]).await;
+    assert!(!said(&["get", "nodes"]).await.contains("n2"), "it left the register");
+}
