@@ -27,6 +27,17 @@ fn of_the_scheduler() -> Vec<Case> {
         s("found at no port", &["--listen", "127.0.0.1:0", "--advertise", "a"], "HOST:PORT"),
         s("found at port 0", &["--listen", "127.0.0.1:0", "--advertise", "a:0"], "HOST:PORT"),
         s("found nowhere", &["--listen", "127.0.0.1:0", "--advertise", ":1"], "HOST:PORT"),
+        s("a socket for nobody", &["--people-socket", "DIR/p.sock"], "--local <UID=ROLE>"),
+        s("somebody without a socket", &["--local", "1001=viewer"], "--people-socket <PATH>"),
+        s("no number of a user", &["--people-socket", "DIR/p", "--local", "bob=viewer"], "\"bob\""),
+        s("nobody", &["--people-socket", "DIR/p", "--local", "65534=viewer"], "stands for others"),
+        s("no role", &["--people-socket", "DIR/p", "--local", "1001=root"], "department:PATH"),
+        s(
+            "no department",
+            &["--people-socket", "DIR/p", "--local", "1001=department:"],
+            "no department",
+        ),
+        s("tokens of no time", &["--token-seconds", "0"], "1..=86400"),
         s("certificates of no time", &["--certificate-seconds", "0"], "4..=31622400"),
         s("certificates of a day", &["--certificate-seconds", "1d"], "invalid digit"),
         s("certificates of ages", &["--certificate-seconds", "99999999999"], "4..=31622400"),
@@ -70,7 +81,7 @@ const PORTLESS: &str = "ty1.\
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_option_is_refused_and_named() {
     let mut place = Place::make().await;
-    place.run_all(&[of_the_scheduler(), of_the_agent()].concat());
+    place.run_many(&[of_the_scheduler(), of_the_agent()].concat());
     for left in fs::read_dir(place.cluster.path()).unwrap().flatten() {
         let case = left.file_name().to_string_lossy().starts_with("case-");
         let empty = case && fs::read_dir(left.path()).unwrap().next().is_none();

@@ -93,7 +93,7 @@ fn lines() -> Vec<Case> {
 async fn a_bad_policy_is_refused_and_says_what_would_be_a_good_one() {
     let mut place = Place::make().await;
     let cases = [files(), lines()].concat();
-    place.run_all(&cases);
+    place.run_many(&cases);
     // None of them changed anything.
     let mut operator = place.cluster.operator().await;
     let request = tengyun_proto::v1::GetPolicyRequest {};
