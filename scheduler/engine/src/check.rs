@@ -49,6 +49,8 @@ pub enum Violation {
     Homeless(InstanceId, NodeId),
     /// Two instances hold the same volumes.
     VolumesTwice(InstanceId, InstanceId),
+    /// An instance is brought to a node that lacks a label it asks for, such as its zone.
+    Mislabelled(InstanceId, NodeId),
     /// Some of a gang are started while this one goes on waiting.
     LeftBehind(InstanceId),
 }
@@ -77,6 +79,12 @@ impl fmt::Display for Violation {
             }
             Self::VolumesTwice(one, other) => {
                 write!(f, "instances {one} and {other} hold the same volumes")
+            }
+            Self::Mislabelled(id, node) => {
+                write!(
+                    f,
+                    "instance {id} is brought to node {node}, which lacks a label it asks for"
+                )
             }
             Self::LeftBehind(id) => {
                 write!(f, "instance {id} goes on waiting while others of its gang are started")
@@ -117,7 +125,9 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                 found.extend(closed(state, id, node));
                 found.extend(homeless(state, instance, node));
                 found.extend(astray(state, instance, node));
-                placed.push((node, spec(state, instance, false), Vec::new()));
+                let spec = spec(state, instance, false);
+                found.extend(mislabelled(state, (id, spec), node));
+                placed.push((node, spec, Vec::new()));
             }
             Move::Shift { from, to, reason, .. } => {
                 if instance.node != Some(from) {
@@ -132,6 +142,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                 if !newest.volumes.is_empty() {
                     found.push(Violation::Homeless(id, to));
                 }
+                found.extend(mislabelled(state, (id, newest), to));
                 placed.push((to, newest, Vec::new()));
             }
             // What stops keeps its room until it is gone.
@@ -174,6 +185,18 @@ fn left_behind(state: &State, plan: &Plan) -> Vec<Violation> {
 fn closed(state: &State, id: InstanceId, node: NodeId) -> Option<Violation> {
     let open = state.node(node).is_some_and(|n| n.wish == NodeWish::Serve && n.loss.is_none());
     (!open).then_some(Violation::Closed(id, node))
+}
+
+/// A node has every label that what comes to it asks for: zones are never mixed.
+fn mislabelled(
+    state: &State,
+    (id, spec): (InstanceId, &WorkloadSpec),
+    node: NodeId,
+) -> Option<Violation> {
+    let labels = &state.node(node)?.facts.labels;
+    let has = |(name, value): (&String, &String)| labels.get(name) == Some(value);
+    let all = spec.constraints.labels.iter().all(has);
+    (!all).then_some(Violation::Mislabelled(id, node))
 }
 
 /// A copy with volumes starts where they are.

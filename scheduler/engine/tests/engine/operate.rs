@@ -2,7 +2,9 @@
 
 use tengyun_engine::explain::{explain, leaving, wished};
 use tengyun_engine::image::InstanceWish;
-use tengyun_engine::{Command, Move, NodeWish, Outcome, Refusal, ShiftReason, State, predict};
+use tengyun_engine::{
+    Command, Move, NodeWish, Outcome, Refusal, ShiftReason, State, check, predict,
+};
 use tengyun_model::{Class, InstanceId, Mebibytes, Millicores, Millis, MovePolicy, NodeId, Phase};
 
 use crate::cloud::{self, Cloud, spec};
@@ -61,6 +63,20 @@ fn a_cordoned_node_gets_nothing_new_and_keeps_what_it_has() {
     wish(&mut cloud, at, NodeWish::Serve);
     cloud.pass(Millis::from_secs(10));
     assert_eq!(cloud.layout()[&at], ["before", "third"]);
+}
+
+#[test]
+fn the_second_opinion_sees_zones_that_would_be_mixed() {
+    let mut cloud = Cloud::of(2);
+    let mut app = spec("secret");
+    app.constraints.labels.insert("node".to_owned(), "n2".to_owned());
+    cloud.apply(app);
+    let mut plan = cloud.plan();
+    let [Move::Start { instance, node }] = plan.moves.as_mut_slice() else { panic!("{plan:?}") };
+    assert_eq!(*node, NodeId::new(2));
+    *node = NodeId::new(1);
+    let expected = check::Violation::Mislabelled(*instance, *node);
+    assert_eq!(check::check(&cloud.state, &plan), [expected]);
 }
 
 #[test]

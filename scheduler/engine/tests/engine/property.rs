@@ -85,6 +85,9 @@ fn a_spec() -> impl Strategy<Value = Box<WorkloadSpec>> {
             spec.ports.push(PortSpec { name, number: fixed });
         }
         spec.constraints.spread = spread.then(|| "rack".to_owned());
+        if cpu % 4 == 0 {
+            spec.constraints.labels.insert("rack".to_owned(), format!("r{}", memory % 2));
+        }
         if apart {
             spec.constraints.anti_affinity = vec![key(name + 1, class)];
         }
