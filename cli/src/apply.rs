@@ -10,9 +10,9 @@ use tengyun_proto::v1;
 
 use crate::failure::{Failure, refusal_text};
 use crate::manifest;
-use crate::output::{Format, note, show};
+use crate::message::{Message, word};
+use crate::output::{joined, note, show};
 use crate::session::{Session, operation_id, path};
-use crate::text::Language;
 
 /// How many workloads go in one call, so that a large file makes no message beyond the limit.
 const ITEMS_A_CALL: usize = 1;
@@ -32,11 +32,8 @@ pub(crate) struct ApplyArgs {
 pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<(), Failure> {
     let (bytes, origin, base) = read(&args.file)?;
     let specs = manifest::parse(&bytes, &origin, &base).map_err(|faults| {
-        let language = match session.format {
-            Format::Table => Language::of_locale(),
-            Format::Json => Language::English,
-        };
-        let lines: Vec<String> = faults.iter().map(|fault| fault.text(language)).collect();
+        let text = |fault: &manifest::Fault| fault.text(session.language);
+        let lines: Vec<String> = faults.iter().map(text).collect();
         Failure::Usage(lines.join("\n"))
     })?;
     let mut results = Vec::new();
@@ -45,20 +42,29 @@ pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<(), Failur
     }
     let table = || {
         let line = |r: &v1::ApplyResult| match &r.refusal {
-            Some(refusal) => format!("{}: refused: {}\n", name(r), refusal_text(refusal)),
-            None => format!("{}: {} (revision {})\n", name(r), r.effect, r.revision),
+            Some(refusal) => {
+                let why = refusal_text(refusal);
+                Message::ApplyRefused { name: &name(r), why: &why }.said()
+            }
+            None => {
+                let (effect, revision) = (word(&r.effect), &r.revision);
+                Message::Applied { name: &name(r), effect: &effect, revision }.said()
+            }
         };
-        results.iter().map(line).collect()
+        joined(results.iter().map(line))
     };
     let json: Vec<_> = results.iter().map(json).collect();
     show(session.format, table, &json!(json))?;
     let refused = results.iter().filter(|r| r.refusal.is_some()).count();
     if args.dry_run {
-        note("dry run: nothing was changed");
+        note(&Message::DryRun {}.said());
     }
     match refused {
         0 => Ok(()),
-        count => Err(Failure::Refused(format!("{count} of {} were refused", results.len()))),
+        count => {
+            let all = results.len();
+            Err(Failure::Refused(Message::SomeRefused { count: &count, all: &all }.said()))
+        }
     }
 }
 
@@ -99,8 +105,11 @@ fn json(result: &v1::ApplyResult) -> serde_json::Value {
 /// Reads a manifest, and one byte more than it may have so that a larger one is noticed.
 fn read(file: &Path) -> Result<(Vec<u8>, String, PathBuf), Failure> {
     let is_stdin = file == Path::new("-");
-    let origin = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
-    let failed = |error: io::Error| Failure::Usage(format!("cannot read {origin}: {error}"));
+    let stdin = || Message::StandardInput {}.said();
+    let origin = if is_stdin { stdin() } else { file.display().to_string() };
+    let failed = |error: io::Error| {
+        Failure::Usage(Message::CannotRead { what: &origin, error: &error }.said())
+    };
     let bound = u64::try_from(manifest::MANIFEST_BYTES_MAX + 1).expect("a mebibyte fits");
     let mut bytes = Vec::new();
     let read = if is_stdin {

@@ -60,7 +60,7 @@ impl From<tonic::Status> for Failure {
         let message = status.message().to_owned();
         match status.code() {
             tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
-                Self::Unreachable(format!("the scheduler does not answer: {message}"))
+                Self::Unreachable(Message::NoAnswer { message: &message }.said())
             }
             tonic::Code::InvalidArgument => Self::Usage(message),
             tonic::Code::FailedPrecondition
@@ -68,7 +68,7 @@ impl From<tonic::Status> for Failure {
             | tonic::Code::PermissionDenied
             | tonic::Code::Unauthenticated
             | tonic::Code::ResourceExhausted => Self::Refused(message),
-            _ => Self::Internal(format!("the scheduler failed: {message}")),
+            _ => Self::Internal(Message::SchedulerFailed { message: &message }.said()),
         }
     }
 }

@@ -45,6 +45,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use failure::Failure;
+use message::Message;
 use options::{Options, Verb};
 
 /// Runs the command line of this process.
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
     match run(options) {
         Ok(code) => code,
         Err(failure) => {
-            output::note(&format!("error: {failure}"));
+            output::note(&Message::ErrorIs { what: &failure }.said());
             failure.code()
         }
     }

@@ -110,6 +110,12 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
 fn heading_of_a_forecast(english: &'static str) -> &'static str {
     match english {
         "PEAK (MARGIN)" => "峰值（余量）",
+        "FILLED" => "占用",
+        "TAKES IT" => "可否容纳",
+        "SECRET" => "机密",
+        "BYTES" => "字节数",
+        "SET" => "设置时间",
+        "USED BY" => "使用者",
         "BOUND" => "上限",
         other => other,
     }
@@ -184,6 +190,8 @@ pub fn label(language: Language, english: &str) -> &str {
         "failures" => "失败",
         "standing" => "进展",
         "next" => "下一步",
+        "budget" => "预算",
+        "forecast" => "预测",
         other => other,
     }
 }

@@ -2,6 +2,7 @@
 //! came, in English.
 
 use tengyun_engine::event::EventKind;
+use tengyun_model::Said;
 use tengyun_proto::convert::said;
 use tengyun_proto::v1;
 
@@ -11,6 +12,14 @@ use crate::text::Language;
 /// Says what came with its English words beside it.
 pub(crate) fn heard(said: Option<&v1::Said>, words: &str) -> String {
     heard_in(Language::of_locale(), said, words)
+}
+
+/// Says what this process itself puts together.
+pub(crate) fn told(said: &Said) -> String {
+    match Language::of_locale() {
+        Language::English => said.to_string(),
+        Language::Chinese => said.render(chinese::sentence),
+    }
 }
 
 /// Says a refusal, and what would help.
