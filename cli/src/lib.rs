@@ -47,6 +47,8 @@ use clap::Parser as _;
 use failure::Failure;
 use message::Message;
 use options::{Options, Verb};
+use output::Format;
+use text::Language;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -56,6 +58,10 @@ pub fn main() -> ExitCode {
         return ended;
     }
     let options = Options::parse();
+    // What machines read is the same in every locale.
+    if options.global.output == Format::Json {
+        text::speak(Language::English);
+    }
     match run(options) {
         Ok(code) => code,
         Err(failure) => {

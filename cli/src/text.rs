@@ -1,6 +1,16 @@
 //! Words in Chinese and English, chosen by the locale.
 
 use std::env;
+use std::sync::OnceLock;
+
+/// What this process speaks, where that was not left to the locale.
+static SPOKEN: OnceLock<Language> = OnceLock::new();
+
+/// Speaks a language from now on, whatever the locale says; the first word counts.
+pub fn speak(language: Language) {
+    // Whoever speaks already goes on as it is.
+    SPOKEN.set(language).ok();
+}
 
 /// The language of what a person reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +22,12 @@ pub enum Language {
 }
 
 impl Language {
-    /// Chooses by the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set.
+    /// Chooses by the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, unless this process was
+    /// told what to speak.
     pub fn of_locale() -> Self {
+        if let Some(spoken) = SPOKEN.get() {
+            return *spoken;
+        }
         let set = |name: &&str| env::var(name).ok().filter(|v| !v.is_empty());
         Self::of(["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(set).as_deref())
     }

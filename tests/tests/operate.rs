@@ -208,7 +208,17 @@ async fn everything_is_said_in_chinese_in_a_chinese_locale_and_json_is_not() {
         let here = said(cluster.socket(), "C", words).await;
         assert!(here.contains(english) && !is_chinese(&here), "{words:?}: {here}");
     }
-    for words in [&["explain", "large"][..], &["status"], &["events"], &["history", "app"]] {
+    let machines = [
+        &["explain", "large"][..],
+        &["status"],
+        &["events"],
+        &["history", "app"],
+        &["get", "instances"],
+        &["members"],
+        &["doctor"],
+        &["describe", "node", "nobody"],
+    ];
+    for words in machines {
         let json = said(cluster.socket(), CHINESE, &[words, &["-o", "json"]].concat()).await;
         assert!(!is_chinese(&json), "{json}");
     }
