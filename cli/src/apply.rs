@@ -40,19 +40,7 @@ pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<(), Failur
     for specs in specs.chunks(ITEMS_A_CALL) {
         results.extend(apply(session, specs, args.dry_run).await?);
     }
-    let table = || {
-        let line = |r: &v1::ApplyResult| match &r.refusal {
-            Some(refusal) => {
-                let why = refusal_text(refusal);
-                Message::ApplyRefused { name: &name(r), why: &why }.said()
-            }
-            None => {
-                let (effect, revision) = (word(&r.effect), &r.revision);
-                Message::Applied { name: &name(r), effect: &effect, revision }.said()
-            }
-        };
-        joined(results.iter().map(line))
-    };
+    let table = || joined(results.iter().map(line));
     let json: Vec<_> = results.iter().map(json).collect();
     show(session.format, table, &json!(json))?;
     let refused = results.iter().filter(|r| r.refusal.is_some()).count();
@@ -83,6 +71,16 @@ async fn apply(
         async move { o.apply(request).await }
     });
     Ok(call.await?.results)
+}
+
+/// Says what became of one workload.
+fn line(result: &v1::ApplyResult) -> String {
+    let name = name(result);
+    if let Some(refusal) = &result.refusal {
+        return Message::ApplyRefused { name: &name, why: &refusal_text(refusal) }.said();
+    }
+    let (effect, revision) = (word(&result.effect), &result.revision);
+    Message::Applied { name: &name, effect: &effect, revision }.said()
 }
 
 fn name(result: &v1::ApplyResult) -> String {

@@ -104,10 +104,10 @@ fn token(text: &str) -> Result<Token, Failure> {
     } else {
         text
     };
-    text.parse().map_err(|error: TokenError| Failure::Usage(token_error(&error)))
+    text.parse().map_err(|error| Failure::Usage(token_error(error)))
 }
 
-fn token_error(error: &TokenError) -> String {
+fn token_error(error: TokenError) -> String {
     match error {
         TokenError::Shape => Message::TokenShape { prefix: &PREFIX }.said(),
         TokenError::Address => Message::TokenAddress {}.said(),

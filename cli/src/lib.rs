@@ -18,6 +18,7 @@ mod doctor;
 mod events;
 mod explain;
 mod get;
+mod help;
 mod join;
 mod lab;
 mod logs;
@@ -42,8 +43,6 @@ mod volume;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use failure::Failure;
 use message::Message;
 use options::{Options, Verb};
@@ -57,7 +56,10 @@ pub fn main() -> ExitCode {
     if let Some(ended) = tengyun_agent::enter(std::env::args_os().skip(1)) {
         return ended;
     }
-    let options = Options::parse();
+    let options = match help::parse() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     // What machines read is the same in every locale.
     if options.global.output == Format::Json {
         text::speak(Language::English);

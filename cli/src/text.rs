@@ -204,6 +204,12 @@ pub fn label(language: Language, english: &str) -> &str {
         "failures" => "失败",
         "standing" => "进展",
         "next" => "下一步",
+        other => label_of_a_forecast(other),
+    }
+}
+
+fn label_of_a_forecast(english: &str) -> &str {
+    match english {
         "budget" => "预算",
         "forecast" => "预测",
         other => other,
