@@ -41,10 +41,12 @@ macro_rules! messages {
 mod catalogue;
 mod chinese;
 mod heard;
+mod knob;
 mod word;
 
 pub(crate) use catalogue::Message;
-pub(crate) use heard::{heard, kind, refusal, told};
+pub(crate) use heard::{ended, heard, kind, refusal, told};
+pub(crate) use knob::knob;
 pub(crate) use word::{reason, word};
 
 #[cfg(test)]

@@ -336,4 +336,54 @@ messages! {
     LineMissing { argument } "these are required: {argument}" "缺少必需的参数：{argument}"
     LineLacksVerb { verb, list } "{verb} needs a command: {list}" "{verb} 之后应有命令：{list}"
     LineNotUtf8 {} "an argument is no UTF-8" "有参数不是有效的 UTF-8"
+    CannotConnect { what, why } "cannot connect to {what}: {why}" "无法连接 {what}：{why}"
+    IdentityUnfit { why } "the identity cannot be used: join again: {why}" "身份不可用，请重新加入：{why}"
+    IdentityFile { file, error } "cannot use {file} as an identity: {error}" "{file} 不能用作身份：{error}"
+    IdentityOpen { file, mode }
+        "{file} has mode {mode}: others may read the key; run `chmod 600 {file}`"
+        "{file} 的权限为 {mode}，他人可读取私钥；请执行 `chmod 600 {file}`"
+    IdentityContent { file, problem }
+        "{file} is not an identity: {problem}; join again"
+        "{file} 不是身份文件：{problem}；请重新加入"
+    NoRandomness {} "the system gives no random bytes" "系统不提供随机数"
+    AnswerCannotBe { what } "the scheduler answered what cannot be: {what}" "调度器的应答有误：{what}"
+    PolicyVersion { version } "policy version {version}" "策略第 {version} 版"
+    PolicyNamed { label } "policy {label}" "策略 {label}"
+    PolicyVersionOf { version, label } "policy version {version} ({label})" "策略第 {version} 版（{label}）"
+    PolicyDiffers { which } "{which}; * differs from the default" "{which}；* 表示与默认值不同"
+    PolicyInForce { version, label }
+        "policy version {version} is in force: {label}"
+        "生效的是策略第 {version} 版：{label}"
+    GivePolicy {}
+        "give a policy (default, energy, careful or a file), or a knob and its value, such as consolidate=0\nnext: tengyun policy show"
+        "请给出一个策略（default、energy、careful 或文件），或参数及其值，如 consolidate=0\n下一步：tengyun policy show"
+    KnobExpected { text }
+        "{text}: expected KNOB=VALUE with a whole number"
+        "{text}：应为 KNOB=VALUE，值为整数"
+    KnobOrPolicyExpected { text }
+        "{text}: expected KNOB=VALUE with a whole number, or a policy: default, energy, careful or a file"
+        "{text}：应为 KNOB=VALUE，值为整数；或一个策略：default、energy、careful 或文件"
+    PolicyWrong { what } "{what}\nnext: tengyun policy show" "{what}\n下一步：tengyun policy show"
+    PolicyWrongIn { origin, what }
+        "{origin}: {what}\nnext: tengyun policy show"
+        "{origin}：{what}\n下一步：tengyun policy show"
+    PolicyUnknown { name }
+        "no policy is called {name} and no file either: give default, energy, careful or a file"
+        "没有名为 {name} 的策略，也没有这个文件：请给出 default、energy、careful 或文件"
+    KnobUnknown { name, near }
+        "no knob is called {name}; did you mean {near}?"
+        "没有名为 {name} 的参数；是否指 {near}？"
+    KnobNumber { name }
+        "{name} must be a whole number, 0 or more, or a table that says it as its value"
+        "{name} 应为不小于 0 的整数，或以它为 value 的表"
+    KnobField { knob, field }
+        "{knob}: of a knob can be said value, unit, default and reason, not {field}"
+        "{knob}：参数只有 value、unit、default、reason 四项，没有 {field}"
+    KnobUnit { knob, is, said }
+        "the unit of {knob} is \"{is}\", not \"{said}\""
+        "{knob} 的单位是 \"{is}\"，不是 \"{said}\""
+    KnobDefault { knob, is, said }
+        "the default of {knob} is {is} in this release, not {said}: the file was written for another"
+        "本版本中 {knob} 的默认值是 {is}，不是 {said}：该文件是为另一版本写的"
+    PolicyNotTaken { why } "the engine does not take this policy: {why}" "引擎不接受这个策略：{why}"
 }
