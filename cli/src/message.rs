@@ -42,11 +42,13 @@ mod catalogue;
 mod chinese;
 mod heard;
 mod knob;
+mod lab;
 mod word;
 
 pub(crate) use catalogue::Message;
 pub(crate) use heard::{ended, heard, kind, refusal, told};
 pub(crate) use knob::knob;
+pub(crate) use lab::{lab_note, lab_table};
 pub(crate) use word::{reason, word};
 
 #[cfg(test)]

@@ -123,6 +123,7 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
 
 fn heading_of_a_forecast(english: &'static str) -> &'static str {
     match english {
+        "FIGURE" => "指标",
         "PEAK (MARGIN)" => "峰值（余量）",
         "FILLED" => "占用",
         "TAKES IT" => "可否容纳",
@@ -211,6 +212,12 @@ pub fn label(language: Language, english: &str) -> &str {
 fn label_of_a_forecast(english: &str) -> &str {
     match english {
         "budget" => "预算",
+        "integrity" => "完整性",
+        "snapshot" => "快照",
+        "entries" => "记录",
+        "span" => "时段",
+        "workloads" => "工作负载",
+        "refused" => "被拒绝",
         "forecast" => "预测",
         other => other,
     }

@@ -195,7 +195,7 @@ messages! {
     Cores { amount } "{amount} cores" "{amount} 核"
     CoreHours { amount } "{amount} core-h" "{amount} 核时"
     PartOf { part, whole } "{part} of {whole}" "{part} / 共 {whole}"
-    Both { one, other } "{one}, {other}" "{one}, {other}"
+    Both { one, other } "{one}, {other}" "{one}，{other}"
     NoAnswer { message } "the scheduler does not answer: {message}" "调度器没有应答：{message}"
     SchedulerFailed { message } "the scheduler failed: {message}" "调度器出错：{message}"
     NotRenewed { error } "the certificate was not renewed: {error}" "证书未能续期：{error}"
@@ -386,4 +386,106 @@ messages! {
         "the default of {knob} is {is} in this release, not {said}: the file was written for another"
         "本版本中 {knob} 的默认值是 {is}，不是 {said}：该文件是为另一版本写的"
     PolicyNotTaken { why } "the engine does not take this policy: {why}" "引擎不接受这个策略：{why}"
+    UpStops {}
+        "stopping every instance; this takes as long as they may take to end"
+        "正在停止全部实例，用时取决于它们结束的时限"
+    UpStopped {}
+        "everything is stopped; the journal stays for the next `tengyun up`"
+        "已全部停止；日志保留，供下次 `tengyun up` 使用"
+    NoLogLevels { text } "TENGYUN_LOG={text} says no levels; try info" "TENGYUN_LOG={text} 没有给出级别，可用 info"
+    DaemonEnded {} "a daemon ended before it was ready" "守护进程在就绪之前结束了"
+    DaemonsLate {}
+        "the daemons were not ready in time; TENGYUN_LOG=info says more"
+        "守护进程未能按时就绪；TENGYUN_LOG=info 可显示更多信息"
+    DaemonPanicked {} "a daemon panicked" "守护进程崩溃"
+    StillStopping {} "still stopping; nothing may be left behind" "仍在停止，不会留下任何进程"
+    CannotMakeState { dir, error }
+        "cannot make {dir}: {error}; choose another --state-dir"
+        "无法创建 {dir}：{error}；请换一个 --state-dir"
+    UpReady { millis, dir }
+        "tengyun is up after {millis} ms; its state is in {dir}"
+        "腾云已启动，用时 {millis} 毫秒，状态目录为 {dir}"
+    AllEnforced {} "every limit is enforced by the kernel" "全部限额由内核强制执行"
+    NotAllEnforced { list } "not everything is enforced here:\n{list}" "以下未完全强制执行：\n{list}"
+    UpNext { say }
+        "in another terminal:\n  tengyun {say} apply -f examples/hello.yaml\n  tengyun {say} get nodes\nCtrl-C stops everything"
+        "在另一终端执行：\n  tengyun {say} apply -f examples/hello.yaml\n  tengyun {say} get nodes\n按 Ctrl-C 全部停止"
+    CannotServe { socket, error } "cannot serve on {socket}: {error}" "无法在 {socket} 上提供服务：{error}"
+    DemoCut {} "stopped before the end" "演示未完即被停止"
+    DemoCannot { why }
+        "not shown: measured utilisation of nodes, moves and latencies, because {why}"
+        "未能展示：实测的节点利用率、迁移和时延，因为{why}"
+    DemoNeedsRoot {}
+        "the nodes are shares of this machine that only root can enforce\nnext: run it as root; `tengyun up` works without"
+        "节点是本机的份额，只有 root 能强制执行\n下一步：以 root 运行；`tengyun up` 不需要 root"
+    DemoNeedsCpus { needed, threads }
+        "four nodes need {needed} CPUs and this machine has {threads}"
+        "四个节点需要 {needed} 个 CPU，本机只有 {threads} 个"
+    DemoEarlier {} "an earlier demo was cut off; ending what it left" "先前的演示中断了，正在结束其残留"
+    CannotPrepare { dir, error } "cannot prepare {dir}: {error}" "无法准备 {dir}：{error}"
+    CannotRemove { dir, error } "cannot remove {dir}: {error}" "无法删除 {dir}：{error}"
+    CannotWrite { file, error } "cannot write {file}: {error}" "无法写入 {file}：{error}"
+    DemoNoCounters {}
+        "not shown: the nodes' CPU counters are not where they should be"
+        "未能展示：找不到各节点的 CPU 计数器"
+    DemoDaemonEnded {} "a daemon ended before the story did" "守护进程在演示结束之前结束了"
+    DemoNotHeld { lines }
+        "not shown: the nodes are not held to their shares\n  {lines}"
+        "未能展示：节点没有被限制在其份额之内\n  {lines}"
+    DemoBusiest { mean, most } "{mean} % (busiest {most} %)" "{mean} %（最忙 {most} %）"
+    DemoRequests { millis, count } "{millis} ({count} requests)" "{millis}（{count} 个请求）"
+    ServiceFailed { error } "the critical service failed: {error}" "关键服务出错：{error}"
+    ServiceNotRunning {} "the critical service does not run" "关键服务没有运行"
+    GaveUp { what } "gave up waiting for {what}" "未等到：{what}"
+    TooFewInstances { dir, needed }
+        "{dir} has fewer than {needed} instances with use"
+        "{dir} 中有用量的实例不足 {needed} 个"
+    GeneratedSet {} "the generated set" "生成的数据"
+    PlanThin { covered, wanted }
+        "the history covers {covered} % of its time, {wanted} % are wanted: record longer, or close the gaps, and try again"
+        "历史只覆盖其时段的 {covered} %，需要 {wanted} %：请延长记录或补齐缺口后重试"
+    PlanNothingFits {}
+        "no workload fits on a server of this size: choose a larger one"
+        "没有工作负载能放进这种大小的服务器：请选更大的"
+    PlanServers { needed, now, released }
+        "{needed} servers are needed instead of {now}; {released} are released"
+        "需要 {needed} 台服务器，现有 {now} 台，可腾出 {released} 台"
+    PlanBinds { binding, cpu, used, requested }
+        "{binding} binds; no fewer than {cpu} by CPU, {used} by memory used, {requested} by memory requested"
+        "瓶颈为{binding}；按 CPU 不少于 {cpu} 台，按已用内存 {used} 台，按申请内存 {requested} 台"
+    PlanRisk { risk, utilisation, coverage, hours, bad }
+        "risk {risk} %, mean CPU utilisation {utilisation} %, coverage {coverage} % of {hours} h ({bad} bad rows)"
+        "风险 {risk} %，平均 CPU 利用率 {utilisation} %，数据覆盖 {hours} 小时的 {coverage} %（{bad} 行有误）"
+    PlanEnergy { then, now, money_then, money_now }
+        "energy {then} kWh a year instead of {now}; money {money_then} instead of {money_now}"
+        "每年能耗 {then} kWh，原为 {now}；费用 {money_then}，原为 {money_now}"
+    PlanMore {}
+        "every server, move and department: --report FILE.html or --output json"
+        "每台服务器、每次迁移和每个部门的明细：--report FILE.html 或 --output json"
+    Note { note } "note: {note}" "说明：{note}"
+    GiveMoney {} "an amount of money, not negative" "应为不小于 0 的金额"
+    CloudsimKnows {}
+        "the experiment knows thr-mmt, iqr-mmt, mad-mmt, lr-mmt and the engine"
+        "该实验只支持 thr-mmt、iqr-mmt、mad-mmt、lr-mmt 和引擎"
+    LabPacks {} "a list is packed" "装入列表"
+    LabPlaces {} "arrivals are placed" "放置到达的实例"
+    LabPlans {} "a recording is planned anew" "重新规划记录"
+    LabByEngine { what }
+        "{what} by the engine: give default, energy, careful or a file of knobs"
+        "{what}须用引擎：请给出 default、energy、careful 或参数文件"
+    OneOf { list } "one of {list}" "应为其一：{list}"
+    GiveShape {} "cores and GiB, such as 32/128" "应为核数与 GiB，如 32/128"
+    GiveMemory {} "none, request or used" "应为 none、request 或 used"
+    GivePercent {} "a number from 0 to 100" "应为 0 至 100 的数"
+    GiveWindow {} "two hours of the day, such as 22-6" "应为一天中的两个钟点，如 22-6"
+    GiveBranch {} "the number of an entry, a time, or +90s, +15m, +2h" "应为记录的序号、时刻，或 +90s、+15m、+2h"
+    GiveCount { most } "so many nodes as 1 to {most}" "应为 1 至 {most} 个节点"
+    JournalWhole { entries } "every one of {entries} entries is as it was written" "{entries} 条记录均与写入时一致"
+    SnapshotIs { entry, verdict } "of entry {entry}: {verdict}" "第 {entry} 条记录的：{verdict}"
+    SnapshotNot { entry, verdict } "the snapshot of entry {entry} {verdict}" "第 {entry} 条记录的快照{verdict}"
+    FromTo { from, to } "{from} to {to}" "{from} 至 {to}"
+    MovesHeld { held, stale } "{held} of plans held, {stale} were stale" "规划中 {held} 次成立，{stale} 次已过时"
+    ComparedSpan { entry, from, to } "after entry {entry}, from {from} to {to}" "第 {entry} 条记录之后，从 {from} 至 {to}"
+    Consolidated {} "the nodes to be consolidated" "节点整合完成"
+    HealthyInstances { count, lines } "{count} healthy instances; there are:{lines}" "{count} 个健康的实例；现有：{lines}"
 }
