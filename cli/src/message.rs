@@ -40,6 +40,7 @@ macro_rules! messages {
 
 mod catalogue;
 mod chinese;
+mod expected;
 mod heard;
 mod knob;
 mod lab;

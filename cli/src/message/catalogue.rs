@@ -488,4 +488,5 @@ messages! {
     ComparedSpan { entry, from, to } "after entry {entry}, from {from} to {to}" "第 {entry} 条记录之后，从 {from} 至 {to}"
     Consolidated {} "the nodes to be consolidated" "节点整合完成"
     HealthyInstances { count, lines } "{count} healthy instances; there are:{lines}" "{count} 个健康的实例；现有：{lines}"
+    NoCpuCounter { file } "{file} is no CPU counter" "{file} 不是 CPU 计数器"
 }

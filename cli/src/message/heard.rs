@@ -6,6 +6,7 @@ use tengyun_model::{Argument, Code, Said};
 use tengyun_proto::convert::said;
 use tengyun_proto::{refused, v1};
 
+use super::expected::expected;
 use super::knob::knob_in;
 use super::{Message, chinese};
 use crate::text::Language;
@@ -23,20 +24,22 @@ pub(crate) fn told(said: &Said) -> String {
     }
 }
 
-/// Says it in Chinese, with the unit of a knob, which the wire has in English.
+/// Says it in Chinese.
 fn in_chinese(said: &Said) -> String {
-    fn units(said: &Said) -> Said {
-        let is_unit = |at| said.code() == Code::KnobRange && at == 2;
-        let argument = |(at, argument): (usize, &Argument)| match argument {
-            Argument::Text(text) if is_unit(at) => {
-                Argument::Text(knob_in(Language::Chinese, text).to_owned())
-            }
-            Argument::Said(said) => Argument::Said(units(said)),
-            Argument::Text(_) | Argument::Cpu(_) | Argument::Memory(_) => argument.clone(),
-        };
-        Said::of(said.code(), said.arguments().iter().enumerate().map(argument).collect())
-    }
-    units(said).render(chinese::sentence)
+    words(said).render(chinese::sentence)
+}
+
+/// Translates the arguments that the wire has as English words: units, and what a field should be.
+fn words(said: &Said) -> Said {
+    let argument = |(at, argument): (usize, &Argument)| match (argument, said.code(), at) {
+        (Argument::Text(text), Code::KnobRange, 2) => {
+            Argument::Text(knob_in(Language::Chinese, text).to_owned())
+        }
+        (Argument::Text(text), Code::BadField, 1) => Argument::Text(expected(text)),
+        (Argument::Said(said), _, _) => Argument::Said(words(said)),
+        (Argument::Text(_) | Argument::Cpu(_) | Argument::Memory(_), _, _) => argument.clone(),
+    };
+    Said::of(said.code(), said.arguments().iter().enumerate().map(argument).collect())
 }
 
 /// Says why a call ended: in words as they came, or what they stand for.
