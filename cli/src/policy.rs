@@ -285,13 +285,11 @@ fn pair(text: &str) -> Result<(String, u64), Failure> {
 }
 
 fn wrong(origin: &str, fault: &PolicyFault) -> Failure {
-    match fault {
-        PolicyFault::Unknown(_) => named_wrongly(fault),
-        _ => {
-            let what = fault_text(fault);
-            Failure::Usage(Message::PolicyWrongIn { origin: &origin, what: &what }.said())
-        }
+    if matches!(fault, PolicyFault::Unknown(_)) {
+        return named_wrongly(fault);
     }
+    let what = fault_text(fault);
+    Failure::Usage(Message::PolicyWrongIn { origin: &origin, what: &what }.said())
 }
 
 fn named_wrongly(fault: &PolicyFault) -> Failure {
