@@ -10,9 +10,9 @@ use tengyun_proto::v1;
 
 use crate::failure::{Failure, refusal_text};
 use crate::manifest;
-use crate::output::{Format, note, show};
+use crate::message::{Message, word};
+use crate::output::{joined, note, show};
 use crate::session::{Session, operation_id, path};
-use crate::text::Language;
 
 /// How many workloads go in one call, so that a large file makes no message beyond the limit.
 const ITEMS_A_CALL: usize = 1;
@@ -32,33 +32,27 @@ pub(crate) struct ApplyArgs {
 pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<(), Failure> {
     let (bytes, origin, base) = read(&args.file)?;
     let specs = manifest::parse(&bytes, &origin, &base).map_err(|faults| {
-        let language = match session.format {
-            Format::Table => Language::of_locale(),
-            Format::Json => Language::English,
-        };
-        let lines: Vec<String> = faults.iter().map(|fault| fault.text(language)).collect();
+        let text = |fault: &manifest::Fault| fault.text(session.language);
+        let lines: Vec<String> = faults.iter().map(text).collect();
         Failure::Usage(lines.join("\n"))
     })?;
     let mut results = Vec::new();
     for specs in specs.chunks(ITEMS_A_CALL) {
         results.extend(apply(session, specs, args.dry_run).await?);
     }
-    let table = || {
-        let line = |r: &v1::ApplyResult| match &r.refusal {
-            Some(refusal) => format!("{}: refused: {}\n", name(r), refusal_text(refusal)),
-            None => format!("{}: {} (revision {})\n", name(r), r.effect, r.revision),
-        };
-        results.iter().map(line).collect()
-    };
+    let table = || joined(results.iter().map(line));
     let json: Vec<_> = results.iter().map(json).collect();
     show(session.format, table, &json!(json))?;
     let refused = results.iter().filter(|r| r.refusal.is_some()).count();
     if args.dry_run {
-        note("dry run: nothing was changed");
+        note(&Message::DryRun {}.said());
     }
     match refused {
         0 => Ok(()),
-        count => Err(Failure::Refused(format!("{count} of {} were refused", results.len()))),
+        count => {
+            let all = results.len();
+            Err(Failure::Refused(Message::SomeRefused { count: &count, all: &all }.said()))
+        }
     }
 }
 
@@ -77,6 +71,16 @@ async fn apply(
         async move { o.apply(request).await }
     });
     Ok(call.await?.results)
+}
+
+/// Says what became of one workload.
+fn line(result: &v1::ApplyResult) -> String {
+    let name = name(result);
+    if let Some(refusal) = &result.refusal {
+        return Message::ApplyRefused { name: &name, why: &refusal_text(refusal) }.said();
+    }
+    let (effect, revision) = (word(&result.effect), &result.revision);
+    Message::Applied { name: &name, effect: &effect, revision }.said()
 }
 
 fn name(result: &v1::ApplyResult) -> String {
@@ -99,8 +103,11 @@ fn json(result: &v1::ApplyResult) -> serde_json::Value {
 /// Reads a manifest, and one byte more than it may have so that a larger one is noticed.
 fn read(file: &Path) -> Result<(Vec<u8>, String, PathBuf), Failure> {
     let is_stdin = file == Path::new("-");
-    let origin = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
-    let failed = |error: io::Error| Failure::Usage(format!("cannot read {origin}: {error}"));
+    let stdin = || Message::StandardInput {}.said();
+    let origin = if is_stdin { stdin() } else { file.display().to_string() };
+    let failed = |error: io::Error| {
+        Failure::Usage(Message::CannotRead { what: &origin, error: &error }.said())
+    };
     let bound = u64::try_from(manifest::MANIFEST_BYTES_MAX + 1).expect("a mebibyte fits");
     let mut bytes = Vec::new();
     let read = if is_stdin {

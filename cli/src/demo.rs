@@ -24,6 +24,8 @@ use tengyun_proto::v1;
 
 use crate::describe::enforcement;
 use crate::failure::Failure;
+use crate::get::of;
+use crate::message::Message;
 use crate::options::Global;
 use crate::output::{Format, joined, note, show};
 use crate::session::Session;
@@ -84,7 +86,8 @@ pub(crate) fn play(args: &PlayerArgs) -> Result<(), Failure> {
 pub(crate) fn serve(args: &ServiceArgs) -> Result<(), Failure> {
     let iterations = service::calibrate(service::WORK);
     service::serve(&args.socket, iterations).map_err(|error| {
-        Failure::Internal(format!("cannot serve on {}: {error}", args.socket.display()))
+        let socket = args.socket.display();
+        Failure::Internal(Message::CannotServe { socket: &socket, error: &error }.said())
     })
 }
 
@@ -104,7 +107,7 @@ pub(crate) fn run(args: &DemoArgs, global: &Global, format: Format) -> Result<Ex
         let mut cloud = Cloud::start(&layout)?;
         let told = tokio::select! {
             told = tell(&mut cloud, &layout, stage) => told,
-            () = signals.any() => Err(Failure::Internal("stopped before the end".to_owned())),
+            () = signals.any() => Err(Failure::Internal(Message::DemoCut {}.said())),
         };
         note(language.pick("stopping everything", "正在停止全部进程"));
         let stopped = cloud.stop().await;
@@ -124,21 +127,15 @@ pub(crate) fn run(args: &DemoArgs, global: &Global, format: Format) -> Result<Ex
 
 /// Says what cannot be shown on this machine at all; returns its cores.
 fn can_be_shown() -> Result<f64, Failure> {
-    let cannot = |why: &str| {
-        Err(Failure::Internal(format!(
-            "not shown: measured utilisation of nodes, moves and latencies, because {why}"
-        )))
-    };
+    let cannot = |why: &str| Err(Failure::Internal(Message::DemoCannot { why: &why }.said()));
     if !nix::unistd::Uid::effective().is_root() {
-        return cannot(
-            "the nodes are shares of this machine that only root can enforce\nnext: run it as root; `tengyun up` works without",
-        );
+        return cannot(&Message::DemoNeedsRoot {}.said());
     }
     let threads = std::thread::available_parallelism().map_err(|e| Failure::internal(&e))?;
     let threads = u32::try_from(threads.get()).unwrap_or(u32::MAX);
     let needed = NODE_CPU.get() * u64::from(NODES) / 1000;
     if u64::from(threads) < needed {
-        return cannot(&format!("four nodes need {needed} CPUs and this machine has {threads}"));
+        return cannot(&Message::DemoNeedsCpus { needed: &needed, threads: &threads }.said());
     }
     Ok(f64::from(threads))
 }
@@ -169,7 +166,7 @@ async fn sweep(layout: &Layout) -> Result<(), Failure> {
     if !layout.state_dir.join("nodes").exists() {
         return Ok(());
     }
-    note("an earlier demo was cut off; ending what it left");
+    note(&Message::DemoEarlier {}.said());
     let mut cloud = Cloud::start(layout)?;
     let ready = cloud.ready(layout).await;
     let stopped = cloud.stop().await;
@@ -183,7 +180,8 @@ fn lay_out(layout: &Layout) -> Result<PathBuf, Failure> {
     let dir = layout.state_dir.join("bin");
     let program = dir.join("tengyun");
     let failed = |error: std::io::Error| {
-        Failure::Internal(format!("cannot prepare {}: {error}", dir.display()))
+        let dir = dir.display();
+        Failure::Internal(Message::CannotPrepare { dir: &dir, error: &error }.said())
     };
     fs::DirBuilder::new().recursive(true).mode(0o711).create(&dir).map_err(failed)?;
     fs::copy("/proc/self/exe", &program).map_err(failed)?;
@@ -192,8 +190,10 @@ fn lay_out(layout: &Layout) -> Result<PathBuf, Failure> {
 }
 
 fn remove(dir: &Path) -> Result<(), Failure> {
-    fs::remove_dir_all(dir)
-        .map_err(|error| Failure::Internal(format!("cannot remove {}: {error}", dir.display())))
+    fs::remove_dir_all(dir).map_err(|error| {
+        let dir = dir.display();
+        Failure::Internal(Message::CannotRemove { dir: &dir, error: &error }.said())
+    })
 }
 
 async fn tell<'a>(
@@ -204,15 +204,12 @@ async fn tell<'a>(
     let nodes = cloud.ready(layout).await?.unwrap_or_default();
     held_to_their_shares(&nodes)?;
     let names: Vec<NodeName> = layout.nodes.iter().map(|(name, _)| name.clone()).collect();
-    let kernel = Kernel::find(&layout.group, &names).ok_or_else(|| {
-        Failure::Internal(
-            "not shown: the nodes' CPU counters are not where they should be".to_owned(),
-        )
-    })?;
+    let kernel = Kernel::find(&layout.group, &names)
+        .ok_or_else(|| Failure::Internal(Message::DemoNoCounters {}.said()))?;
     let stage = stage(kernel);
     tokio::select! {
         told = stage.play() => told,
-        () = cloud.ended() => Err(Failure::Internal("a daemon ended before the story did".to_owned())),
+        () = cloud.ended() => Err(Failure::Internal(Message::DemoDaemonEnded {}.said())),
     }
 }
 
@@ -231,20 +228,35 @@ fn held_to_their_shares(nodes: &[v1::NodeView]) -> Result<(), Failure> {
         return Ok(());
     }
     let lines = lines.join("\n  ");
-    Err(Failure::Internal(format!("not shown: the nodes are not held to their shares\n  {lines}")))
+    Err(Failure::Internal(Message::DemoNotHeld { lines: &lines }.said()))
 }
 
 fn table(score: &Score, language: Language) -> String {
     let millis = |m: Option<f64>| m.map_or_else(|| "-".to_owned(), |m| format!("{m:.2} ms"));
     let slower = score.slower().map_or_else(|| "-".to_owned(), |s| format!("{s:.2}"));
+    let requests = |millis: String, count: usize| {
+        Message::DemoRequests { millis: &millis, count: &count }.said()
+    };
     let [alone, together] = score.requests;
     let rows = [
-        ("nodes in use, before", "在用节点，整合前", format!("{} of {NODES}", score.nodes_before)),
-        ("nodes in use, after", "在用节点，整合后", format!("{} of {NODES}", score.nodes_after)),
+        (
+            "nodes in use, before",
+            "在用节点，整合前",
+            of(&score.nodes_before.to_string(), &NODES.to_string()),
+        ),
+        (
+            "nodes in use, after",
+            "在用节点，整合后",
+            of(&score.nodes_after.to_string(), &NODES.to_string()),
+        ),
         (
             "utilisation of nodes in use, before",
             "在用节点利用率，整合前",
-            format!("{:.1} % (busiest {:.1} %)", score.utilisation_before, score.busiest_before),
+            Message::DemoBusiest {
+                mean: &format!("{:.1}", score.utilisation_before),
+                most: &format!("{:.1}", score.busiest_before),
+            }
+            .said(),
         ),
         (
             "utilisation of nodes in use, last minute",
@@ -259,12 +271,12 @@ fn table(score: &Score, language: Language) -> String {
         (
             "critical service, p99 alone",
             "关键服务 p99，独占",
-            format!("{} ({alone} requests)", millis(score.p99_alone_millis)),
+            requests(millis(score.p99_alone_millis), alone),
         ),
         (
             "critical service, p99 after",
             "关键服务 p99，整合后",
-            format!("{} ({together} requests)", millis(score.p99_after_millis)),
+            requests(millis(score.p99_after_millis), together),
         ),
         ("p99 after / alone", "p99 整合后 / 独占", slower),
         ("moves", "迁移次数", score.moves.to_string()),

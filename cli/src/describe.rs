@@ -5,9 +5,9 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::get::{
-    instance_json, instance_table, list_nodes, node_json, node_state, word, workload_json,
+    instance_json, instance_table, list_nodes, node_json, node_state, wire_word, workload_json,
 };
-use crate::message::{Message, heard};
+use crate::message::{Message, heard, reason, word};
 use crate::output::{clean, cores, joined, memory, show, time};
 use crate::session::{Session, key_of, path};
 use crate::text::{Language, label, width};
@@ -68,25 +68,25 @@ fn node_text(node: &v1::NodeView) -> String {
 
 /// What the server is made of.
 fn inventory_fields(inventory: &v1::Inventory) -> Vec<(&'static str, String)> {
-    let yes = |there: bool| if there { "yes" } else { "no" }.to_owned();
-    let processor = format!(
-        "{}: {} socket(s), {} core(s), {} thread(s), {} NUMA node(s)",
-        inventory.cpu_model,
-        inventory.sockets,
-        inventory.cores,
-        inventory.threads,
-        inventory.numa_nodes
-    );
+    let yes = |there: bool| word(if there { "yes" } else { "no" });
+    let processor = Message::Processor {
+        model: &inventory.cpu_model,
+        sockets: &inventory.sockets,
+        cores: &inventory.cores,
+        threads: &inventory.threads,
+        numa: &inventory.numa_nodes,
+    };
     let disk = |d: &v1::Disk| {
         let (free, total) = (memory(d.free_mib), memory(d.total_mib));
-        ("disk", format!("{} on {}: {free} free of {total}", d.device, d.mount))
+        let (device, mount) = (&d.device, &d.mount);
+        ("disk", Message::DiskOn { device, mount, free: &free, total: &total }.said())
     };
     let mut fields = vec![
         ("machine id", inventory.machine_id.clone()),
         ("kernel", format!("{} {}", inventory.kernel, inventory.architecture)),
-        ("processor", processor),
+        ("processor", processor.said()),
         ("memory", memory(inventory.memory_mib)),
-        ("control groups", word(inventory.cgroup().as_str_name(), "CGROUP_VERSION_")),
+        ("control groups", word(&wire_word(inventory.cgroup().as_str_name(), "CGROUP_VERSION_"))),
         ("pressure (PSI)", yes(inventory.psi)),
         ("agent is root", yes(inventory.root)),
     ];
@@ -97,14 +97,13 @@ fn inventory_fields(inventory: &v1::Inventory) -> Vec<(&'static str, String)> {
 /// What of it may be promised, is promised and is used.
 fn use_fields(node: &v1::NodeView, capacity: &v1::Capacity) -> Vec<(&'static str, String)> {
     let usage = node.usage.clone().unwrap_or_default();
-    let both = |cpu: u64, mib: u64| format!("{}, {}", cores(cpu), memory(mib));
-    let capacity = format!(
-        "{}, {} memory, {} disk, {} processes",
-        cores(capacity.cpu_millicores),
-        memory(capacity.memory_mib),
-        memory(capacity.disk_mib),
-        capacity.pids
-    );
+    let capacity = Message::CapacityIs {
+        cpu: &cores(capacity.cpu_millicores),
+        memory: &memory(capacity.memory_mib),
+        disk: &memory(capacity.disk_mib),
+        pids: &capacity.pids,
+    }
+    .said();
     vec![
         ("capacity", capacity),
         ("used", both(usage.cpu_millicores, usage.memory_mib)),
@@ -112,23 +111,30 @@ fn use_fields(node: &v1::NodeView, capacity: &v1::Capacity) -> Vec<(&'static str
         ("forecast peak", cores(node.forecast_cpu_millicores)),
         ("reserved", both(node.reserved_cpu_millicores, node.reserved_memory_mib)),
         ("harvest may use", cores(usage.harvest_allowance_millicores)),
-        ("binding resource", node.binding.clone()),
+        ("binding resource", word(&node.binding)),
         (
             "assignment",
-            format!("generation {}, applied {}", node.generation, node.applied_generation),
+            Message::Generation { made: &node.generation, applied: &node.applied_generation }
+                .said(),
         ),
     ]
 }
 
+/// Shows an amount of CPU and one of memory.
+fn both(cpu: u64, mib: u64) -> String {
+    Message::Both { one: &cores(cpu), other: &memory(mib) }.said()
+}
+
 /// Says how well one control holds.
 pub(crate) fn enforcement(held: &v1::Enforcement) -> String {
-    let word = |name: &str, prefix: &str| {
-        name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase().replace('_', "-")
-    };
-    let control = word(held.control().as_str_name(), "CONTROL_");
-    let level = word(held.level().as_str_name(), "ENFORCEMENT_LEVEL_").replace('-', " ");
-    let reason = if held.reason.is_empty() { String::new() } else { format!(" ({})", held.reason) };
-    format!("{control}: {level}{reason}")
+    let control = wire_word(held.control().as_str_name(), "CONTROL_").replace('_', "-");
+    let level = wire_word(held.level().as_str_name(), "ENFORCEMENT_LEVEL_").replace('_', " ");
+    let (control, level) = (word(&control), word(&level));
+    if held.reason.is_empty() {
+        return Message::ControlIs { control: &control, level: &level }.said();
+    }
+    let reason = reason(&held.reason);
+    Message::ControlIsAs { control: &control, level: &level, reason: &reason }.said()
 }
 
 async fn workload(session: &Session, name: &str) -> Result<(), Failure> {
@@ -149,35 +155,33 @@ fn workload_text(view: &v1::WorkloadView) -> String {
     let resources = spec.resources.unwrap_or_default();
     let next = view.next_run_millis;
     let next = if next == 0 { String::new() } else { time(next) };
-    let limit = resources.cpu_limit_millicores.map_or_else(|| "none".to_owned(), cores);
+    let limit = resources.cpu_limit_millicores.map_or_else(|| word("none"), cores);
+    let instances = Message::InstancesAre {
+        wanted: &spec.instances,
+        waiting: &view.waiting,
+        running: &view.running,
+        healthy: &view.healthy,
+    };
+    let requests = Message::RequestsAre {
+        cpu: &cores(resources.cpu_millicores),
+        limit: &limit,
+        memory: &memory(resources.memory_mib),
+        disk: &memory(resources.disk_mib),
+        pids: &resources.pids,
+    };
     lines(&[
         ("workload", path(key_of(view.spec.as_ref()))),
-        ("kind", word(spec.kind().as_str_name(), "KIND_")),
-        ("class", word(spec.class().as_str_name(), "CLASS_")),
-        ("wish", view.wish.clone()),
+        ("kind", word(&wire_word(spec.kind().as_str_name(), "KIND_"))),
+        ("class", word(&wire_word(spec.class().as_str_name(), "CLASS_"))),
+        ("wish", word(&view.wish)),
         ("revision", view.revision.to_string()),
         ("applied", time(view.applied_millis)),
         ("rollout", heard(view.rollout_said.as_ref(), &view.rollout)),
         ("next run", next),
-        (
-            "instances",
-            format!(
-                "{} wanted, {} waiting, {} running, {} healthy",
-                spec.instances, view.waiting, view.running, view.healthy
-            ),
-        ),
+        ("instances", instances.said()),
         ("command", spec.command.join(" ")),
-        (
-            "requests",
-            format!(
-                "{} (limit {limit}), {} memory, {} disk, {} processes",
-                cores(resources.cpu_millicores),
-                memory(resources.memory_mib),
-                memory(resources.disk_mib),
-                resources.pids
-            ),
-        ),
-        ("uses", format!("{}, {}", cores(view.cpu_used_millicores), memory(view.memory_used_mib))),
+        ("requests", requests.said()),
+        ("uses", both(view.cpu_used_millicores, view.memory_used_mib)),
         ("health check", spec.health.as_ref().map(health).unwrap_or_default()),
         ("volumes", spec.volumes.iter().map(volume).collect::<Vec<_>>().join(", ")),
     ])
@@ -187,23 +191,29 @@ fn workload_text(view: &v1::WorkloadView) -> String {
 fn health(check: &v1::HealthCheck) -> String {
     use v1::health_check::Probe;
     let asks = match &check.probe {
-        Some(Probe::Http(http)) => format!("{} of port {}", http.path, http.port),
-        Some(Probe::Tcp(tcp)) => format!("a connection to port {}", tcp.port),
+        Some(Probe::Http(http)) => Message::AsksHttp { path: &http.path, port: &http.port }.said(),
+        Some(Probe::Tcp(tcp)) => Message::AsksTcp { port: &tcp.port }.said(),
         Some(Probe::Command(command)) => command.command.join(" "),
         None => String::new(),
     };
     let then = match check.on_unhealthy() {
-        v1::OnUnhealthy::Report => "is told",
-        v1::OnUnhealthy::Unspecified | v1::OnUnhealthy::Restart => "starts again",
+        v1::OnUnhealthy::Report => Message::ThenTold {},
+        v1::OnUnhealthy::Unspecified | v1::OnUnhealthy::Restart => Message::ThenAgain {},
     };
-    format!(
-        "{asks}, every {} ms, at most {} ms; healthy after {}, {then} after {} failures",
-        check.interval_millis, check.timeout_millis, check.passes, check.failures
-    )
+    Message::HealthIs {
+        asks: &asks,
+        interval: &check.interval_millis,
+        timeout: &check.timeout_millis,
+        passes: &check.passes,
+        then: &then.said(),
+        failures: &check.failures,
+    }
+    .said()
 }
 
 fn volume(volume: &v1::VolumeSpec) -> String {
-    format!("{} at {} ({})", volume.name, volume.path, memory(volume.size_mib))
+    let size = memory(volume.size_mib);
+    Message::VolumeAt { name: &volume.name, path: &volume.path, size: &size }.said()
 }
 
 async fn instance(session: &Session, name: &str) -> Result<(), Failure> {
@@ -219,19 +229,20 @@ async fn instance(session: &Session, name: &str) -> Result<(), Failure> {
 fn instance_text(view: &v1::InstanceView) -> String {
     let status = view.status.clone().unwrap_or_default();
     let dash = || "-".to_owned();
+    let replaced = |other: u64| Message::InstanceNumber { instance: &other }.said();
     lines(&[
         ("instance", view.instance.to_string()),
         ("workload", path(view.key.clone().unwrap_or_default())),
-        ("copy", format!("{} of revision {}", view.ordinal, view.revision)),
+        ("copy", Message::CopyIs { copy: &view.ordinal, revision: &view.revision }.said()),
         ("node", view.node.map_or_else(dash, |_| view.node_name.clone())),
-        ("phase", word(status.phase().as_str_name(), "PHASE_")),
+        ("phase", word(&wire_word(status.phase().as_str_name(), "PHASE_"))),
         ("since", time(status.since_millis)),
         ("starts", status.incarnation.to_string()),
         ("process", status.pid.map_or_else(dash, |p| p.to_string())),
         ("last exit", crate::get::exit(status.exit.as_ref())),
         ("message", status.message),
-        ("replaces", view.replaces.map_or_else(dash, |r| format!("instance {r}"))),
-        ("uses", format!("{}, {}", cores(view.cpu_used_millicores), memory(view.memory_used_mib))),
+        ("replaces", view.replaces.map_or_else(dash, replaced)),
+        ("uses", both(view.cpu_used_millicores, view.memory_used_mib)),
         ("forecast", crate::get::expected(view.expected.as_ref())),
         ("forecast peak", cores(view.forecast_cpu_millicores)),
         ("why here", heard(view.reason_said.as_ref(), &view.reason)),

@@ -155,9 +155,7 @@ fn event_json(event: &v1::EventView) -> Value {
 
 /// Reads a moment, or how long ago it was.
 fn since(text: &str) -> Result<u64, String> {
-    moment(text, now_millis()).ok_or_else(|| {
-        "give a moment (2026-01-31T08:00:00+08:00) or a time (90s, 15m, 2h, 7d)".to_owned()
-    })
+    moment(text, now_millis()).ok_or_else(|| Message::GiveMoment {}.said())
 }
 
 fn moment(text: &str, now: u64) -> Option<u64> {

@@ -41,7 +41,7 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
     let mut text = head.said() + "\n";
     let expected = crate::get::expected(explanation.expected.as_ref());
     if !expected.is_empty() {
-        text = text + "forecast: " + &expected + "\n";
+        text = text + &Message::ForecastIs { expected: &expected }.said() + "\n";
     }
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {

@@ -8,7 +8,8 @@ use tengyun_proto::tls::TlsError;
 use tengyun_proto::uds::UdsError;
 use tengyun_proto::v1;
 
-use crate::message::Message;
+use crate::message::{Message, ended};
+use crate::text::Language;
 
 /// Why a command failed. The exit code tells scripts which kind it was.
 #[derive(Debug, thiserror::Error)]
@@ -51,16 +52,30 @@ impl Failure {
 
 impl From<UdsError> for Failure {
     fn from(error: UdsError) -> Self {
-        Self::Unreachable(chain(&error))
+        Self::Unreachable(match &error {
+            UdsError::Connect { path, source } => {
+                let (what, why) = (path.display(), cause(source.as_ref()));
+                Message::CannotConnect { what: &what, why: &why }.said()
+            }
+            // The others are of those who serve a socket.
+            UdsError::BadName { .. }
+            | UdsError::Directory { .. }
+            | UdsError::DirectoryOpen { .. }
+            | UdsError::DirectoryWritable { .. }
+            | UdsError::DirectoryForeign { .. }
+            | UdsError::Busy { .. }
+            | UdsError::NotASocket { .. }
+            | UdsError::Listen { .. } => chain(&error),
+        })
     }
 }
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
-        let message = status.message().to_owned();
+        let message = ended(&status);
         match status.code() {
             tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
-                Self::Unreachable(format!("the scheduler does not answer: {message}"))
+                Self::Unreachable(Message::NoAnswer { message: &message }.said())
             }
             tonic::Code::InvalidArgument => Self::Usage(message),
             tonic::Code::FailedPrecondition
@@ -68,28 +83,38 @@ impl From<tonic::Status> for Failure {
             | tonic::Code::PermissionDenied
             | tonic::Code::Unauthenticated
             | tonic::Code::ResourceExhausted => Self::Refused(message),
-            _ => Self::Internal(format!("the scheduler failed: {message}")),
+            _ => Self::Internal(Message::SchedulerFailed { message: &message }.said()),
         }
     }
 }
 
 impl From<TlsError> for Failure {
     fn from(error: TlsError) -> Self {
-        Self::Unreachable(chain(&error))
+        Self::Unreachable(match &error {
+            TlsError::Identity(why) => Message::IdentityUnfit { why: &chain(why) }.said(),
+            TlsError::Connect { address, reason } => {
+                Message::CannotConnect { what: address, why: reason }.said()
+            }
+        })
     }
 }
 
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
-        let said = chain(&error);
-        Self::Usage(match error {
-            IdentityError::File { .. } => {
+        Self::Usage(match &error {
+            IdentityError::File { path, source } => {
+                let said = Message::IdentityFile { file: &path.display(), error: source }.said();
                 let next = Message::LoginNext {}.said();
                 Message::Next { what: &said, next: &next }.said()
             }
-            IdentityError::NoRandomness
-            | IdentityError::Open { .. }
-            | IdentityError::Content { .. } => said,
+            IdentityError::NoRandomness => Message::NoRandomness {}.said(),
+            IdentityError::Open { path, mode } => {
+                let mode = format!("{mode:o}");
+                Message::IdentityOpen { file: &path.display(), mode: &mode }.said()
+            }
+            IdentityError::Content { path, problem } => {
+                Message::IdentityContent { file: &path.display(), problem }.said()
+            }
         })
     }
 }
@@ -100,7 +125,9 @@ impl From<JoinError> for Failure {
             JoinError::Tls(error) => error.into(),
             JoinError::Refused(status) => status.into(),
             JoinError::Identity(error) => error.into(),
-            JoinError::Answer(_) => Self::internal(&error),
+            JoinError::Answer(what) => {
+                Self::Internal(Message::AnswerCannotBe { what: &what }.said())
+            }
         }
     }
 }
@@ -123,6 +150,17 @@ pub fn refusal_text(refusal: &v1::Refusal) -> String {
 /// Says that nobody answers, and what to do.
 fn unreachable(what: &str) -> String {
     Message::Next { what: &what, next: &Message::UnreachableNext {}.said() }.said()
+}
+
+/// Says why nobody was reached: all that is known, or what the system said, in its own words.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    match Language::of_locale() {
+        Language::English => chain(error),
+        Language::Chinese => std::iter::successors(Some(error), |error| error.source())
+            .last()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    }
 }
 
 /// Joins an error and its causes.

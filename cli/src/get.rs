@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::{Message, word};
 use crate::output::{
     age, clean, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
 };
@@ -62,7 +63,8 @@ async fn nodes(session: &Session) -> Result<(), Failure> {
     let json: Vec<Value> = list.nodes.iter().map(node_json).collect();
     let text = || {
         let bound = at_least(list.nodes_needed, &list.nodes_needed_by);
-        format!("{}{} in use{bound}\n", node_table(session, &list), list.nodes_in_use)
+        let in_use = Message::NodesInUse { nodes: &list.nodes_in_use, least: &bound };
+        format!("{}{}\n", node_table(session, &list), in_use.said())
     };
     show(session.format, text, &json!(json))
 }
@@ -93,9 +95,9 @@ pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> Str
             percent(usage.cpu_millicores, capacity.cpu_millicores),
             cores(node.forecast_cpu_millicores),
             cores(usage.cpu_foreign_millicores),
-            format!("{} of {}", memory(usage.memory_mib), memory(capacity.memory_mib)),
+            of(&memory(usage.memory_mib), &memory(capacity.memory_mib)),
             node.instances.to_string(),
-            node.binding.clone(),
+            word(&node.binding),
         ]
     };
     table(&headings, &list.nodes.iter().map(row).collect::<Vec<_>>())
@@ -103,14 +105,13 @@ pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> Str
 
 /// Says how a node is, and what operators wish of it when that is not to serve.
 pub(crate) fn node_state(node: &v1::NodeView) -> String {
-    match node.wish.as_str() {
-        "cordon" => format!("{}, cordoned", node.state),
-        "drain" | "drain-by-force" if node.instances <= node.staying => {
-            format!("{}, drained", node.state)
-        }
-        "drain" | "drain-by-force" => format!("{}, draining", node.state),
-        _ => node.state.clone(),
-    }
+    let wish = match node.wish.as_str() {
+        "cordon" => "cordoned",
+        "drain" | "drain-by-force" if node.instances <= node.staying => "drained",
+        "drain" | "drain-by-force" => "draining",
+        _ => return word(&node.state),
+    };
+    Message::Both { one: &word(&node.state), other: &word(wish) }.said()
 }
 
 /// Makes the JSON of a node.
@@ -221,9 +222,9 @@ async fn workloads(session: &Session, department: Option<&str>) -> Result<(), Fa
             let spec = w.spec.clone().unwrap_or_default();
             vec![
                 path(key_of(w.spec.as_ref())),
-                word(spec.kind().as_str_name(), "KIND_"),
-                word(spec.class().as_str_name(), "CLASS_"),
-                w.wish.clone(),
+                word(&wire_word(spec.kind().as_str_name(), "KIND_")),
+                word(&wire_word(spec.class().as_str_name(), "CLASS_")),
+                word(&w.wish),
                 w.waiting.to_string(),
                 w.running.to_string(),
                 w.healthy.to_string(),
@@ -246,8 +247,8 @@ pub(crate) fn workload_json(w: &v1::WorkloadView) -> Value {
     json!({
         "workload": path(key_of(w.spec.as_ref())),
         "id": w.workload,
-        "kind": word(spec.kind().as_str_name(), "KIND_"),
-        "class": word(spec.class().as_str_name(), "CLASS_"),
+        "kind": wire_word(spec.kind().as_str_name(), "KIND_"),
+        "class": wire_word(spec.class().as_str_name(), "CLASS_"),
         "revision": w.revision,
         "wish": w.wish,
         "instances": spec.instances,
@@ -283,7 +284,8 @@ fn troubles(list: &v1::ListInstancesResponse) -> String {
         let status = view.status.as_ref()?;
         let down = matches!(status.phase(), v1::Phase::BackingOff | v1::Phase::Failed);
         let said = down && !status.message.is_empty();
-        said.then(|| format!("instance {}: {}", view.instance, clean(&status.message)))
+        let message = clean(&status.message);
+        said.then(|| Message::InstanceSays { instance: &view.instance, message: &message }.said())
     };
     let lines: Vec<String> = list.instances.iter().filter_map(trouble).collect();
     if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
@@ -292,9 +294,13 @@ fn troubles(list: &v1::ListInstancesResponse) -> String {
 /// Says what an instance is expected to use on average, and what is added to that.
 pub(crate) fn expected(expected: Option<&v1::Expected>) -> String {
     let Some(expected) = expected else { return String::new() };
-    let basis = if expected.measured { "measured" } else { "requested" };
     let (mean, margin) = (cores(expected.mean_millicores), cores(expected.margin_millicores));
-    format!("{mean} on average, margin {margin} ({basis})")
+    let (mean, margin) = (&mean, &margin);
+    if expected.measured {
+        Message::ExpectedAsMeasured { mean, margin }.said()
+    } else {
+        Message::ExpectedAsRequested { mean, margin }.said()
+    }
 }
 
 /// The same for machines.
@@ -340,21 +346,21 @@ fn shortened(message: &str) -> String {
 
 fn phase(view: &v1::InstanceView) -> String {
     let status = view.status.clone().unwrap_or_default();
-    let phase = word(status.phase().as_str_name(), "PHASE_").replace('_', " ");
-    if view.wanted { phase } else { format!("{phase} (stops)") }
+    let phase = word(&wire_word(status.phase().as_str_name(), "PHASE_").replace('_', " "));
+    if view.wanted { phase } else { Message::ItStops { phase: &phase }.said() }
 }
 
 /// Shows how a process ended.
 pub(crate) fn exit(exit: Option<&v1::Exit>) -> String {
     use v1::exit::How;
     match exit.and_then(|e| e.how.as_ref()) {
-        Some(How::Code(code)) => format!("code {code}"),
-        Some(How::Signal(signal)) => format!("signal {signal}"),
-        Some(How::OutOfMemory(_)) => "out of memory".to_owned(),
-        Some(How::NotStarted(_)) => "not started".to_owned(),
-        Some(How::Unknown(_)) => "unknown".to_owned(),
-        Some(How::Unhealthy(_)) => "not healthy".to_owned(),
-        Some(How::PortTaken(port)) => format!("port {port} taken"),
+        Some(How::Code(code)) => Message::ExitCode { code }.said(),
+        Some(How::Signal(signal)) => Message::ExitSignal { signal }.said(),
+        Some(How::OutOfMemory(_)) => Message::ExitOutOfMemory {}.said(),
+        Some(How::NotStarted(_)) => Message::ExitNotStarted {}.said(),
+        Some(How::Unknown(_)) => Message::ExitUnknown {}.said(),
+        Some(How::Unhealthy(_)) => Message::ExitUnhealthy {}.said(),
+        Some(How::PortTaken(port)) => Message::ExitPortTaken { port }.said(),
         None => "-".to_owned(),
     }
 }
@@ -363,7 +369,7 @@ pub(crate) fn exit(exit: Option<&v1::Exit>) -> String {
 pub(crate) fn ports(view: &v1::InstanceView) -> String {
     let ports = view.ports.iter();
     let named = ports.map(|port| match port.number {
-        0 => format!("{} (not chosen yet)", port.name),
+        0 => Message::PortNotChosen { name: &port.name }.said(),
         number => format!("{} {number}", port.name),
     });
     named.collect::<Vec<_>>().join(", ")
@@ -379,7 +385,7 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
         "revision": i.revision,
         "node": i.node,
         "node_name": i.node_name,
-        "phase": word(status.phase().as_str_name(), "PHASE_"),
+        "phase": wire_word(status.phase().as_str_name(), "PHASE_"),
         "wanted": i.wanted,
         "incarnation": status.incarnation,
         "pid": status.pid,
@@ -396,6 +402,11 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
     })
 }
 
+/// Says what part of a whole there is.
+pub(crate) fn of(part: &str, whole: &str) -> String {
+    Message::PartOf { part: &part, whole: &whole }.said()
+}
+
 /// Says whether a department is the one asked for or below it.
 pub(crate) fn within(department: &str, wanted: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| {
@@ -404,7 +415,7 @@ pub(crate) fn within(department: &str, wanted: Option<&str>) -> bool {
 }
 
 /// Makes a word of the name of a wire value.
-pub(crate) fn word(name: &str, prefix: &str) -> String {
+pub(crate) fn wire_word(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
 
@@ -422,6 +433,6 @@ mod tests {
 
     #[test]
     fn wire_values_read_as_words() {
-        assert_eq!(word("PHASE_BACKING_OFF", "PHASE_"), "backing_off");
+        assert_eq!(wire_word("PHASE_BACKING_OFF", "PHASE_"), "backing_off");
     }
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tengyun_model::{Member, Name, NodeId, NodeName};
 use tengyun_proto::join::{self, Evidence};
-use tengyun_proto::token::Token;
+use tengyun_proto::token::{PREFIX, Token, TokenError};
 
 use crate::failure::Failure;
+use crate::message::Message;
 use crate::options::Global;
 use crate::output::{Format, note, show};
 
@@ -55,9 +56,9 @@ pub(crate) async fn node(global: &Global, args: JoinArgs, format: Format) -> Res
     check_new(&path, args.again)?;
     let identity = tengyun_agent::join(&dir, &name, &token).await?;
     let id = identity.node.map_or(0, NodeId::get);
-    note("start its agent:");
+    note(&Message::StartAgent {}.said());
     note(&format!("  tengyun-agent --state-dir {}", dir.display()));
-    let text = || format!("node {name} joined as number {id}\n");
+    let text = || Message::NodeJoined { name: &name, id: &id }.said() + "\n";
     show(format, text, &json!({"node": name.as_str(), "id": id}))
 }
 
@@ -72,11 +73,17 @@ pub(crate) async fn person(
     check_new(&path, args.again)?;
     if let Some(dir) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|error| Failure::Usage(format!("cannot make {}: {error}", dir.display())))?;
+        made.map_err(|error| {
+            let dir = dir.display();
+            Failure::Usage(Message::CannotMake { what: &dir, error: &error }.said())
+        })?;
     }
     let member = Member::Person(args.name.clone());
     join::join(&token, &member, Evidence::default(), &path).await?;
-    let text = || format!("{} is in; the identity is in {}\n", args.name, path.display());
+    let text = || {
+        let file = path.display();
+        Message::PersonIsIn { name: &args.name, file: &file }.said() + "\n"
+    };
     show(format, text, &json!({"person": args.name.as_str(), "identity": path}))
 }
 
@@ -84,28 +91,33 @@ fn check_new(path: &Path, again: bool) -> Result<(), Failure> {
     if again || !path.exists() {
         return Ok(());
     }
-    Err(Failure::Usage(format!(
-        "{} is there: it joined before; say --again to replace it",
-        path.display()
-    )))
+    Err(Failure::Usage(Message::JoinedBefore { file: &path.display() }.said()))
 }
 
 fn token(text: &str) -> Result<Token, Failure> {
     let mut read = String::new();
     let text = if text == "-" {
         let mut input = std::io::stdin().take(TOKEN_BYTES_MAX);
-        let failed = |error| Failure::Usage(format!("cannot read the token: {error}"));
+        let failed = |error| Failure::Usage(Message::CannotReadToken { error: &error }.said());
         input.read_to_string(&mut read).map_err(failed)?;
         read.as_str()
     } else {
         text
     };
-    text.parse().map_err(|error| Failure::Usage(format!("{error}")))
+    text.parse().map_err(|error| Failure::Usage(token_error(error)))
+}
+
+fn token_error(error: TokenError) -> String {
+    match error {
+        TokenError::Shape => Message::TokenShape { prefix: &PREFIX }.said(),
+        TokenError::Address => Message::TokenAddress {}.said(),
+    }
 }
 
 fn host_name() -> Result<NodeName, Failure> {
     let name = nix::unistd::gethostname().map_err(|error| Failure::internal(&error))?;
     let name = name.to_string_lossy().to_ascii_lowercase();
-    let bad = |_| Failure::Usage(format!("the host name {name:?} is no node name: say --name"));
+    let quoted = format!("{name:?}");
+    let bad = |_| Failure::Usage(Message::HostNameIsNone { name: &quoted }.said());
     NodeName::new(name.as_str()).map_err(bad)
 }

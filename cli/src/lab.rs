@@ -16,6 +16,7 @@ use tengyun_lab::rules::Honest;
 use tengyun_lab::trace::{self, Trace};
 
 use crate::failure::Failure;
+use crate::message::{Message, lab_table};
 use crate::output::{self, Format, clean_lines, show};
 
 /// What `lab` takes.
@@ -123,7 +124,7 @@ pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
     match args.verb {
         LabVerb::Replay(args) => run_replay(&args, format),
         LabVerb::Pack(args) => {
-            let knobs = engine(&args.policy, "a list is packed")?;
+            let knobs = engine(&args.policy, &Message::LabPacks {}.said())?;
             let figures = pack::pack(&args.nodes, &args.instances, &knobs).map_err(usage)?;
             show_figures(format, &figures)
         }
@@ -153,7 +154,7 @@ fn run_replay(args: &ReplayArgs, format: Format) -> Result<(), Failure> {
 }
 
 fn table(replayed: &Replayed) -> String {
-    clean_lines(&replayed.table())
+    clean_lines(&lab_table(&replayed.table()))
 }
 
 fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
@@ -163,8 +164,7 @@ fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
         None => match Choice::parse(&args.policy).map_err(usage)? {
             Choice::Engine(knobs) => cloudsim::Policy::Ours(knobs),
             Choice::Yardstick(_) => {
-                let text = "the experiment knows thr-mmt, iqr-mmt, mad-mmt, lr-mmt and the engine";
-                return Err(Failure::Usage(text.to_owned()));
+                return Err(Failure::Usage(Message::CloudsimKnows {}.said()));
             }
         },
     };
@@ -173,7 +173,7 @@ fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
 }
 
 fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
-    let knobs = engine(&args.policy, "arrivals are placed")?;
+    let knobs = engine(&args.policy, &Message::LabPlaces {}.said())?;
     let list = arrivals::read(&args.trace).map_err(usage)?;
     let name = args.trace.display().to_string();
     let figures = arrivals::play(&name, &list, args.node, &knobs).map_err(usage)?;
@@ -184,10 +184,7 @@ fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
 pub(crate) fn engine(policy: &str, what: &str) -> Result<BTreeMap<String, u64>, Failure> {
     match Choice::parse(policy).map_err(usage)? {
         Choice::Engine(knobs) => Ok(knobs),
-        Choice::Yardstick(_) => {
-            let give = "give default, energy, careful or a file of knobs";
-            Err(Failure::Usage(format!("{what} by the engine: {give}")))
-        }
+        Choice::Yardstick(_) => Err(Failure::Usage(Message::LabByEngine { what: &what }.said())),
     }
 }
 
@@ -222,8 +219,10 @@ pub(crate) fn json(figures: &impl Serialize) -> Result<serde_json::Value, Failur
 
 /// Writes a report.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text)
-        .map_err(|error| Failure::Internal(format!("cannot write {}: {error}", path.display())))
+    fs::write(path, text).map_err(|error| {
+        let file = path.display();
+        Failure::Internal(Message::CannotWrite { file: &file, error: &error }.said())
+    })
 }
 
 /// What a person asked for cannot be done so.
@@ -234,27 +233,27 @@ pub(crate) fn usage(error: impl std::error::Error) -> Failure {
 pub(crate) fn format(text: &str) -> Result<trace::Format, String> {
     trace::Format::parse(text).ok_or_else(|| {
         let names: Vec<&str> = trace::Format::ALL.iter().map(|(name, _)| *name).collect();
-        format!("one of {}", names.join(", "))
+        Message::OneOf { list: &names.join(", ") }.said()
     })
 }
 
 pub(crate) fn shape(text: &str) -> Result<Shape, String> {
-    Shape::parse(text).ok_or_else(|| "cores and GiB, such as 32/128".to_owned())
+    Shape::parse(text).ok_or_else(|| Message::GiveShape {}.said())
 }
 
 pub(crate) fn memory(text: &str) -> Result<MemoryMode, String> {
-    MemoryMode::parse(text).ok_or_else(|| "none, request or used".to_owned())
+    MemoryMode::parse(text).ok_or_else(|| Message::GiveMemory {}.said())
 }
 
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
     let value = text.trim_end_matches('%').trim().parse().ok();
-    value.filter(|v| (0.0..=100.0).contains(v)).ok_or_else(|| "a number from 0 to 100".to_owned())
+    value.filter(|v| (0.0..=100.0).contains(v)).ok_or_else(|| Message::GivePercent {}.said())
 }
 
 fn window(text: &str) -> Result<(u8, u8), String> {
     let hours = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     let valid = |(from, until): &(u8, u8)| *from < 24 && *until <= 24;
-    hours.filter(valid).ok_or_else(|| "two hours of the day, such as 22-6".to_owned())
+    hours.filter(valid).ok_or_else(|| Message::GiveWindow {}.said())
 }
 
 #[cfg(test)]

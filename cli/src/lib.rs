@@ -18,6 +18,7 @@ mod doctor;
 mod events;
 mod explain;
 mod get;
+mod help;
 mod join;
 mod lab;
 mod logs;
@@ -42,10 +43,11 @@ mod volume;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use failure::Failure;
+use message::Message;
 use options::{Options, Verb};
+use output::Format;
+use text::Language;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -54,11 +56,18 @@ pub fn main() -> ExitCode {
     if let Some(ended) = tengyun_agent::enter(std::env::args_os().skip(1)) {
         return ended;
     }
-    let options = Options::parse();
+    let options = match help::parse() {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    // What machines read is the same in every locale.
+    if options.global.output == Format::Json {
+        text::speak(Language::English);
+    }
     match run(options) {
         Ok(code) => code,
         Err(failure) => {
-            output::note(&format!("error: {failure}"));
+            output::note(&Message::ErrorIs { what: &failure }.said());
             failure.code()
         }
     }

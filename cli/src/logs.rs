@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::Message;
 use crate::output::clean_lines;
 use crate::session::{Session, key_of};
 
@@ -35,7 +36,7 @@ pub(crate) async fn run(session: &Session, args: LogsArgs) -> Result<(), Failure
         match write(&chunk.data, terminal) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => {
-                return Err(Failure::Internal(format!("cannot write the output: {error}")));
+                return Err(Failure::Internal(Message::CannotWriteOutput { error: &error }.said()));
             }
             Ok(()) => {}
         }
@@ -65,14 +66,11 @@ async fn only_instance(session: &Session, name: &str) -> Result<u64, Failure> {
     match (wanted.as_slice(), placed.as_slice()) {
         ([one], _) => Ok(one.instance),
         ([], [.., newest]) => Ok(newest.instance),
-        ([], []) => {
-            let text = format!("{name} has no instance on a node\nnext: tengyun explain {name}");
-            Err(Failure::Refused(text))
-        }
+        ([], []) => Err(Failure::Refused(Message::NoInstanceOnNode { name: &name }.said())),
         (several, _) => {
             let numbers: Vec<String> = several.iter().map(|i| i.instance.to_string()).collect();
-            let text = format!("{name} has several instances; name one of {}", numbers.join(", "));
-            Err(Failure::Usage(text))
+            let list = numbers.join(", ");
+            Err(Failure::Usage(Message::SeveralInstances { name: &name, list: &list }.said()))
         }
     }
 }

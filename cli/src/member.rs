@@ -1,10 +1,11 @@
 //! `tengyun members`, `tengyun node` and `tengyun person`: who was let in, and who no longer is.
 
 use serde_json::{Value, json};
-use tengyun_model::{Member, Name, NodeName, Role};
+use tengyun_model::{Member, Name, NodeName, Role, Said};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::{Message, told, word};
 use crate::output::{show, table, time};
 use crate::session::{Session, operation_id};
 
@@ -62,7 +63,10 @@ async fn revoke(session: &Session, member: &Member) -> Result<(), Failure> {
     if let Some(refusal) = response.await?.refusal {
         return Err(refusal.into());
     }
-    let text = || format!("{member}: revoked\n");
+    let text = || {
+        let member = told(&Said::from(member));
+        Message::MemberRevoked { member: &member }.said() + "\n"
+    };
     show(session.format, text, &json!({"member": member.to_string(), "effect": "revoked"}))
 }
 
@@ -81,7 +85,7 @@ pub(crate) async fn list(session: &Session) -> Result<(), Failure> {
                 role(view),
                 view.admission.to_string(),
                 time(view.admitted_millis),
-                if view.revoked_millis == 0 { "no".to_owned() } else { time(view.revoked_millis) },
+                if view.revoked_millis == 0 { word("no") } else { time(view.revoked_millis) },
                 view.connections.to_string(),
                 view.doubles.to_string(),
             ]
@@ -94,12 +98,12 @@ pub(crate) async fn list(session: &Session) -> Result<(), Failure> {
 
 fn name(view: &v1::MemberView) -> String {
     let member = view.member.clone().unwrap_or_default();
-    Member::try_from(member).map(|member| member.to_string()).unwrap_or_default()
+    Member::try_from(member).map(|member| told(&Said::from(&member))).unwrap_or_default()
 }
 
 fn role(view: &v1::MemberView) -> String {
     let role = view.role.clone().and_then(|role| Role::try_from(role).ok());
-    role.map(|role| role.to_string()).unwrap_or_default()
+    role.map(|role| told(&Said::from(&role))).unwrap_or_default()
 }
 
 fn member_json(view: &v1::MemberView) -> Value {

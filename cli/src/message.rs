@@ -4,26 +4,18 @@
 //! sees that they are given. Names, numbers and commands are arguments or stand in backquotes; they are
 //! the same in every language.
 
-mod chinese;
-mod heard;
-
-use std::fmt::Display;
-
-use crate::text::Language;
-
-pub(crate) use heard::{heard, kind, refusal};
-
 macro_rules! messages {
-    ($($name:ident { $($field:ident),* } $english:literal $chinese:literal)*) => {
-        /// One sentence with its arguments.
-        pub(crate) enum Message<'a> {
+    ($(#[$meaning:meta])* $catalogue:ident;
+     $($name:ident { $($field:ident),* } $english:literal $chinese:literal)*) => {
+        $(#[$meaning])*
+        pub(crate) enum $catalogue<'a> {
             $(
                 /// A sentence of the catalogue.
                 $name { $($field: &'a dyn Display),* },
             )*
         }
 
-        impl Message<'_> {
+        impl $catalogue<'_> {
             /// Says it in a language.
             pub(crate) fn text(&self, language: Language) -> String {
                 match (self, language) {
@@ -33,208 +25,32 @@ macro_rules! messages {
                     )*
                 }
             }
+
+            /// Says it in the language of the locale.
+            pub(crate) fn said(&self) -> String {
+                self.text(Language::of_locale())
+            }
         }
 
         /// Every sentence as it stands in the catalogue.
         #[cfg(test)]
-        const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $chinese)),*];
+        pub(super) const ALL: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $chinese)),*];
     };
 }
 
-messages! {
-    CopyJournal {} "copying the journal while the scheduler goes on" "正在复制日志，调度器继续运行"
-    CheckJournal {} "replaying the journal from its first entry" "正在从第一条记录起重放日志"
-    CheckArchive { size } "checking all {size} of the archive" "正在校验整个备份（{size}）"
-    CopyFile { path, size } "{path}: {size}" "{path}：{size}"
-    BackedUp { file, entry, nodes, files, size }
-        "{file}: journal up to entry {entry}, {nodes} nodes, {files} files, {size}"
-        "{file}：日志至第 {entry} 条，{nodes} 个节点，{files} 个文件，{size}"
-    BackupIsSecret {}
-        "it holds the authority's key: keep it as safe as that"
-        "备份内含签发机构的私钥，请按私钥的级别保管"
-    Restored { dir, entry, made, nodes }
-        "{dir}: restored to entry {entry} of {made}; {nodes} nodes are known"
-        "{dir}：已恢复至 {made} 的第 {entry} 条记录，已知 {nodes} 个节点"
-    RestoreObserves {}
-        "next: start the scheduler; it only observes until 95 % of the nodes have reported and run nothing unknown, or until `tengyun confirm-restore`: see `tengyun status`"
-        "下一步：启动调度器。在 95 % 的节点上报且没有未知实例之前，或执行 `tengyun confirm-restore` 之前，它只观察；详见 `tengyun status`"
-    RestoreConfirmed {}
-        "confirmed: nodes run what the journal says from now on"
-        "已确认：从现在起各节点按日志运行"
-    StrangersStop { count }
-        "{count} instances that the journal does not know will be stopped; say --yes if that is right"
-        "日志不认识的 {count} 个实例将被停止；确认无误请加 --yes"
-    ArchiveExists { file } "{file} is there already: choose another name" "{file} 已存在，请换一个文件名"
-    NoJournal { dir }
-        "{dir} holds no journal\nnext: say where the scheduler's state is with --state-dir, and run this on its server as its user"
-        "{dir} 中没有日志\n下一步：在调度器所在服务器上，以其用户身份运行，并用 --state-dir 指明状态目录"
-    NotEmpty { dir }
-        "{dir} is not empty: a restore writes over nothing\nnext: stop the scheduler and move the directory away"
-        "{dir} 不是空目录，恢复不会覆盖任何内容\n下一步：停止调度器，并把该目录移走"
-    ArchiveDamaged { file, what }
-        "{file} is no whole backup: {what}\nnext: restore another one"
-        "{file} 不是完整的备份：{what}\n下一步：改用另一份备份"
-    ManWritten { dir, count } "{dir}: {count} pages" "{dir}：{count} 页"
-    DoctorPassed {} "every check passed" "全部检查通过"
-    DoctorFailed {} "a check failed: do what it says, then ask again" "有检查不合格：请按提示处理后重试"
-    Kernel { release } "Linux {release}" "内核 Linux {release}"
-    KernelNext {}
-        "install Linux 4.19 or newer; 3.10 is only measured and metered"
-        "请安装 Linux 4.19 或更新的内核；3.10 只能观测和计量"
-    CallsThere {} "openat2, pidfd and the idle class are there" "openat2、pidfd、idle 等级均可用"
-    CallsMissing {}
-        "openat2, pidfd or the idle class is missing; older ways are used"
-        "缺少 openat2、pidfd 或 idle 等级，将使用旧的方式"
-    CallsNext {} "install Linux 5.15 or newer" "请安装 Linux 5.15 或更新的内核"
-    ControlGroups { version } "version {version} with cpu, memory, pids" "第 {version} 版，含 cpu、memory、pids"
-    ControlGroupsMissing { missing } "no controller {missing}" "缺少控制器 {missing}"
-    ControlGroupsNext {}
-        "boot with cgroup_enable=memory, or mount the controllers: limits are not enforced without them"
-        "启动参数加 cgroup_enable=memory，或挂载控制器；否则限额不生效"
-    PressureThere {} "pressure is measured" "可测量资源压力"
-    PressureMissing {} "pressure is not measured" "无法测量资源压力"
-    PressureNext {} "boot with psi=1" "启动参数加 psi=1"
-    TimeSynced {} "the clock is kept right" "时钟已同步"
-    TimeNotSynced {} "nobody is seen to keep the clock right" "未发现时钟同步服务"
-    TimeNext {} "install chrony, or `timedatectl set-ntp true`" "安装 chrony，或执行 `timedatectl set-ntp true`"
-    OpenFiles { count } "{count} open files are allowed" "允许打开 {count} 个文件"
-    OpenFilesNext {} "set LimitNOFILE=1048576, or `ulimit -n 65536`" "设置 LimitNOFILE=1048576，或 `ulimit -n 65536`"
-    UserIdsFree { first, last } "user ids {first} to {last} are free" "用户号 {first} 至 {last} 未被占用"
-    UserIdsTaken { first, last, owners }
-        "user ids {first} to {last} are also those of {owners}"
-        "用户号 {first} 至 {last} 与 {owners} 重叠"
-    UserIdsNext {} "start the agent with another --uid-base" "以另一个 --uid-base 启动代理"
-    SecretsMemory {} "/run is in memory: secrets touch no disk" "/run 在内存中，机密不落盘"
-    SecretsDisk {} "/run is on a disk" "/run 在磁盘上"
-    SecretsNext {} "mount a tmpfs on /run" "在 /run 挂载 tmpfs"
-    SwapOff {} "no swap" "未启用交换分区"
-    SwapOn { count } "{count} swap areas are in use" "启用了 {count} 个交换分区"
-    SwapNext {}
-        "`swapoff -a` and take them out of /etc/fstab: memory limits and latency suffer"
-        "执行 `swapoff -a` 并从 /etc/fstab 删除：否则影响内存限额和时延"
-    HugePagesAsked {} "huge pages where they are asked for" "大页按需启用"
-    HugePagesAlways {} "huge pages always: memory is used that nobody asked for" "大页总是启用，会多占内存"
-    HugePagesNext {}
-        "`echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`"
-        "执行 `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`"
-    PidMax { pids } "{pids} processes" "最多 {pids} 个进程"
-    PidMaxNext {} "`sysctl kernel.pid_max=4194304`" "执行 `sysctl kernel.pid_max=4194304`"
-    MachinePhysical {} "a physical server" "物理服务器"
-    MachineVirtual {} "a virtual machine: foreign use of its host is not seen" "虚拟机：看不到宿主机上的其他占用"
-    MachineContainer {} "a container: its limits bound the node" "容器：节点受容器限额约束"
-    Setting { name, value } "{name} is {value}" "{name} 为 {value}"
-    SettingNext { name, value } "`sysctl {name}={value}`" "执行 `sysctl {name}={value}`"
-    Modules { modules } "security modules: {modules}" "安全模块：{modules}"
-    ModulesNext {} "boot with SELinux or AppArmor" "启用 SELinux 或 AppArmor"
-    NoStateYet { dir } "{dir} is not there yet" "{dir} 尚不存在"
-    StatePrivate { dir } "{dir} is closed to others" "{dir} 不对他人开放"
-    StateOpen { paths } "others may look into {paths}" "他人可以读取 {paths}"
-    StateOpenNext { paths } "`chmod go= {paths}`" "执行 `chmod go= {paths}`"
-    DiskFree { size, percent } "{size} free, {percent} %" "剩余 {size}，{percent} %"
-    InodesFree { percent } "{percent} % of the inodes are free" "剩余 {percent} % 的 inode"
-    DiskNext {} "make room, or give the state a disk of its own" "清理空间，或为状态目录配置独立磁盘"
-    Sync { millis } "an fsync takes {millis} ms" "一次 fsync 需 {millis} 毫秒"
-    SyncNext {} "give the journal a faster disk: every answer waits for it" "为日志换更快的磁盘：每次应答都要等它"
-    SyncNotTimed { reason } "the fsync was not timed: {reason}" "未能测量 fsync：{reason}"
-    SyncNotTimedNext {} "run it as the user of the state directory" "以状态目录的用户身份运行"
-    CertificateUntil { file, until } "{file} holds until {until}" "{file} 有效至 {until}"
-    CertificateBad { reason } "the identity cannot be used: {reason}" "身份文件不可用：{reason}"
-    CertificateNext {}
-        "look whether the agent reaches the scheduler; an ended one needs a token: docs/join.md"
-        "检查代理能否连上调度器；已过期的需要新令牌，见 docs/join.md"
-    SchedulerThere { version, wire } "version {version}, wire {wire}" "版本 {version}，协议 {wire}"
-    SchedulerVersionNext {} "upgrade the older of the two" "升级较旧的一方"
-    SchedulerAway { reason } "no scheduler answers: {reason}" "没有调度器应答：{reason}"
-    SchedulerAwayNext {}
-        "start it, or say where it is with --state-dir, --socket or --identity"
-        "启动调度器，或用 --state-dir、--socket、--identity 指明位置"
-    ClockApart { millis } "{millis} ms from the scheduler's clock" "与调度器时钟相差 {millis} 毫秒"
-    ReadOnly { reason } "the scheduler only reads: {reason}" "调度器处于只读状态：{reason}"
-    Next { what, next } "{what}\nnext: {next}" "{what}\n下一步：{next}"
-    ExplainHead { instance, workload, summary }
-        "instance {instance} of {workload}: {summary}"
-        "{workload} 的实例 {instance}：{summary}"
-    ExplainNext { next } "next: {next}" "下一步：{next}"
-    TakesIt {} "yes" "可以"
-    TakesItNot { why } "no: {why}" "不可：{why}"
-    EventBy { details, by } "{details}, by {by}" "{details}，操作人 {by}"
-    OnlyBy { by } "by {by}" "操作人 {by}"
-    InRole { by, role } "{by} ({role})" "{by}（{role}）"
-    NothingKept { name } "nothing is kept about {name}" "没有关于 {name} 的记录"
-    SeeWorkloads {} "`tengyun get workloads`" "用 `tengyun get workloads` 查看"
-    NoNode { name } "no node is called {name}" "没有名为 {name} 的节点"
-    NoWorkload { name } "no workload is called {name}" "没有名为 {name} 的工作负载"
-    NoWorkloadNear { name, near }
-        "no workload is called {name}; did you mean {near}?"
-        "没有名为 {name} 的工作负载；是否指 {near}？"
-    NoInstance { name } "no instance has the number {name}" "没有编号为 {name} 的实例"
-    SeveralWorkloads { name, list }
-        "{name} may mean several workloads; name one:\n  {list}"
-        "{name} 可能指多个工作负载，请指明其一：\n  {list}"
-    SeeNodes {} "`tengyun get nodes`" "用 `tengyun get nodes` 查看"
-    SeeInstances {} "`tengyun get instances`" "用 `tengyun get instances` 查看"
-    NodeForgotten { node } "{node}: forgotten" "{node}：已注销"
-    NodeLostNow { node } "{node}: lost" "{node}：已认定失联"
-    NodeCordoned { node } "{node}: cordoned" "{node}：已隔离"
-    NodeOpened { node } "{node}: open" "{node}：已启用"
-    NodeDraining { node } "{node}: draining" "{node}：正在腾空"
-    NodeDrained { node }
-        "{node}: drained and empty: `tengyun uncordon` opens it again"
-        "{node}：已腾空，`tengyun uncordon` 可重新启用"
-    DrainEnded { node, wish }
-        "somebody ended the drain of {node}: it is {wish} now"
-        "{node} 的腾空已被他人结束：现为 {wish}"
-    DrainStays { node, list }
-        "what is left on {node} must not move:\n{list}"
-        "{node} 上剩下的不得迁移：\n{list}"
-    DrainSingles { node, list }
-        "{node} has the only copy of these: the new one runs beside it until the old one stops\n{list}"
-        "{node} 上有以下工作负载的唯一副本：旧副本停止之前，新旧副本将同时运行\n{list}"
-    DrainAsk {} "drain all the same? [y/N] " "仍要腾空吗？[y/N] "
-    DrainYes { node }
-        "`tengyun drain {node} --yes`, or give them `move: window`"
-        "执行 `tengyun drain {node} --yes`，或为其设置 `move: window`"
-    DrainForce { node } "`tengyun drain {node} --force`" "执行 `tengyun drain {node} --force`"
-    DrainVolumes {}
-        "`tengyun stop NAME`: it starts again where its volumes are"
-        "`tengyun stop NAME`：它会在卷所在之处重新启动"
-    DrainLeft { node, left, moving, stopping }
-        "{node}: {left} left, {moving} moving, {stopping} stopping"
-        "{node}：剩 {left} 个，{moving} 个迁移中，{stopping} 个停止中"
-    WorkloadReleased { workload } "{workload}: released" "{workload}：已解除暂停"
-    InstanceMoves { instance, node } "instance {instance}: moves to {node}" "实例 {instance}：正在迁移到 {node}"
-    RolloutSteeredPause { workload } "{workload}: paused" "{workload}：已暂停"
-    RolloutSteeredResume { workload } "{workload}: resumed" "{workload}：已继续"
-    RolloutSteeredUndo { workload } "{workload}: going back" "{workload}：正在退回"
-    RolloutNoneGood {} "none yet" "尚无"
-    RolloutCopies { wanted, renewed, proven, old }
-        "{wanted} wanted, {renewed} of this revision, {proven} proved healthy, {old} of others"
-        "需要 {wanted} 个，本版本 {renewed} 个，已证实健康 {proven} 个，其他版本 {old} 个"
-    RolloutFailures { failures, limit } "{failures}, {limit} are too many" "{failures} 个，达到 {limit} 个即为失败"
-    StatusReadOnly { reason } "read-only: {reason}" "只读：{reason}"
-    StatusReadWrite {} "read and write" "读写"
-    StatusVersion { version, wire } "tengyun {version} (wire {wire})" "tengyun {version}（协议 {wire}）"
-    StatusJournal { entry, epoch } "entry {entry}, epoch {epoch}" "第 {entry} 条记录，第 {epoch} 任期"
-    StatusNodes { known, connected, used, least }
-        "{known} known, {connected} connected, {used} in use{least}"
-        "已知 {known} 个，在线 {connected} 个，使用中 {used} 个{least}"
-    StatusAtLeast { nodes, by }
-        ", no fewer than {nodes} could do, by {by}"
-        "，按 {by} 计不能少于 {nodes} 个"
-    StatusMoves { moves } "{moves} ever" "累计 {moves} 次"
-    UnreachableNext {}
-        "start it with `tengyun up`, or say where it is with --state-dir or --socket"
-        "用 `tengyun up` 启动它，或用 --state-dir、--socket 指明位置"
-    LoginNext {} "`tengyun login --name NAME TOKEN` makes one" "用 `tengyun login --name NAME TOKEN` 取得"
-    ReadOnlyNext {} "restore a backup, or start it without --read-only" "恢复备份，或去掉 --read-only 启动"
-}
+mod catalogue;
+mod chinese;
+mod expected;
+mod heard;
+mod knob;
+mod lab;
+mod word;
 
-impl Message<'_> {
-    /// Says it in the language of the locale.
-    pub(crate) fn said(&self) -> String {
-        self.text(Language::of_locale())
-    }
-}
+pub(crate) use catalogue::Message;
+pub(crate) use heard::{ended, heard, kind, refusal, told};
+pub(crate) use knob::knob;
+pub(crate) use lab::{lab_note, lab_table};
+pub(crate) use word::{reason, word};
 
 #[cfg(test)]
 mod tests {
@@ -254,7 +70,7 @@ mod tests {
 
     #[test]
     fn every_message_is_there_in_both_languages_with_the_same_arguments() {
-        for (name, english, chinese) in ALL {
+        for (name, english, chinese) in catalogue::ALL {
             assert!(!is_chinese(english), "{name}: {english}");
             assert_eq!(arguments(english), arguments(chinese), "{name}");
             // What has words in one language has words in the other.

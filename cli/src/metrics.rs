@@ -6,6 +6,7 @@ use tonic::codegen::Service as _;
 use tonic::codegen::http::Request;
 
 use crate::failure::Failure;
+use crate::message::Message;
 use crate::output::print;
 use crate::session::Session;
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(session: &Session) -> Result<(), Failure> {
         return Err(status.into());
     }
     let body = Limited::new(response.into_body(), BYTES_MAX).collect().await;
-    let body = body.map_err(|error| Failure::Internal(format!("cannot read metrics: {error}")))?;
+    let failed = |error| Failure::Internal(Message::CannotReadMetrics { error: &error }.said());
+    let body = body.map_err(failed)?;
     print(&String::from_utf8_lossy(&body.to_bytes()))
 }

@@ -8,7 +8,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::get::list_nodes;
-use crate::message::{Message, heard};
+use crate::message::{Message, heard, word};
 use crate::output::{clean, note, show, table};
 use crate::session::{Session, operation_id, path};
 
@@ -117,7 +117,7 @@ async fn follow(session: &Session, node: &v1::NodeView, name: &str) -> Result<()
     loop {
         let left = leaving(session, node.node).await?;
         if !matches!(left.wish.as_str(), "drain" | "drain-by-force") {
-            let problem = Message::DrainEnded { node: &name, wish: &left.wish };
+            let problem = Message::DrainEnded { node: &name, wish: &word(&left.wish) };
             return Err(Failure::Refused(problem.said()));
         }
         if left.instances.is_empty() {
@@ -157,7 +157,8 @@ fn progress(session: &Session, name: &str, left: &[v1::LeavingView]) -> String {
 fn list(session: &Session, left: &[v1::LeavingView]) -> String {
     let row = |i: &v1::LeavingView| {
         let key = path(i.key.clone().unwrap_or_default());
-        vec![i.instance.to_string(), key, i.state.clone(), heard(i.reason_said.as_ref(), &i.reason)]
+        let why = heard(i.reason_said.as_ref(), &i.reason);
+        vec![i.instance.to_string(), key, word(&i.state), why]
     };
     let rows: Vec<_> = left.iter().map(row).collect();
     table(&session.headings(&["INSTANCE", "WORKLOAD", "STATE", "REASON"]), &rows)

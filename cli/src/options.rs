@@ -47,7 +47,7 @@ pub(crate) struct Global {
     identity: Option<PathBuf>,
     /// How results are shown
     #[arg(long, short, global = true, value_enum, default_value_t)]
-    output: Format,
+    pub(crate) output: Format,
 }
 
 /// What can be done.

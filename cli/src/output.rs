@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::message::Message;
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -26,7 +27,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Internal(format!("cannot write the output: {error}")))
+            Err(Failure::Internal(Message::CannotWriteOutput { error: &error }.said()))
         }
         _ => Ok(()),
     }
@@ -94,7 +95,8 @@ fn is_plain(c: char) -> bool {
 
 /// Shows millicores as cores.
 pub fn cores(millicores: u64) -> String {
-    format!("{}.{:03} cores", millicores / 1000, millicores % 1000)
+    let amount = format!("{}.{:03}", millicores / 1000, millicores % 1000);
+    Message::Cores { amount: &amount }.said()
 }
 
 /// Shows an amount of memory.
@@ -144,7 +146,8 @@ pub fn age(now_millis: u64, millis: u64) -> String {
 /// Shows CPU work.
 pub fn core_hours(core_millis: u64) -> String {
     let thousandths = core_millis / 3600;
-    format!("{}.{:03} core-h", thousandths / 1000, thousandths % 1000)
+    let amount = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
+    Message::CoreHours { amount: &amount }.said()
 }
 
 /// Shows memory held over time.

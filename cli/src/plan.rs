@@ -7,7 +7,8 @@ use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::trace;
 
 use crate::failure::Failure;
-use crate::lab::{format, joined, json, memory, percent, shape, usage, write};
+use crate::lab::{format, joined, json, memory, percent, shape, write};
+use crate::message::{Message, lab_note, word};
 use crate::output::{Format, clean_lines, show};
 
 /// What `plan` takes.
@@ -54,8 +55,11 @@ pub(crate) fn run(args: &PlanArgs, format: Format) -> Result<(), Failure> {
         ..Wish::new(args.node)
     };
     let plan = before_you_move::plan(&history, &wish).map_err(|error| match error {
-        BeforeError::Thin { .. } => Failure::Refused(error.to_string()),
-        BeforeError::NothingFits => usage(error),
+        BeforeError::Thin { coverage_pct, wanted_pct } => {
+            let (covered, wanted) = (&coverage_pct, &wanted_pct);
+            Failure::Refused(Message::PlanThin { covered, wanted }.said())
+        }
+        BeforeError::NothingFits => Failure::Usage(Message::PlanNothingFits {}.said()),
     })?;
     if let Some(path) = &args.report {
         write(path, &before_you_move::html(&history.name, &plan))?;
@@ -66,32 +70,41 @@ pub(crate) fn run(args: &PlanArgs, format: Format) -> Result<(), Failure> {
 fn text(plan: &BeforeYouMove) -> String {
     let used = plan.bounds.memory_used.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let mut lines = vec![
-        format!(
-            "{} servers are needed instead of {}; {} are released",
-            plan.servers_needed, plan.servers_now, plan.servers_released
-        ),
-        format!(
-            "{} binds; no fewer than {} by CPU, {used} by memory used, {} by memory requested",
-            plan.binding, plan.bounds.cpu, plan.bounds.memory_requested
-        ),
-        format!(
-            "risk {} %, mean CPU utilisation {} %, coverage {} % of {} h ({} bad rows)",
-            plan.risk_pct, plan.utilisation_pct, plan.coverage_pct, plan.hours, plan.bad_rows
-        ),
-        format!(
-            "energy {} kWh a year instead of {}; money {} instead of {}",
-            plan.kwh_per_year_then,
-            plan.kwh_per_year_now,
-            plan.money_per_year_then,
-            plan.money_per_year_now
-        ),
+        Message::PlanServers {
+            needed: &plan.servers_needed,
+            now: &plan.servers_now,
+            released: &plan.servers_released,
+        }
+        .said(),
+        Message::PlanBinds {
+            binding: &word(plan.binding),
+            cpu: &plan.bounds.cpu,
+            used: &used,
+            requested: &plan.bounds.memory_requested,
+        }
+        .said(),
+        Message::PlanRisk {
+            risk: &plan.risk_pct,
+            utilisation: &plan.utilisation_pct,
+            coverage: &plan.coverage_pct,
+            hours: &plan.hours,
+            bad: &plan.bad_rows,
+        }
+        .said(),
+        Message::PlanEnergy {
+            then: &plan.kwh_per_year_then,
+            now: &plan.kwh_per_year_now,
+            money_then: &plan.money_per_year_then,
+            money_now: &plan.money_per_year_now,
+        }
+        .said(),
     ];
-    lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
-    lines.push("every server, move and department: --report FILE.html or --output json".to_owned());
+    lines.extend(plan.notes.iter().map(|n| Message::Note { note: &lab_note(n) }.said()));
+    lines.push(Message::PlanMore {}.said());
     clean_lines(&(lines.join("\n") + "\n"))
 }
 
 fn money(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0);
-    value.ok_or_else(|| "an amount of money, not negative".to_owned())
+    value.ok_or_else(|| Message::GiveMoney {}.said())
 }

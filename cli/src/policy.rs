@@ -9,11 +9,10 @@ use tengyun_lab::policies::{self, NAMED, PolicyFault, PolicyFile};
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::{Message, knob, told, word};
 use crate::output::{show, table, time};
 use crate::session::{Session, operation_id};
 
-/// Where a reader finds what could be set.
-const NEXT: &str = "next: tengyun policy show";
 /// The longest label that the scheduler keeps.
 const LABEL_CHARS_MAX: usize = 64;
 
@@ -113,26 +112,16 @@ fn knobs(session: &Session, response: &v1::PolicyResponse) -> Result<(), Failure
             } else {
                 format!("{} *", k.value)
             };
-            vec![
-                k.name.clone(),
-                value,
-                k.default_value.to_string(),
-                k.unit.clone(),
-                k.reason.clone(),
-            ]
+            vec![k.name.clone(), value, k.default_value.to_string(), knob(&k.unit), knob(&k.reason)]
         };
         let table = table(&headings, &response.knobs.iter().map(row).collect::<Vec<_>>());
-        let from = if response.label.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", response.label)
+        let (version, label) = (&response.version, &response.label);
+        let which = match (response.version, response.label.is_empty()) {
+            (_, true) => Message::PolicyVersion { version },
+            (0, false) => Message::PolicyNamed { label },
+            (_, false) => Message::PolicyVersionOf { version, label },
         };
-        let version = if response.version == 0 && !response.label.is_empty() {
-            format!("policy {}", response.label)
-        } else {
-            format!("policy version {}{from}", response.version)
-        };
-        format!("{table}\n{version}; * differs from the default\n")
+        format!("{table}\n{}\n", Message::PolicyDiffers { which: &which.said() }.said())
     };
     show(session.format, rows, &policy_json(response))
 }
@@ -201,13 +190,14 @@ async fn list(session: &Session) -> Result<(), Failure> {
     let text = || {
         let headings = session.headings(&["POLICY", "IN FORCE", "KNOBS", "DETAILS"]);
         let row = |(name, file, is): &(&str, PolicyFile, bool)| {
-            let is = if *is { "yes" } else { "-" };
+            let is = if *is { word("yes") } else { "-".to_owned() };
             let knobs = file.knobs.len().to_string();
-            vec![(*name).to_owned(), is.to_owned(), knobs, file.about.clone()]
+            vec![(*name).to_owned(), is, knobs, knob(&file.about)]
         };
         let table = table(&headings, &named.iter().map(row).collect::<Vec<_>>());
         let label = if response.label.is_empty() { "default" } else { &response.label };
-        format!("{table}\npolicy version {} is in force: {label}\n", response.version)
+        let in_force = Message::PolicyInForce { version: &response.version, label: &label };
+        format!("{table}\n{}\n", in_force.said())
     };
     let one = |(name, file, is): &(&str, PolicyFile, bool)| json!({"name": name, "in_force": is, "about": file.about, "knobs": file.knobs});
     let json = json!({
@@ -230,7 +220,7 @@ async fn history(session: &Session) -> Result<(), Failure> {
         let row = |kept: &v1::PolicyVersion| {
             let one = |(name, value): (String, u64)| format!("{name}={value}");
             let values: Vec<String> = knobs(kept).into_iter().map(one).collect();
-            let values = if values.is_empty() { "nothing".to_owned() } else { values.join(" ") };
+            let values = if values.is_empty() { word("nothing") } else { values.join(" ") };
             vec![kept.version.to_string(), time(kept.at_millis), kept.label.clone(), values]
         };
         table(&headings, &versions.iter().map(row).collect::<Vec<_>>())
@@ -253,11 +243,7 @@ fn set_request(values: &[String], file: Option<&Path>) -> Result<v1::SetPolicyRe
             (file.knobs, origin, true)
         }
         (None, []) => {
-            let text = format!(
-                "give a policy (default, energy, careful or a file), or a knob and its value, such as \
-                 consolidate=0\n{NEXT}"
-            );
-            return Err(Failure::Usage(text));
+            return Err(Failure::Usage(Message::GivePolicy {}.said()));
         }
         (None, [one]) if policies::named(one).is_some() || is_file(one) => {
             let file = PolicyFile::find(one).map_err(|fault| wrong(one, &fault))?;
@@ -290,19 +276,39 @@ fn label_of(text: &str) -> String {
 }
 
 fn pair(text: &str) -> Result<(String, u64), Failure> {
-    let wrong = || Failure::Usage(format!("{text}: expected KNOB=VALUE with a whole number"));
-    let (name, value) = text.split_once('=').ok_or_else(|| {
-        let policies = "or a policy: default, energy, careful or a file";
-        Failure::Usage(format!("{text}: expected KNOB=VALUE with a whole number, {policies}"))
-    })?;
-    policies::known(name).map_err(|fault| Failure::Usage(format!("{fault}\n{NEXT}")))?;
+    let wrong = || Failure::Usage(Message::KnobExpected { text: &text }.said());
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| Failure::Usage(Message::KnobOrPolicyExpected { text: &text }.said()))?;
+    policies::known(name).map_err(|fault| named_wrongly(&fault))?;
     Ok((name.to_owned(), value.parse().map_err(|_| wrong())?))
 }
 
 fn wrong(origin: &str, fault: &PolicyFault) -> Failure {
+    if matches!(fault, PolicyFault::Unknown(_)) {
+        return named_wrongly(fault);
+    }
+    let what = fault_text(fault);
+    Failure::Usage(Message::PolicyWrongIn { origin: &origin, what: &what }.said())
+}
+
+fn named_wrongly(fault: &PolicyFault) -> Failure {
+    Failure::Usage(Message::PolicyWrong { what: &fault_text(fault) }.said())
+}
+
+/// Says what is wrong with a policy; what TOML and the system say stays as it came.
+fn fault_text(fault: &PolicyFault) -> String {
     match fault {
-        PolicyFault::Unknown(_) => Failure::Usage(format!("{fault}\n{NEXT}")),
-        _ => Failure::Usage(format!("{origin}: {fault}\n{NEXT}")),
+        PolicyFault::Unknown(name) => Message::PolicyUnknown { name }.said(),
+        PolicyFault::UnknownKnob { name, near } => Message::KnobUnknown { name, near }.said(),
+        PolicyFault::Number(name) => Message::KnobNumber { name }.said(),
+        PolicyFault::Field { knob, field } => Message::KnobField { knob, field }.said(),
+        PolicyFault::Unit { knob, is, said } => Message::KnobUnit { knob, is, said }.said(),
+        PolicyFault::Default { knob, is, said } => Message::KnobDefault { knob, is, said }.said(),
+        PolicyFault::Refused(refusal) => {
+            Message::PolicyNotTaken { why: &told(&refusal.said()) }.said()
+        }
+        PolicyFault::File(_) | PolicyFault::Syntax(_) | PolicyFault::Text(_) => fault.to_string(),
     }
 }
 

@@ -5,7 +5,7 @@ use tengyun_proto::v1;
 
 use crate::describe::lines;
 use crate::failure::Failure;
-use crate::message::{Message, heard};
+use crate::message::{Message, heard, word};
 use crate::output::{show, table, time};
 use crate::session::{Session, key_of, operation_id, path};
 
@@ -88,7 +88,7 @@ async fn status(session: &Session, name: &str) -> Result<(), Failure> {
     let text = || {
         lines(&[
             ("workload", workload.clone()),
-            ("rollout", view.stage.clone()),
+            ("rollout", word(&view.stage)),
             ("revision", view.revision.to_string()),
             ("last good", good),
             ("copies", copies.said()),
@@ -117,11 +117,12 @@ async fn status(session: &Session, name: &str) -> Result<(), Failure> {
 async fn history(session: &Session, name: &str) -> Result<(), Failure> {
     let (workload, view) = look(session, name).await?;
     let row = |revision: &v1::RevisionView| {
-        let mark = if revision.present { " (present)" } else { "" };
+        let number = &revision.revision;
+        let present = || Message::RevisionPresent { number }.said();
         vec![
-            format!("{}{mark}", revision.revision),
+            if revision.present { present() } else { number.to_string() },
             time(revision.applied_millis),
-            revision.fate.clone(),
+            word(&revision.fate),
             revision.instances.to_string(),
             heard(revision.why_said.as_ref(), &revision.why),
         ]

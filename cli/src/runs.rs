@@ -5,7 +5,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::get::within;
-use crate::message::heard;
+use crate::message::{heard, word};
 use crate::output::{show, table, time};
 use crate::session::{Session, path};
 
@@ -39,7 +39,7 @@ fn run_table(session: &Session, runs: &[v1::RunView]) -> String {
             path(run.key.clone().unwrap_or_default()),
             run.number.to_string(),
             time(run.scheduled_millis),
-            run.outcome.clone(),
+            word(&run.outcome),
             if run.ended_millis == 0 { dash() } else { time(run.ended_millis) },
             run.instance.map_or_else(dash, |instance| instance.to_string()),
             heard(run.why_said.as_ref(), &run.why),

@@ -12,6 +12,7 @@ use tengyun_proto::v1;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::failure::Failure;
+use crate::message::{Message, word};
 use crate::output::{note, show, table, time};
 use crate::session::Session;
 
@@ -75,7 +76,11 @@ async fn set(session: &Session, name: &SecretName, file: Option<&Path>) -> Resul
     }
     let version = response.version;
     let json = json!({"secret": name.to_string(), "version": version});
-    show(session.format, || format!("{name} is kept as version {version}\n"), &json)
+    show(
+        session.format,
+        || Message::SecretKept { name: &name, version: &version }.said() + "\n",
+        &json,
+    )
 }
 
 /// Reads a value; one line break that ends standard input is no part of it.
@@ -86,18 +91,18 @@ fn value(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let read = match file {
         Some(path) => File::open(path).and_then(|file| file.take(bound).read_to_end(&mut value)),
         None if io::stdin().is_terminal() => {
-            let text = "give the value on standard input, or with --from-file FILE";
-            return Err(Failure::Usage(text.to_owned()));
+            return Err(Failure::Usage(Message::GiveValue {}.said()));
         }
         None => io::stdin().lock().take(bound).read_to_end(&mut value),
     };
-    read.map_err(|error| Failure::Usage(format!("cannot read the value: {error}")))?;
+    read.map_err(|error| Failure::Usage(Message::CannotReadValue { error: &error }.said()))?;
     if file.is_none() && value.last() == Some(&b'\n') {
         value.pop();
     }
     if value.is_empty() || value.len() > SECRET_BYTES_MAX {
         value.zeroize();
-        return Err(Failure::Usage(format!("a secret has 1 to {SECRET_BYTES_MAX} bytes")));
+        let most = &SECRET_BYTES_MAX;
+        return Err(Failure::Usage(Message::SecretBytes { most }.said()));
     }
     Ok(value)
 }
@@ -150,7 +155,7 @@ async fn delete(session: &Session, name: &SecretName) -> Result<(), Failure> {
     }
     let effect = response.effect;
     let json = json!({"secret": name.to_string(), "effect": effect});
-    show(session.format, || format!("{name} {effect}\n"), &json)
+    show(session.format, || format!("{name} {}\n", word(&effect)), &json)
 }
 
 async fn rotate(session: &Session) -> Result<(), Failure> {
@@ -162,7 +167,7 @@ async fn rotate(session: &Session) -> Result<(), Failure> {
         return Err(refusal.into());
     }
     let departments = response.departments;
-    note("the old keys open nothing any more but backups made before");
+    note(&Message::OldKeys {}.said());
     let json = json!({"departments": departments});
-    show(session.format, || format!("new keys for {departments} departments\n"), &json)
+    show(session.format, || Message::NewKeys { departments: &departments }.said() + "\n", &json)
 }

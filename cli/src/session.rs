@@ -167,7 +167,7 @@ async fn renew(channel: Channel, identity: &Identity, path: &Path) {
     }
     let renewed = join::renew(channel, identity).await;
     if let Err(error) = renewed.and_then(|renewed| Ok(renewed.save(path)?)) {
-        note(&format!("the certificate was not renewed: {}", chain(&error)));
+        note(&Message::NotRenewed { error: &chain(&error) }.said());
     }
 }
 
@@ -217,9 +217,10 @@ pub fn path(key: v1::WorkloadKey) -> String {
 /// Makes the id of a new wish.
 pub fn operation_id() -> Result<String, Failure> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut f| f.read_exact(&mut bytes))
-        .map_err(|error| Failure::Internal(format!("cannot read /dev/urandom: {error}")))?;
+    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).map_err(|error| {
+        let what = &"/dev/urandom";
+        Failure::Internal(Message::CannotRead { what, error: &error }.said())
+    })?;
     Ok(OperationId::new(u128::from_le_bytes(bytes)).to_string())
 }
 

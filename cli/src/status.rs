@@ -5,8 +5,8 @@ use tengyun_proto::v1;
 
 use crate::describe::lines;
 use crate::failure::Failure;
-use crate::get::word;
-use crate::message::{Message, heard};
+use crate::get::wire_word;
+use crate::message::{Message, heard, word};
 use crate::output::{core_hours, cores, gibibyte_hours, show, table, time};
 use crate::session::{Session, path};
 
@@ -75,11 +75,13 @@ fn budget(status: &v1::StatusResponse) -> String {
     let may = budget.budget_hundredths_percent;
     let ceiling = f64::from(budget.ceiling_permille) / 10.0;
     let (windows, above) = summed(budget, |s| (s.windows, s.above));
-    let may = format!("{}.{:02} % of node-time above {ceiling} %", may / 100, may % 100);
+    let may = format!("{}.{:02}", may / 100, may % 100);
+    let may = Message::BudgetMay { share: &may, ceiling: &ceiling }.said();
     if windows == 0 {
-        return format!("{may}; nothing is measured yet");
+        return Message::BudgetUnmeasured { may: &may }.said();
     }
-    format!("{may}; {} spent ({above} of {windows} node-windows)", share(above, windows))
+    let spent = share(above, windows);
+    Message::BudgetSpent { may: &may, spent: &spent, above: &above, windows: &windows }.said()
 }
 
 /// Says how often the foreseen peak was missed, and how far above the mean it is.
@@ -87,18 +89,21 @@ fn forecast(status: &v1::StatusResponse) -> String {
     let Some(budget) = &status.budget else { return String::new() };
     let (foreseen, missed) = summed(budget, |s| (s.foreseen, s.missed));
     if foreseen == 0 {
-        return "no node is foreseen by an hour of history yet".to_owned();
+        return Message::ForecastNone {}.said();
     }
     let margin = |s: &v1::BudgetSize| {
         let (whole, part) = (s.margin_thousandths / 1000, s.margin_thousandths % 1000 / 10);
-        format!("{whole}.{part:02} deviations from {} on", cores(s.from_millicores))
+        let (margin, from) = (format!("{whole}.{part:02}"), cores(s.from_millicores));
+        Message::ForecastMargin { margin: &margin, from: &from }.said()
     };
     let margins: Vec<String> = budget.sizes.iter().map(margin).collect();
-    let missed_share = share(missed, foreseen);
-    format!(
-        "the peak was missed in {missed_share} ({missed} of {foreseen} node-windows); margin {}",
-        margins.join(", ")
-    )
+    Message::ForecastMissed {
+        share: &share(missed, foreseen),
+        missed: &missed,
+        foreseen: &foreseen,
+        margins: &margins.join(", "),
+    }
+    .said()
 }
 
 fn summed(budget: &v1::BudgetView, of: fn(&v1::BudgetSize) -> (u64, u64)) -> (u64, u64) {
@@ -134,7 +139,7 @@ pub(crate) fn at_least(nodes: u32, by: &str) -> String {
     if nodes == 0 {
         return String::new();
     }
-    Message::StatusAtLeast { nodes: &nodes, by: &by }.said()
+    Message::StatusAtLeast { nodes: &nodes, by: &word(by) }.said()
 }
 
 /// Shows what runs and a restored journal does not know; nothing when there is nothing.
@@ -148,7 +153,7 @@ fn strangers(session: &Session, strangers: &[v1::StrangerView]) -> String {
         vec![
             status.instance.to_string(),
             view.node_name.clone(),
-            phase(&status),
+            word(&phase(&status)),
             pid,
             time(status.since_millis),
         ]
@@ -158,7 +163,7 @@ fn strangers(session: &Session, strangers: &[v1::StrangerView]) -> String {
 }
 
 fn phase(status: &v1::InstanceStatus) -> String {
-    word(status.phase().as_str_name(), "PHASE_")
+    wire_word(status.phase().as_str_name(), "PHASE_")
 }
 
 fn stranger_json(view: &v1::StrangerView) -> Value {
@@ -190,7 +195,7 @@ pub(crate) async fn meters(session: &Session) -> Result<(), Failure> {
                 gibibyte_hours(record.memory_mib_seconds),
                 time(record.from_millis),
                 time(record.to_millis),
-                if record.last { "yes" } else { "no" }.to_owned(),
+                word(if record.last { "yes" } else { "no" }),
             ]
         };
         table(&session.headings(&headings), &list.meters.iter().map(row).collect::<Vec<_>>())

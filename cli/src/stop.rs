@@ -4,6 +4,7 @@ use serde_json::json;
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::Message;
 use crate::output::{clean, show};
 use crate::session::{Session, key_of, operation_id, path};
 
@@ -15,7 +16,8 @@ pub(crate) async fn stop(session: &Session, name: &str) -> Result<(), Failure> {
         let request = request.clone();
         async move { o.stop(request).await }
     });
-    done(session, key, "stopping", call.await?)
+    let message = Message::WorkloadStopping { workload: &clean(&path(key.clone())) }.said();
+    done(session, key, ("stopping", &message), call.await?)
 }
 
 /// Stops every instance and forgets the workload.
@@ -26,19 +28,20 @@ pub(crate) async fn delete(session: &Session, name: &str) -> Result<(), Failure>
         let request = request.clone();
         async move { o.delete(request).await }
     });
-    done(session, key, "deleting", call.await?)
+    let message = Message::WorkloadDeleting { workload: &clean(&path(key.clone())) }.said();
+    done(session, key, ("deleting", &message), call.await?)
 }
 
 fn done(
     session: &Session,
     key: v1::WorkloadKey,
-    what: &str,
+    (effect, message): (&str, &str),
     response: v1::OperationResponse,
 ) -> Result<(), Failure> {
     if let Some(refusal) = response.refusal {
         return Err(refusal.into());
     }
     let path = path(key);
-    let text = || format!("{}: {what}\n", clean(&path));
-    show(session.format, text, &json!({"workload": path, "effect": what}))
+    let text = || format!("{message}\n");
+    show(session.format, text, &json!({"workload": path, "effect": effect}))
 }

@@ -1,6 +1,16 @@
 //! Words in Chinese and English, chosen by the locale.
 
 use std::env;
+use std::sync::OnceLock;
+
+/// What this process speaks, where that was not left to the locale.
+static SPOKEN: OnceLock<Language> = OnceLock::new();
+
+/// Speaks a language from now on, whatever the locale says; the first word counts.
+pub fn speak(language: Language) {
+    // Whoever speaks already goes on as it is.
+    SPOKEN.set(language).ok();
+}
 
 /// The language of what a person reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +22,12 @@ pub enum Language {
 }
 
 impl Language {
-    /// Chooses by the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set.
+    /// Chooses by the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, unless this process was
+    /// told what to speak.
     pub fn of_locale() -> Self {
+        if let Some(spoken) = SPOKEN.get() {
+            return *spoken;
+        }
         let set = |name: &&str| env::var(name).ok().filter(|v| !v.is_empty());
         Self::of(["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(set).as_deref())
     }
@@ -109,7 +123,14 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
 
 fn heading_of_a_forecast(english: &'static str) -> &'static str {
     match english {
+        "FIGURE" => "指标",
         "PEAK (MARGIN)" => "峰值（余量）",
+        "FILLED" => "占用",
+        "TAKES IT" => "可否容纳",
+        "SECRET" => "机密",
+        "BYTES" => "字节数",
+        "SET" => "设置时间",
+        "USED BY" => "使用者",
         "BOUND" => "上限",
         other => other,
     }
@@ -184,6 +205,20 @@ pub fn label(language: Language, english: &str) -> &str {
         "failures" => "失败",
         "standing" => "进展",
         "next" => "下一步",
+        other => label_of_a_forecast(other),
+    }
+}
+
+fn label_of_a_forecast(english: &str) -> &str {
+    match english {
+        "budget" => "预算",
+        "integrity" => "完整性",
+        "snapshot" => "快照",
+        "entries" => "记录",
+        "span" => "时段",
+        "workloads" => "工作负载",
+        "refused" => "被拒绝",
+        "forecast" => "预测",
         other => other,
     }
 }

@@ -1,11 +1,12 @@
 //! `tengyun token create`: what lets a server or a person in.
 
 use serde_json::json;
-use tengyun_model::{DepartmentPath, Grant, Name, NodeName, Role};
+use tengyun_model::{DepartmentPath, Grant, Name, NodeName, Role, Said};
 use tengyun_proto::token::Address;
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
+use crate::message::{Message, told};
 use crate::output::{note, show, time};
 use crate::session::Session;
 
@@ -67,7 +68,8 @@ pub(crate) async fn run(session: &Session, args: TokenArgs) -> Result<(), Failur
         return Err(refusal.into());
     }
     let until = time(response.expires_millis);
-    note(&format!("this token lets in {grant}, once, until {until}; on its machine:"));
+    let whom = told(&Said::from(&grant));
+    note(&Message::TokenLetsIn { whom: &whom, until: &until }.said());
     let verb = match grant {
         Grant::NewNode | Grant::Node(_) => "join",
         Grant::Person(..) => "login",
@@ -85,15 +87,13 @@ fn grant(args: CreateArgs) -> Result<Grant, Failure> {
         (None, None) => None,
         (_, department) => {
             let said = department.map_or_else(String::new, |path| format!(" {path}"));
-            return Err(Failure::Usage(format!(
-                "--department{said} goes with --role department, and only with it"
-            )));
+            return Err(Failure::Usage(Message::DepartmentWithRole { said: &said }.said()));
         }
     };
     match (args.node, args.person, role) {
         (Some(node), None, None) => Ok(Grant::Node(node)),
         (None, Some(person), Some(role)) => Ok(Grant::Person(person, role)),
         (None, None, None) => Ok(Grant::NewNode),
-        _ => Err(Failure::Usage("say --node NAME, or --person NAME with --role ROLE".to_owned())),
+        _ => Err(Failure::Usage(Message::NodeOrPerson {}.said())),
     }
 }

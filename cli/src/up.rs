@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::describe::enforcement;
 use crate::failure::{Failure, chain};
 use crate::get::list_nodes;
+use crate::message::Message;
 use crate::options::Global;
 use crate::output::{Format, cores, memory, note};
 use crate::session::Session;
@@ -94,7 +95,7 @@ pub(crate) fn run(args: &UpArgs, global: &Global) -> Result<(), Failure> {
                     () = signals.any() => {}
                     () = cloud.ended() => {}
                 }
-                note("stopping every instance; this takes as long as they may take to end");
+                note(&Message::UpStops {}.said());
             }
             Ok(None) => {}
             Err(failure) => {
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &UpArgs, global: &Global) -> Result<(), Failure> {
             () = signals.forever() => unreachable!("signals never end"),
         };
         stopped?;
-        note("everything is stopped; the journal stays for the next `tengyun up`");
+        note(&Message::UpStopped {}.said());
         Ok(())
     })
 }
@@ -125,9 +126,10 @@ pub(crate) fn start_log() -> Result<(), Failure> {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     let text = std::env::var("TENGYUN_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
-    let levels: tracing_subscriber::filter::Targets = text
-        .parse()
-        .map_err(|_| Failure::Usage(format!("TENGYUN_LOG={text:?} says no levels; try info")))?;
+    let levels: tracing_subscriber::filter::Targets = text.parse().map_err(|_| {
+        let text = format!("{text:?}");
+        Failure::Usage(Message::NoLogLevels { text: &text }.said())
+    })?;
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     tracing_subscriber::registry().with(levels).with(layer).init();
     Ok(())
@@ -252,9 +254,9 @@ impl Cloud {
         };
         tokio::select! {
             nodes = look => Ok(Some(nodes)),
-            () = self.ended() => Err(Failure::Internal("a daemon ended before it was ready".to_owned())),
+            () = self.ended() => Err(Failure::Internal(Message::DaemonEnded {}.said())),
             () = tokio::time::sleep(READY_PATIENCE) => {
-                Err(Failure::Internal("the daemons were not ready in time; TENGYUN_LOG=info says more".to_owned()))
+                Err(Failure::Internal(Message::DaemonsLate {}.said()))
             }
         }
     }
@@ -324,7 +326,7 @@ impl Part {
     async fn join(&mut self) -> Result<(), Failure> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-        let panicked = || Failure::Internal("a daemon panicked".to_owned());
+        let panicked = || Failure::Internal(Message::DaemonPanicked {}.said());
         joined.map_err(|error| Failure::internal(&error))?.map_err(|_| panicked())?
     }
 }
@@ -356,7 +358,7 @@ impl Signals {
     async fn forever(&mut self) {
         loop {
             self.any().await;
-            note("still stopping; nothing may be left behind");
+            note(&Message::StillStopping {}.said());
         }
     }
 }
@@ -366,25 +368,19 @@ fn make_state_dir(dir: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(dir);
     made.map_err(|error| {
-        Failure::Usage(format!(
-            "cannot make {}: {error}; choose another --state-dir",
-            dir.display()
-        ))
+        let dir = dir.display();
+        Failure::Usage(Message::CannotMakeState { dir: &dir, error: &error }.said())
     })
 }
 
 fn say_ready(layout: &Layout, nodes: &[v1::NodeView], after: Duration) {
     let (millis, dir) = (after.as_millis(), layout.state_dir.display());
-    note(&format!("tengyun is up after {millis} ms; its state is in {dir}"));
+    note(&Message::UpReady { millis: &millis, dir: &dir }.said());
     for node in nodes {
         let facts = node.facts.clone().unwrap_or_default();
         let capacity = facts.capacity.unwrap_or_default();
-        note(&format!(
-            "  {}: {}, {}",
-            facts.name,
-            cores(capacity.cpu_millicores),
-            memory(capacity.memory_mib)
-        ));
+        let (cpu, memory) = (cores(capacity.cpu_millicores), memory(capacity.memory_mib));
+        note(&format!("  {}: {cpu}, {memory}", facts.name));
     }
     let held = nodes.first().and_then(|n| n.facts.clone()).unwrap_or_default().enforcement;
     let weak: Vec<String> = held
@@ -393,15 +389,12 @@ fn say_ready(layout: &Layout, nodes: &[v1::NodeView], after: Duration) {
         .map(|e| format!("  {}", enforcement(e)))
         .collect();
     if weak.is_empty() {
-        note("every limit is enforced by the kernel");
+        note(&Message::AllEnforced {}.said());
     } else {
-        note(&format!("not everything is enforced here:\n{}", weak.join("\n")));
+        note(&Message::NotAllEnforced { list: &weak.join("\n") }.said());
     }
     let say = format!("--state-dir {}", layout.state_dir.display());
-    note(&format!(
-        "in another terminal:\n  tengyun {say} apply -f examples/hello.yaml\n  tengyun {say} get nodes\n\
-         Ctrl-C stops everything"
-    ));
+    note(&Message::UpNext { say: &say }.said());
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::get::within;
+use crate::message::{Message, word};
 use crate::output::{clean, memory, show, table, time};
 use crate::session::{Session, operation_id, path};
 
@@ -74,7 +75,7 @@ fn volume_table(session: &Session, views: &[v1::VolumeView]) -> String {
             names.join(", "),
             memory(view.volumes.iter().map(|v| v.size_mib).sum()),
             view.used_mib.map_or_else(|| "-".to_owned(), memory),
-            view.state.clone(),
+            word(&view.state),
             if view.instance > 0 { view.instance.to_string() } else { "-".to_owned() },
             time(view.since_millis),
         ]
@@ -107,19 +108,19 @@ async fn delete(session: &Session, args: DeleteArgs) -> Result<(), Failure> {
         let here = args.node.as_ref().is_none_or(|node| *node == view.node_name);
         is_named(view) && ordinal(view) == args.copy && here
     });
-    let next = "next: tengyun get volumes";
     let view = match found.as_slice() {
         [] => {
             let name = clean(&args.name);
-            let problem = format!("copy {} of {name} has no volumes there\n{next}", args.copy);
-            return Err(Failure::Refused(problem));
+            let problem = Message::NoVolumesThere { copy: &args.copy, name: &name };
+            return Err(Failure::Refused(problem.said()));
         }
         [view] => view,
         several => {
-            let each = |v: &v1::VolumeView| format!("{} on {}", path(key(v)), v.node_name);
-            let all: Vec<String> = several.iter().map(each).collect();
-            let problem = format!("that may be {}: give its whole path and --node", all.join(", "));
-            return Err(Failure::Refused(problem));
+            let each = |v: &v1::VolumeView| {
+                Message::VolumeOn { name: &path(key(v)), node: &v.node_name }.said()
+            };
+            let list = several.iter().map(each).collect::<Vec<_>>().join(", ");
+            return Err(Failure::Refused(Message::SeveralVolumes { list: &list }.said()));
         }
     };
     let request = v1::DeleteVolumesRequest {
@@ -137,7 +138,7 @@ async fn delete(session: &Session, args: DeleteArgs) -> Result<(), Failure> {
     let path = path(key(view));
     let text = || {
         let (path, node) = (clean(&path), clean(&view.node_name));
-        format!("{path}: the volumes of copy {} are being removed from {node}\n", args.copy)
+        Message::VolumesRemoving { path: &path, copy: &args.copy, node: &node }.said() + "\n"
     };
     let json =
         json!({"workload": path, "copy": args.copy, "node": view.node_name, "effect": "removing"});

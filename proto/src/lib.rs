@@ -5,6 +5,7 @@ pub mod convert;
 pub mod identity;
 pub mod join;
 pub mod limits;
+pub mod refused;
 pub mod secret;
 pub mod supervisor;
 pub mod tls;

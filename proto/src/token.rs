@@ -13,7 +13,7 @@ use tengyun_model::Digest;
 use crate::identity::IdentityError;
 
 /// The first part of every token: its kind and version.
-const PREFIX: &str = "ty1";
+pub const PREFIX: &str = "ty1";
 /// The longest host name.
 const HOST_BYTES_MAX: usize = 253;
 

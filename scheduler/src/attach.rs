@@ -10,13 +10,14 @@ mod session;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tengyun_model::Millis;
+use tengyun_model::{Millis, said};
 use tengyun_proto::WIRE_VERSION;
+use tengyun_proto::refused::status;
 use tengyun_proto::v1::agent_service_server::AgentService;
 use tengyun_proto::v1::{AgentMessage, SchedulerMessage};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::connections::{Connections, Visit};
@@ -51,7 +52,7 @@ impl AgentService for Agents {
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         if let Some(reason) = self.desk.read_only() {
-            return Err(Status::failed_precondition(format!("read-only: {reason}")));
+            return Err(status(Code::FailedPrecondition, &said!(ReadOnlyNow, reason)));
         }
         let speaker = match request.extensions().get::<Caller>() {
             Some(Caller::Local(_)) => Speaker::Local,

@@ -8,16 +8,17 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use tengyun_model::{Admission, DepartmentPath, Name, NodeId, Role, Wisher};
+use tengyun_model::{Admission, DepartmentPath, Name, NodeId, Role, Said, Wisher, said};
 use tengyun_proto::CALLS;
+use tengyun_proto::refused::status;
 use tengyun_proto::uds::Peer;
-use tonic::Status;
+use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Context, Poll, Service};
 use tracing::warn;
 
-use crate::connections::{Visit, Who};
+use crate::connections::{Visit, Void, Who};
 use crate::roster::Roster;
 use crate::route::Calls;
 use std::sync::Arc;
@@ -239,7 +240,7 @@ impl<S> Gate<S> {
         Self { services, roster, locals }
     }
 
-    fn caller(&self, request: &Request<Body>) -> Result<Caller, &'static str> {
+    fn caller(&self, request: &Request<Body>) -> Result<Caller, Said> {
         if let Some(peer) = request.extensions().get::<Peer>() {
             return Ok(match self.locals.get(&peer.uid) {
                 Some(role) => Caller::User(peer.uid, role.clone()),
@@ -247,14 +248,14 @@ impl<S> Gate<S> {
             });
         }
         let Some(visit) = request.extensions().get::<Visit>() else {
-            return Err("a connection of an unknown kind");
+            return Err(said!(ConnectionUnknown));
         };
         match &visit.who {
             Who::Unknown => Ok(Caller::Unknown),
-            Who::Void(why) => Err(why),
+            Who::Void(why) => Err(why.said()),
             Who::Member(claim) => {
                 let caller = self.roster.borrow().caller(claim);
-                caller.ok_or("the certificate was revoked")
+                caller.ok_or_else(|| Void::Revoked.said())
             }
         }
     }
@@ -276,24 +277,24 @@ impl<S: Calls> Service<Request<Body>> for Gate<S> {
                 request.extensions_mut().insert(caller);
                 return self.services.call(request);
             }
-            Ok(Caller::Unknown) => Status::unauthenticated("this needs a certificate: join first"),
+            Ok(Caller::Unknown) => status(Code::Unauthenticated, &said!(NeedsCertificate)),
             Ok(caller) => {
                 warn!(?caller, ?call, "call refused");
-                Status::permission_denied(format!("{} may not do this", title(&caller)))
+                status(Code::PermissionDenied, &said!(MayNot, title(&caller)))
             }
-            Err(why) => Status::unauthenticated(format!("{why}: join again")),
+            Err(why) => status(Code::Unauthenticated, &said!(JoinAgain, why)),
         };
         Box::pin(async move { Ok(refused.into_http()) })
     }
 }
 
-fn title(caller: &Caller) -> String {
+fn title(caller: &Caller) -> Said {
     match caller {
-        Caller::Local(_) => "a local user".to_owned(),
-        Caller::User(uid, role) => format!("user {uid} ({role})"),
-        Caller::Node(node, _) => format!("node {node}"),
-        Caller::Person(name, role) => format!("{name} ({role})"),
-        Caller::Unknown => "somebody without a certificate".to_owned(),
+        Caller::Local(_) => said!(LocalUser),
+        Caller::User(uid, role) => said!(UserInRole, uid, Said::from(role)),
+        Caller::Node(node, _) => said!(MemberNode, node),
+        Caller::Person(name, role) => said!(InRole, name, Said::from(role)),
+        Caller::Unknown => said!(WithoutCertificate),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tengyun_model::At;
+use tengyun_model::{At, Said, said};
 use tengyun_proto::limits;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -21,7 +21,25 @@ pub(crate) enum Who {
     /// Somebody who showed none.
     Unknown,
     /// Somebody whose certificate does not hold, and why.
-    Void(&'static str),
+    Void(Void),
+}
+
+/// Why a certificate does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Void {
+    /// It names no member.
+    Nobody,
+    /// It is no longer its member's.
+    Revoked,
+}
+
+impl Void {
+    pub(crate) fn said(self) -> Said {
+        match self {
+            Self::Nobody => said!(CertificateNobody),
+            Self::Revoked => said!(CertificateRevoked),
+        }
+    }
 }
 
 /// Tells one connection from the next.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tengyun_engine::{Command, Outcome, Proof, Refusal};
 use tengyun_model::{
     Admission, Epoch, InstanceId, Millis, NodeFacts, NodeId, OperationId, Report, Said,
-    UsageHistory, Wisher,
+    UsageHistory, Wisher, said,
 };
+use tengyun_proto::refused::status;
 use tengyun_proto::v1;
 use tokio::sync::{mpsc, oneshot};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::debug;
 
 use crate::dispatch::{Link, LinkId, LogSink};
@@ -259,5 +260,5 @@ impl<T> Answer<T> {
 /// No answer: whether the wish was kept is not known, and asking again with the same operation id
 /// is safe.
 fn stopping() -> Status {
-    Status::unavailable("the scheduler is stopping; retry with the same operation id")
+    status(Code::Unavailable, &said!(SchedulerStops))
 }

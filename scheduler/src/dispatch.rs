@@ -8,11 +8,12 @@ use std::net::IpAddr;
 
 use prost::Message as _;
 use tengyun_engine::State;
-use tengyun_model::{At, Epoch, Generation, MeterRecord, Millis, NodeId};
+use tengyun_model::{At, Epoch, Generation, MeterRecord, Millis, NodeId, said};
 use tengyun_proto::limits::SENT_BYTES_MAX;
+use tengyun_proto::refused::status;
 use tengyun_proto::v1;
 use tokio::sync::{mpsc, watch};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{error, info, warn};
 
 use crate::restored::Reported;
@@ -271,7 +272,7 @@ impl Links {
         request: v1::LogRequest,
         sink: LogSink,
     ) -> Result<(), Status> {
-        let away = || Status::unavailable(format!("the agent of node {node} is away; try again"));
+        let away = || status(Code::Unavailable, &said!(AgentAway, node));
         let attached = self.attached.get(&node).ok_or_else(away)?;
         attached.link.down.try_send(Down::Log { request, sink }).map_err(|_| away())
     }

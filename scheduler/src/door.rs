@@ -22,7 +22,7 @@ use tracing::{debug, error, warn};
 use crate::authority::claim::Claim;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Clock;
-use crate::connections::{Connections, Greeting, Visit, Who};
+use crate::connections::{Connections, Greeting, Visit, Void, Who};
 use crate::roster::Roster;
 use crate::tasks::stopped;
 use unknown::{Slot, UnknownPeers};
@@ -184,13 +184,13 @@ impl Greeter {
             }
             Some(None) => {
                 self.connections.greeted(Greeting::Void);
-                let void = Who::Void("the certificate names nobody");
+                let void = Who::Void(Void::Nobody);
                 Visitor::unknown(stream, visit(void, from), slot)
             }
             Some(Some(claim)) if self.roster.borrow().caller(&claim).is_none() => {
                 warn!(member = claim.name(), %from, "certificate was revoked");
                 self.connections.greeted(Greeting::Void);
-                let void = Who::Void("the certificate was revoked");
+                let void = Who::Void(Void::Revoked);
                 Visitor::unknown(stream, visit(void, from), slot)
             }
             Some(Some(claim)) => match self.connections.take(&claim, from) {

@@ -10,10 +10,11 @@ use tengyun_engine::{Command, Effect, MemberImage, Outcome};
 use tengyun_model::{Admission, At, Digest, Grant, Member, Millis, NodeId, Wisher, said};
 use tengyun_proto::convert::{ConvertError, operation_id};
 use tengyun_proto::identity::Certificate;
+use tengyun_proto::refused::{of_refusal, status};
 use tengyun_proto::token::{Address, Secret, Token, sha256};
 use tengyun_proto::v1;
 use tengyun_proto::v1::identity_service_server::IdentityService;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::{error, info, warn};
 
 use crate::authority::Authority;
@@ -110,7 +111,7 @@ impl IdentityService for Identities {
         &self,
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
-        let admittance = self.admittance().map_err(|no| said(&no))?;
+        let admittance = self.admittance().map_err(|no| ended(&no))?;
         let visit = request.extensions().get::<Visit>().cloned();
         let visit = visit.ok_or_else(|| Status::internal("a connection of an unknown kind"))?;
         let now = self.now().await?;
@@ -119,7 +120,7 @@ impl IdentityService for Identities {
             warn!(from = %visit.from, count, "attempts to join refused: they come too fast");
         }
         if attempt != Attempt::Taken {
-            return Err(Status::resource_exhausted("too many attempts to join: wait a minute"));
+            return Err(status(Code::ResourceExhausted, &said!(TooManyAttempts)));
         }
         let request = request.into_inner();
         let member = member(request.member.clone())?;
@@ -147,7 +148,7 @@ impl IdentityService for Identities {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
-        let admittance = self.admittance().map_err(|no| said(&no))?;
+        let admittance = self.admittance().map_err(|no| ended(&no))?;
         let visit = request.extensions().get::<Visit>().cloned();
         let Some(Visit { who: Who::Member(shown), connection, .. }) = visit else {
             return Err(Status::unauthenticated("only a certificate is renewed"));
@@ -203,7 +204,7 @@ impl IdentityService for Identities {
         let by = Asker::of(&request).wisher;
         let request = request.into_inner();
         if let Some(reason) = self.desk.read_only() {
-            return Err(Status::failed_precondition(format!("read-only: {reason}")));
+            return Err(status(Code::FailedPrecondition, &said!(ReadOnlyNow, reason)));
         }
         let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
         let member = member(request.member)?;
@@ -306,9 +307,9 @@ fn invalid(error: ConvertError) -> Status {
 }
 
 fn refused(no: &tengyun_engine::Refusal) -> Status {
-    said(&refusal(no))
+    ended(&refusal(no))
 }
 
-fn said(no: &v1::Refusal) -> Status {
-    Status::failed_precondition(format!("{}\nnext: {}", no.message, no.remedy))
+fn ended(no: &v1::Refusal) -> Status {
+    of_refusal(Code::FailedPrecondition, no)
 }

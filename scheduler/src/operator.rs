@@ -8,11 +8,12 @@ use tengyun_model::{
     CopyKey, InstanceId, NodeId, Revision, Said, Wisher, WorkloadKey, WorkloadSpec, said,
 };
 use tengyun_proto::convert::{ConvertError, operation_id};
+use tengyun_proto::refused::status;
 use tengyun_proto::v1;
 use tengyun_proto::v1::operator_service_server::OperatorService;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::caller::{Asker, Scope};
 use crate::desk::{self, Answer, Desk, PolicyChange};
@@ -117,7 +118,7 @@ impl Operators {
         if department.is_some_and(|department| scope.covers(department.as_str())) {
             return Ok(());
         }
-        Err(Status::not_found(NOT_THERE))
+        Err(not_there())
     }
 
     async fn policy(
@@ -140,8 +141,7 @@ impl OperatorService for Operators {
         let asker = Asker::of(&request);
         let request = request.into_inner();
         if request.items.len() > ITEMS_MAX {
-            let problem = format!("items: {} are more than {ITEMS_MAX}", request.items.len());
-            return Err(Status::invalid_argument(problem));
+            return Err(more_than("items", request.items.len(), ITEMS_MAX));
         }
         let mut asked = Vec::with_capacity(request.items.len());
         for (i, item) in request.items.into_iter().enumerate() {
@@ -232,7 +232,7 @@ impl OperatorService for Operators {
         } else {
             let key = workload_key(request.key)?;
             if !scope.covers(key.department.as_str()) {
-                return Err(Status::not_found(NOT_THERE));
+                return Err(not_there());
             }
             self.desk.read(move |view| view.explain_workload(&key)).await?
         };
@@ -277,8 +277,7 @@ impl OperatorService for Operators {
             return self.policy(refusal).await;
         }
         if request.values.len() > KNOBS_MAX {
-            let problem = format!("values: {} are more than {KNOBS_MAX}", request.values.len());
-            return Err(Status::invalid_argument(problem));
+            return Err(more_than("values", request.values.len(), KNOBS_MAX));
         }
         let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
         let change = policy_change(request).map_err(Status::invalid_argument)?;
@@ -364,8 +363,7 @@ impl OperatorService for Operators {
             return Ok(refused(read_only));
         }
         if request.nodes.len() > ITEMS_MAX {
-            let problem = format!("nodes: {} are more than {ITEMS_MAX}", request.nodes.len());
-            return Err(Status::invalid_argument(problem));
+            return Err(more_than("nodes", request.nodes.len(), ITEMS_MAX));
         }
         let operation = operation_id("operation_id", &request.operation_id).map_err(invalid)?;
         let nodes = request.nodes.into_iter().map(NodeId::new).collect();
@@ -433,7 +431,7 @@ impl OperatorService for Operators {
         let scope = Scope::of(&request);
         let key = workload_key(request.into_inner().key)?;
         if !scope.covers(key.department.as_str()) {
-            return Err(Status::not_found(NOT_THERE));
+            return Err(not_there());
         }
         self.desk.read(move |view| view.rollout(&key)).await.map(Response::new)
     }
@@ -548,8 +546,14 @@ fn refused_item(key: Option<v1::WorkloadKey>, refused: v1::Refusal) -> v1::Apply
     v1::ApplyResult { key, effect: String::new(), revision: 0, refusal: Some(refused) }
 }
 
-/// What is said of what another department has, and of what is not there at all.
-const NOT_THERE: &str = "nothing of this department is called so";
+/// Says the same of what another department has and of what is not there at all.
+fn not_there() -> Status {
+    status(Code::NotFound, &said!(NothingSoCalled))
+}
+
+fn more_than(field: &str, count: usize, most: usize) -> Status {
+    status(Code::InvalidArgument, &said!(MoreThan, field, count, most))
+}
 
 fn covers(scope: &Scope, key: Option<&v1::WorkloadKey>) -> bool {
     key.is_some_and(|key| scope.covers(&key.department))

@@ -9,12 +9,13 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::{Frame, SizeHint};
-use tengyun_model::{Name, NodeId};
+use tengyun_model::{Name, NodeId, said};
 use tengyun_proto::limits::{UNREAD_BYTES_MAX, UNREAD_BYTES_OF_MEMBER_MAX};
-use tonic::Status;
+use tengyun_proto::refused::status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::codegen::{BoxFuture, Bytes, Context, Pin, Poll, Service};
+use tonic::{Code, Status};
 use tracing::warn;
 
 use crate::caller::Caller;
@@ -65,18 +66,11 @@ enum Full {
 impl Full {
     fn status(self) -> Status {
         let mib = |bytes: usize| bytes / (1024 * 1024);
-        Status::resource_exhausted(match self {
-            Self::OfMember => format!(
-                "{} MiB of answers to you wait to be read: read them or close their connections, then \
-                 ask again",
-                mib(UNREAD_BYTES_OF_MEMBER_MAX)
-            ),
-            Self::OfPeople => format!(
-                "{} MiB of answers to people wait to be read: ask again in a moment, or on the \
-                 scheduler's machine",
-                mib(UNREAD_BYTES_MAX)
-            ),
-        })
+        let said = match self {
+            Self::OfMember => said!(UnreadOfYou, mib(UNREAD_BYTES_OF_MEMBER_MAX)),
+            Self::OfPeople => said!(UnreadOfAll, mib(UNREAD_BYTES_MAX)),
+        };
+        status(Code::ResourceExhausted, &said)
     }
 }
 

@@ -13,13 +13,14 @@ use tengyun_engine::{
     Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict, rollout,
 };
 use tengyun_model::{
-    InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report, Wisher,
+    InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report, Wisher, said,
 };
+use tengyun_proto::refused::status;
 use tengyun_proto::v1;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
 
 use crate::calendar::{self, Calendar};
@@ -316,11 +317,10 @@ impl Writer {
         request: v1::LogRequest,
         sink: LogSink,
     ) -> Result<(), Status> {
-        let unknown = || Status::not_found(Refusal::UnknownInstance(instance).to_string());
+        let unknown = || status(Code::NotFound, &Refusal::UnknownInstance(instance).said());
         let found = self.log.state().instance(instance).ok_or_else(unknown)?;
-        let node = found.node.ok_or_else(|| {
-            Status::failed_precondition(format!("instance {instance} waits and has no output yet"))
-        })?;
+        let waits = || status(Code::FailedPrecondition, &said!(NoOutputYet, instance));
+        let node = found.node.ok_or_else(waits)?;
         self.links.ask_log(node, request, sink)
     }
 

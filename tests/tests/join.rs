@@ -82,6 +82,10 @@ async fn a_server_joins_works_and_is_put_out() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("used before"), "{refused:?}");
     assert_eq!(said(&cluster, "scheduler.log", "attempt to join refused"), 1);
+    thief.env("LC_ALL", "zh_CN.UTF-8");
+    let refused = thief.output().unwrap();
+    let chinese = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(chinese.contains("错误：令牌已被使用\n下一步：用 `tengyun token create`"), "{chinese}");
     assert!(!dir.join("identity").exists());
 
     // It comes back by its identity alone.
@@ -119,9 +123,18 @@ async fn a_person_comes_in_with_a_role() {
     assert_eq!(no.status.code(), Some(1));
     let said = String::from_utf8_lossy(&no.stderr).into_owned();
     assert!(said.contains("vera (viewer) may not do this"), "{said}");
+    let chinese = |words: &[&str]| {
+        let no = vera(words).env("LC_ALL", "zh_CN.UTF-8").output().unwrap();
+        assert_eq!(no.status.code(), Some(1), "{no:?}");
+        String::from_utf8_lossy(&no.stderr).into_owned()
+    };
+    let said = chinese(&["token", "create"]);
+    assert!(said.contains("错误：vera（观察员）无权进行此操作"), "{said}");
     operator(&cluster, &["person", "revoke", "vera"]);
     let no = vera(&["status"]).output().unwrap();
     assert_eq!(no.status.code(), Some(1), "{no:?}");
+    let said = chinese(&["status"]);
+    assert!(said.contains("证书已被吊销：请重新加入"), "{said}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test runs a command in a network namespace")]

@@ -230,12 +230,110 @@ async fn everything_is_said_in_chinese_in_a_chinese_locale_and_json_is_not() {
         let here = said(cluster.socket(), "C", words).await;
         assert!(here.contains(english) && !is_chinese(&here), "{words:?}: {here}");
     }
-    for words in [&["explain", "large"][..], &["status"], &["events"], &["history", "app"]] {
+    let machines = [
+        &["explain", "large"][..],
+        &["status"],
+        &["events"],
+        &["history", "app"],
+        &["get", "instances"],
+        &["members"],
+        &["doctor"],
+        &["describe", "node", "nobody"],
+    ];
+    for words in machines {
         let json = said(cluster.socket(), CHINESE, &[words, &["-o", "json"]].concat()).await;
         assert!(!is_chinese(&json), "{json}");
     }
     let large = said(cluster.socket(), CHINESE, &["explain", "large", "-o", "json"]).await;
     assert!(large.contains("wants 64000 m CPU"), "{large}");
+}
+
+/// Words that Chinese readers know as they are.
+const SAME: [&str; 5] = ["GiB", "MiB", "Schema", "Linux", "root"];
+
+/// Finds a line with two English words in a row. Commands, which stand in backquotes or begin with
+/// `tengyun`, and the upper-case names of values are the same in every language.
+fn english(text: &str) -> Option<&str> {
+    let is_word = |word: &str| {
+        let letters = word.len() > 1 && word.chars().all(|c| c.is_ascii_alphabetic());
+        letters && word.contains(|c: char| c.is_ascii_lowercase()) && !SAME.contains(&word)
+    };
+    text.lines().find(|line| {
+        let spoken = line.split('`').step_by(2).map(|part| {
+            let (before, command) = part.split_once("tengyun ").unwrap_or((part, ""));
+            let after = command.find(|c: char| !c.is_ascii()).map_or("", |at| &command[at..]);
+            [before, after]
+        });
+        spoken.flatten().any(|part| {
+            let words: Vec<&str> =
+                part.split(|c: char| " (),:;[]<>|：，；（）".contains(c)).collect();
+            words.windows(2).any(|pair| pair.iter().all(|word| is_word(word)))
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_verb_says_english_in_a_chinese_locale() {
+    const CHINESE: &str = "zh_CN.UTF-8";
+    assert!(english("错误：cannot read `tengyun get nodes`").is_some(), "it is found");
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1"]);
+    hurry(&cluster).await;
+    let mut large = spec::command("large", &["/bin/sleep", "1000"]);
+    large.resources.cpu = tengyun_model::Millicores::new(64_000);
+    cluster.apply(&[large, spec::command("app", &["/bin/sleep", "1000"])]).await;
+    let app = cluster.until_running(1).await[0].instance.to_string();
+    let socket = cluster.socket();
+    let mut lines = Vec::new();
+    for words in [
+        &["--help"][..],
+        &["get", "--help"],
+        &["token", "create", "--help"],
+        &["get", "nonsense"],
+        &["get", "nodes"],
+        &["get", "departments"],
+        &["get", "workloads"],
+        &["get", "instances", "--all"],
+        &["get", "volumes"],
+        &["get", "runs"],
+        &["describe", "node", "n1"],
+        &["describe", "workload", "app"],
+        &["describe", "instance", &app],
+        &["describe", "node", "nobody"],
+        &["explain", "app"],
+        &["explain", "large"],
+        &["logs", "large"],
+        &["logs", "999999"],
+        &["top", "--once"],
+        &["events"],
+        &["history", "app"],
+        &["rollout", "status", "app"],
+        &["rollout", "history", "app"],
+        &["policy", "list"],
+        &["policy", "show"],
+        &["policy", "history"],
+        &["policy", "set", "consolidate=7"],
+        &["policy", "set", "consolidat=1"],
+        &["policy", "rollback", "99"],
+        &["meters"],
+        &["status"],
+        &["members"],
+        &["secret", "list"],
+        &["doctor"],
+        &["token", "create"],
+        &["login", "nonsense", "--name", "dora"],
+        &["volume", "delete", "app", "--copy", "0"],
+        &["cordon", "n1"],
+        &["get", "nodes"],
+        &["uncordon", "n1"],
+        &["stop", "app"],
+        &["delete", "app"],
+    ] {
+        let text = said(socket.clone(), CHINESE, words).await;
+        assert!(is_chinese(&text), "{words:?}: {text}");
+        lines.extend(english(&text).map(|line| format!("{words:?}: {line}")));
+    }
+    assert!(lines.is_empty(), "English in {lines:#?}");
 }
 
 /// What is wrong in a manifest is found before anybody is called, so no scheduler is needed.

@@ -10,6 +10,8 @@ use nix::sys::time::TimeValLike as _;
 use nix::unistd::{SysconfVar, sysconf};
 use tengyun_model::{Name, NodeName};
 
+use crate::message::Message;
+
 /// Where control groups are mounted.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// The kernel's counter of a group, version 1 and 2.
@@ -70,7 +72,7 @@ fn counter(group: &Path) -> Option<PathBuf> {
 }
 
 fn read(file: &Path) -> Result<Duration, String> {
-    parse(&text(file)?).ok_or_else(|| format!("{} is no CPU counter", file.display()))
+    parse(&text(file)?).ok_or_else(|| Message::NoCpuCounter { file: &file.display() }.said())
 }
 
 /// Parses a group's counter: nanoseconds alone, or microseconds after `usage_usec`.
@@ -83,7 +85,10 @@ fn parse(text: &str) -> Option<Duration> {
 }
 
 fn text(file: &Path) -> Result<String, String> {
-    fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+    fs::read_to_string(file).map_err(|error| {
+        let what = file.display();
+        Message::CannotRead { what: &what, error: &error }.said()
+    })
 }
 
 /// The totals of all CPUs in /proc/stat.

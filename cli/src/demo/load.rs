@@ -8,6 +8,7 @@ use tengyun_lab::trace::{self, Trace};
 
 use crate::demo::player::{DEPARTMENTS, generated};
 use crate::failure::Failure;
+use crate::message::Message;
 
 /// The recorded day that is played where it is there.
 const RECORDED: &str = "../shared/traces/planetlab-20110303";
@@ -40,7 +41,8 @@ impl Load {
         let trace = trace::read(dir, None).map_err(crate::lab::usage)?;
         Self::recorded(&trace).ok_or_else(|| {
             let needed = MEMBERS * PEAKS.len();
-            Failure::Usage(format!("{} has fewer than {needed} instances with use", dir.display()))
+            let dir = dir.display();
+            Failure::Usage(Message::TooFewInstances { dir: &dir, needed: &needed }.said())
         })
     }
 
@@ -65,7 +67,7 @@ impl Load {
     fn generated() -> Self {
         let count = u32::try_from(DEPARTMENTS.len()).unwrap_or(0);
         let series = (0..count).map(generated).collect();
-        Self { series, step: GENERATED_STEP, source: "the generated set".to_owned() }
+        Self { series, step: GENERATED_STEP, source: Message::GeneratedSet {}.said() }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::demo::load::Load;
 use crate::demo::score::Measured;
 use crate::failure::Failure;
 use crate::get::list_nodes;
+use crate::message::Message;
 use crate::output::note;
 use crate::session::{Session, operation_id, path};
 use crate::text::Language;
@@ -120,7 +121,7 @@ impl Stage<'_> {
                 (changed, moves) = (Instant::now(), now);
             }
             if start.elapsed() > PATIENCE {
-                return Err(late("the nodes to be consolidated"));
+                return Err(late(&Message::Consolidated {}.said()));
             }
             self.requests(Duration::from_secs(1), 2).await?;
         }
@@ -204,14 +205,14 @@ impl Stage<'_> {
         let socket = PathBuf::from(format!("/proc/{pid}/cwd/{SOCKET}"));
         let run = move || client::run(&socket, RATE, duration, seed);
         let ran = tokio::task::spawn_blocking(run).await.map_err(|e| Failure::internal(&e))?;
-        ran.map_err(|error| Failure::Internal(format!("the critical service failed: {error}")))
+        ran.map_err(|error| Failure::Internal(Message::ServiceFailed { error: &error }.said()))
     }
 
     async fn service(&self) -> Result<u32, Failure> {
         let views = self.session.instances(None).await?.instances;
         let service = views.iter().find(|v| path(v.key.clone().unwrap_or_default()) == SERVICE);
         let pid = service.and_then(|v| v.status.as_ref()).and_then(|s| s.pid);
-        pid.ok_or_else(|| Failure::Internal("the critical service does not run".to_owned()))
+        pid.ok_or_else(|| Failure::Internal(Message::ServiceNotRunning {}.said()))
     }
 
     /// Holds everything but the service still until the answer is dropped.
@@ -251,7 +252,9 @@ impl Stage<'_> {
                     format!("\n  {key}: {:?} {}", status.phase(), status.message)
                 };
                 let lines: String = views.iter().map(line).collect();
-                return Err(late(&format!("{count} healthy instances; there are:{lines}")));
+                return Err(late(
+                    &Message::HealthyInstances { count: &count, lines: &lines }.said(),
+                ));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -300,7 +303,7 @@ impl Stage<'_> {
 }
 
 fn late(what: &str) -> Failure {
-    Failure::Internal(format!("gave up waiting for {what}"))
+    Failure::Internal(Message::GaveUp { what: &what }.said())
 }
 
 /// Process groups that are held still; dropped, they go on.

@@ -16,7 +16,9 @@ use tengyun_scheduler::{
 use super::{engine, shape, usage, write};
 use crate::describe::lines;
 use crate::failure::{Failure, chain};
+use crate::message::{Message, lab_note, word};
 use crate::output::{Format, clean_lines, joined, show, table, time};
+use crate::text::{Language, heading};
 
 /// The most nodes of one --add-node.
 const ADDED_MAX: usize = 100_000;
@@ -92,18 +94,18 @@ fn run_replay(args: &JournalArgs, reader: JournalReader, format: Format) -> Resu
         kept.iter().map(|k| (k, verdict(k, compared.get(&k.sequence).copied()))).collect();
     let fault = fault.map(|error| chain(&error));
     let digest = state_digest(&journal.state).to_string();
-    let text =
-        || {
-            let mut rows = found(&journal);
-            rows.insert(0, ("journal", args.journal.display().to_string()));
-            let whole = format!("every one of {last} entries is as it was written");
-            rows.push(("integrity", fault.clone().unwrap_or(whole)));
-            rows.push(("state", format!("sha256 {digest}")));
-            rows.extend(snapshots.iter().map(|(kept, verdict)| {
-                ("snapshot", format!("of entry {}: {verdict}", kept.sequence))
-            }));
-            lines(&rows)
-        };
+    let text = || {
+        let mut rows = found(&journal);
+        rows.insert(0, ("journal", args.journal.display().to_string()));
+        let whole = Message::JournalWhole { entries: &last }.said();
+        rows.push(("integrity", fault.clone().unwrap_or(whole)));
+        rows.push(("state", format!("sha256 {digest}")));
+        rows.extend(snapshots.iter().map(|(kept, verdict)| {
+            let (entry, verdict) = (&kept.sequence, lab_note(verdict));
+            ("snapshot", Message::SnapshotIs { entry, verdict: &verdict }.said())
+        }));
+        lines(&rows)
+    };
     let json = summary(&journal, &digest, fault.as_deref(), &snapshots);
     show(format, text, &json)?;
     if let Some(fault) = fault {
@@ -111,7 +113,8 @@ fn run_replay(args: &JournalArgs, reader: JournalReader, format: Format) -> Resu
     }
     match snapshots.iter().find(|(_, verdict)| *verdict != SAME) {
         Some((kept, verdict)) => {
-            Err(Failure::Refused(format!("the snapshot of entry {} {verdict}", kept.sequence)))
+            let (entry, verdict) = (&kept.sequence, lab_note(verdict));
+            Err(Failure::Refused(Message::SnapshotNot { entry, verdict: &verdict }.said()))
         }
         None => Ok(()),
     }
@@ -139,12 +142,12 @@ fn found(journal: &Journal) -> Vec<(&'static str, String)> {
     let (from, to) = journal.span.unwrap_or_default();
     vec![
         ("entries", format!("{} ({})", journal.entries, counted(&journal.kinds))),
-        ("span", format!("{} to {}", time(from.millis()), time(to.millis()))),
+        ("span", Message::FromTo { from: &time(from.millis()), to: &time(to.millis()) }.said()),
         ("nodes", nodes.to_string()),
         ("workloads", workloads.to_string()),
         ("instances", instances.to_string()),
-        ("moves", format!("{} of plans held, {} were stale", journal.moves.0, journal.moves.1)),
-        ("refused", if refused == 0 { "none".to_owned() } else { counted(&journal.refused) }),
+        ("moves", Message::MovesHeld { held: &journal.moves.0, stale: &journal.moves.1 }.said()),
+        ("refused", if refused == 0 { word("none") } else { counted(&journal.refused) }),
     ]
 }
 
@@ -223,7 +226,7 @@ fn variants(args: &JournalArgs) -> Result<Vec<Variant>, Failure> {
         return Ok(vec![variant("planned anew".to_owned(), None)]);
     }
     let one = |name: &String| {
-        let knobs = engine(name, "a recording is planned anew")?;
+        let knobs = engine(name, &Message::LabPlans {}.said())?;
         Ok(variant(name.clone(), Some(knobs)))
     };
     args.policies.iter().map(one).collect()
@@ -247,26 +250,24 @@ fn side_by_side(compared: &Compared) -> String {
         ("refused", |f| f.refused.to_string()),
     ];
     let names = compared.sides.iter().map(|(f, _)| f.name.to_uppercase());
-    let headings: Vec<String> = std::iter::once("FIGURE".to_owned()).chain(names).collect();
+    let figure = heading(Language::of_locale(), "FIGURE").to_owned();
+    let headings: Vec<String> = std::iter::once(figure).chain(names).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let row = |(name, figure): &Row| {
         let cells = compared.sides.iter().map(|(f, _)| figure(f));
-        std::iter::once((*name).to_owned()).chain(cells).collect()
+        std::iter::once(lab_note(name)).chain(cells).collect()
     };
     let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
     let (from, to) = compared.span;
-    let span = format!(
-        "after entry {}, from {} to {}\n",
-        compared.branch,
-        time(from.millis()),
-        time(to.millis())
-    );
-    let notes = joined(compared.notes.iter().map(|note| format!("note: {note}")));
-    clean_lines(&(span + &table(&headings, &rows) + &notes))
+    let (from, to) = (time(from.millis()), time(to.millis()));
+    let span = Message::ComparedSpan { entry: &compared.branch, from: &from, to: &to }.said();
+    let note = |note: &String| Message::Note { note: &lab_note(note) }.said();
+    let notes = joined(compared.notes.iter().map(note));
+    clean_lines(&(span + "\n" + &table(&headings, &rows) + &notes))
 }
 
 fn branch(text: &str) -> Result<Branch, String> {
-    let fault = || "the number of an entry, a time, or +90s, +15m, +2h".to_owned();
+    let fault = || Message::GiveBranch {}.said();
     if let Some(after) = text.strip_prefix('+') {
         let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
         let parsed = units.iter().find_map(|(unit, secs)| {
@@ -286,7 +287,7 @@ fn branch(text: &str) -> Result<Branch, String> {
 fn shapes(text: &str) -> Result<Added, String> {
     let (size, count) = text.split_once('*').unwrap_or((text, "1"));
     let count = count.parse().ok().filter(|n| (1..=ADDED_MAX).contains(n));
-    let count = count.ok_or_else(|| format!("so many nodes as 1 to {ADDED_MAX}"))?;
+    let count = count.ok_or_else(|| Message::GiveCount { most: &ADDED_MAX }.said())?;
     Ok(Added { shape: shape(size)?, count })
 }
 

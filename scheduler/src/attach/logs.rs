@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tengyun_model::{Said, said};
+use tengyun_proto::refused::status;
 use tengyun_proto::v1;
 use tengyun_proto::v1::scheduler_message::Message as Out;
 use tokio::time::timeout;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::debug;
 
 use crate::dispatch::LogSink;
@@ -33,8 +35,7 @@ impl Logs {
     /// Opens a request and returns what to send to the agent.
     pub(super) fn open(&mut self, request: v1::LogRequest, sink: LogSink) -> Vec<Out> {
         if self.open.len() >= REQUESTS_MAX {
-            let problem = format!("{REQUESTS_MAX} log requests are open on this node; end one");
-            finish(&sink, Status::resource_exhausted(problem));
+            finish(&sink, status(Code::ResourceExhausted, &said!(LogsOpen, REQUESTS_MAX)));
             return Vec::new();
         }
         self.last = self.last.saturating_add(1);
@@ -54,7 +55,7 @@ impl Logs {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return self.cancel(chunk.request),
                 Err(_) => {
-                    finish(sink, Status::resource_exhausted("the reader of the log is too slow"));
+                    finish(sink, status(Code::ResourceExhausted, &said!(LogSlow)));
                     return self.cancel(chunk.request);
                 }
             }
@@ -76,9 +77,9 @@ impl Logs {
     }
 
     /// Ends every request.
-    pub(super) fn close(&mut self, why: &str) {
+    pub(super) fn close(&mut self, why: &Said) {
         for sink in std::mem::take(&mut self.open).into_values() {
-            finish(&sink, Status::unavailable(why));
+            finish(&sink, status(Code::Unavailable, why));
         }
     }
 
@@ -147,10 +148,10 @@ mod tests {
         let mut failed = chunk(1, "", true);
         failed.error = "no such instance".to_owned();
         logs.pass(failed).await;
-        assert_eq!(lines.recv().await.unwrap().unwrap_err().code(), tonic::Code::NotFound);
+        assert_eq!(lines.recv().await.unwrap().unwrap_err().code(), Code::NotFound);
         let mut lines = ask(&mut logs, 4);
-        logs.close("the agent went away");
-        assert_eq!(lines.recv().await.unwrap().unwrap_err().code(), tonic::Code::Unavailable);
+        logs.close(&said!(AgentWent));
+        assert_eq!(lines.recv().await.unwrap().unwrap_err().code(), Code::Unavailable);
     }
 
     #[tokio::test]
@@ -159,6 +160,6 @@ mod tests {
         let _open: Vec<_> = (0..REQUESTS_MAX).map(|_| ask(&mut logs, 1)).collect();
         let mut lines = ask(&mut logs, 1);
         let refused = lines.recv().await.unwrap().unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(refused.code(), Code::ResourceExhausted);
     }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tengyun_engine::Refusal;
-use tengyun_model::{Millis, NodeFacts, NodeId};
+use tengyun_model::{Millis, NodeFacts, NodeId, said};
 use tengyun_proto::convert::{ConvertError, NODE_INSTANCES_MAX, SKETCHES_MAX};
+use tengyun_proto::refused::{of_refusal, status};
 use tengyun_proto::v1::agent_message::Message as Up;
 use tengyun_proto::v1::scheduler_message::Message as Out;
 use tengyun_proto::{WIRE_VERSION, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::logs::{Logs, READER_PATIENCE};
@@ -80,7 +81,7 @@ impl Session {
         let status = match greeted {
             Ok(mut ends) => {
                 let status = self.live(&mut inbound, &mut ends).await.err();
-                ends.logs.close("the agent went away");
+                ends.logs.close(&said!(AgentWent));
                 self.desk.tell(Request::Detach { node: ends.node, link: self.id }).await;
                 status
             }
@@ -151,12 +152,11 @@ impl Session {
                 Ok(attached) => return Ok(attached),
                 Err(AttachRefusal::Busy(facts, link)) => asked = (*facts, link),
                 Err(AttachRefusal::Refused(refusal @ Refusal::NotThisNode(_))) => {
-                    let said = crate::view::refusal(&refusal);
-                    let (message, remedy) = (said.message, said.remedy);
-                    return Err(Status::permission_denied(format!("{message}\nnext: {remedy}")));
+                    let refusal = crate::view::refusal(&refusal);
+                    return Err(of_refusal(Code::PermissionDenied, &refusal));
                 }
                 Err(AttachRefusal::Refused(refusal)) => {
-                    return Err(Status::invalid_argument(refusal.to_string()));
+                    return Err(status(Code::InvalidArgument, &refusal.said()));
                 }
             }
             sleep(DISPLACE_PAUSE).await;

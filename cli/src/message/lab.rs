@@ -1,0 +1,116 @@
+//! What the laboratory says: its notes and the labels of its figures.
+
+use crate::text::{Language, width};
+
+/// Where a table of figures has its values.
+const VALUES_AT: usize = 34;
+
+/// Notes and labels with their Chinese.
+const NOTES: &[(&str, &str)] = &[
+    (
+        "the history is shorter than a week: weekly peaks are not in it",
+        "历史不足一周：不含每周的峰值",
+    ),
+    ("no memory was recorded: it counts as requested", "没有内存记录：按申请计"),
+    (
+        "peaks within 5 minutes are not in the history; the nodes' own guard covers them",
+        "历史中没有 5 分钟以内的峰值，由节点自身的保护应对",
+    ),
+    ("is the same state, byte for byte", "与状态逐字节相同"),
+    ("is damaged", "已损坏"),
+    ("is another state", "是另一个状态"),
+    ("is of an entry that is not there", "所属的记录不存在"),
+    ("instances", "实例"),
+    ("steps of 5 minutes", "步数（每步 5 分钟）"),
+    ("coverage", "数据覆盖率"),
+    ("nodes in use, mean (most)", "在用节点，平均（最多）"),
+    ("nodes in use, mean", "在用节点，平均"),
+    ("nodes in use, most", "在用节点，最多"),
+    ("lower bound of nodes, mean", "节点数下界，平均"),
+    ("binding resource", "瓶颈资源"),
+    ("utilisation", "利用率"),
+    ("utilisation %", "利用率 %"),
+    ("in band 60-80 %", "处于 60-80 % 区间"),
+    ("node-time in band 60-80 %", "处于 60-80 % 区间的节点时间"),
+    ("node-time above 80/90/100 %", "高于 80/90/100 % 的节点时间"),
+    ("95 % interval of that above 80 %", "高于 80 % 者的 95 % 置信区间"),
+    ("instance-time on nodes above 80 %", "在高于 80 % 节点上的实例时间"),
+    ("above 80 %", "高于 80 %"),
+    ("above 90 %", "高于 90 %"),
+    ("demand lost", "丢失的需求"),
+    ("demand lost %", "丢失的需求 %"),
+    ("moves (per instance and day)", "迁移（每实例每日）"),
+    ("moves", "迁移"),
+    ("instance-time without a node", "没有节点的实例时间"),
+    ("instance-time waiting %", "等待的实例时间 %"),
+    ("harvest work", "填谷任务"),
+    ("nodes off for 6 hours or more", "关闭 6 小时以上的节点"),
+    ("energy", "能耗"),
+    ("energy kWh", "能耗 kWh"),
+    ("refused", "被拒绝"),
+    ("took", "用时"),
+    ("instances too large for a node", "大于节点的实例"),
+    ("note", "说明"),
+];
+
+/// Parts of the values beside the labels.
+const PARTS: &[(&str, &str)] = &[
+    (" bad rows)", " 行有误)"),
+    (" core-hours done, ", " 核时完成，"),
+    (" given back", " 核时让出"),
+    (" to ", " 至 "),
+];
+
+/// Says a note or a label; one that is not known is shown as it came.
+pub(crate) fn lab_note(english: &str) -> String {
+    note_in(Language::of_locale(), english)
+}
+
+fn note_in(language: Language, english: &str) -> String {
+    if language == Language::English {
+        return english.to_owned();
+    }
+    if let Some(stay) = english.strip_suffix(" workloads fit on no server of this size and stay") {
+        return format!("{stay} 个工作负载放不进这种大小的服务器，保持原处");
+    }
+    if let Some(torn) = english.strip_suffix(" parts of the recording were torn or damaged") {
+        return format!("{torn} 段记录残缺或损坏");
+    }
+    let known = NOTES.iter().find(|(note, _)| *note == english);
+    known.map_or(english, |(_, chinese)| chinese).to_owned()
+}
+
+/// Says a table of figures, a label and its value on each line.
+pub(crate) fn lab_table(english: &str) -> String {
+    match Language::of_locale() {
+        Language::English => english.to_owned(),
+        Language::Chinese => english.lines().map(|line| figure(line) + "\n").collect(),
+    }
+}
+
+fn figure(line: &str) -> String {
+    let (label, value) = line.split_at_checked(VALUES_AT).unwrap_or((line, ""));
+    let label = note_in(Language::Chinese, label.trim_end());
+    let gap = " ".repeat(VALUES_AT.saturating_sub(width(&label)).max(2));
+    let value = match label.as_str() {
+        "说明" => note_in(Language::Chinese, value),
+        "瓶颈资源" => super::word(value),
+        _ => PARTS.iter().fold(value.to_owned(), |value, (e, c)| value.replace(e, c)),
+    };
+    label + &gap + &value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_and_notes_are_said_in_chinese_and_stay_in_their_columns() {
+        let line = format!("{:<34}{}", "coverage", "99.90 % (3 bad rows)");
+        assert_eq!(figure(&line), format!("数据覆盖率{}99.90 % (3 行有误)", " ".repeat(24)));
+        let note = "no memory was recorded: it counts as requested";
+        assert_eq!(note_in(Language::Chinese, note), "没有内存记录：按申请计");
+        assert_eq!(note_in(Language::English, note), note);
+        assert_eq!(note_in(Language::Chinese, "of tomorrow"), "of tomorrow");
+    }
+}
