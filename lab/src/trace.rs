@@ -4,8 +4,10 @@
 //! cannot be used is counted in [`Rows`], and what was not recorded stays visible as coverage.
 
 mod grid;
+mod packed;
 pub mod parquet;
 pub mod public;
+mod sar;
 pub mod servers;
 pub(crate) mod text;
 
@@ -29,6 +31,9 @@ pub const INSTANCES_MAX: usize = 1_000_000;
 pub const STEPS_MAX: usize = 3660 * DAY_STEPS;
 /// The most samples (instances times steps) of one trace; 4 bytes each make 4 GiB.
 pub const CELLS_MAX: usize = 1 << 30;
+
+/// So many files of a directory are opened to see what they are.
+const LOOKED_AT_MAX: usize = 64;
 
 /// What keeps a trace from being read.
 #[derive(Debug, thiserror::Error)]
@@ -285,6 +290,8 @@ pub enum Format {
     Google,
     /// `sadf -j`.
     Sadf,
+    /// What `sar -u` and `sar -r` print.
+    Sar,
     /// Prometheus range queries.
     Prometheus,
     /// CSV with a line of names.
@@ -293,7 +300,7 @@ pub enum Format {
 
 impl Format {
     /// Every format with its name on the command line.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("parquet", Self::Parquet),
         ("planetlab", Self::PlanetLab),
         ("bitbrains", Self::Bitbrains),
@@ -301,6 +308,7 @@ impl Format {
         ("alibaba", Self::Alibaba),
         ("google", Self::Google),
         ("sadf", Self::Sadf),
+        ("sar", Self::Sar),
         ("prometheus", Self::Prometheus),
         ("csv", Self::Csv),
     ];
@@ -313,25 +321,24 @@ impl Format {
     /// Guesses the layout of a path by the names of its files, and of a lone file by its beginning.
     pub fn guess(path: &Path) -> Option<Self> {
         if !path.is_dir() {
-            let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-            return match name.rsplit_once('.')?.1 {
-                "json" => Some(Self::Sadf),
-                "csv" => Some(Self::Csv),
-                _ => None,
+            let name = text::name(path).to_ascii_lowercase();
+            return match name.rsplit_once('.').map(|(_, end)| end) {
+                Some("json") => Some(Self::Sadf),
+                Some("csv") => Some(Self::Csv),
+                Some(_) | None => sar::is_one(path).then_some(Self::Sar),
             };
         }
-        let has = |name: &str| path.join(name).exists();
-        if has("usage.parquet") {
+        if path.join("usage.parquet").exists() {
             return Some(Self::Parquet);
         }
-        if has("container_usage.csv") {
+        if text::named(path, "container_usage").is_some() {
             return Some(Self::Alibaba);
         }
-        if has("task_usage") {
+        if path.join("task_usage").exists() {
             return Some(Self::Google);
         }
         let files = text::files(path, |_| true).ok()?;
-        let names: Vec<&str> = files.iter().filter_map(|f| f.file_name()?.to_str()).collect();
+        let names: Vec<String> = files.iter().map(|f| text::name(f)).collect();
         let any = |start: &str, end: &str| {
             names.iter().any(|n| n.starts_with(start) && n.to_ascii_lowercase().ends_with(end))
         };
@@ -347,9 +354,11 @@ impl Format {
         if any("", ".json") {
             return Some(Self::Sadf);
         }
-        if any("", ".csv") {
-            let first = files.iter().find(|f| f.extension().is_some_and(|e| e == "csv"))?;
-            return Some(if is_bitbrains(first) { Self::Bitbrains } else { Self::Csv });
+        if let Some(first) = names.iter().position(|n| n.to_ascii_lowercase().ends_with(".csv")) {
+            return Some(if is_bitbrains(&files[first]) { Self::Bitbrains } else { Self::Csv });
+        }
+        if files.iter().take(LOOKED_AT_MAX).any(|f| sar::is_one(f)) {
+            return Some(Self::Sar);
         }
         (!names.is_empty()).then_some(Self::PlanetLab)
     }
@@ -364,6 +373,7 @@ impl Format {
             Self::Alibaba => public::alibaba(path),
             Self::Google => public::google(path),
             Self::Sadf => servers::sadf(path),
+            Self::Sar => sar::read(path),
             Self::Prometheus => servers::prometheus(path),
             Self::Csv => servers::plain(path),
         }
@@ -371,13 +381,7 @@ impl Format {
 }
 
 fn is_bitbrains(path: &Path) -> bool {
-    let mut first = None;
-    // The first line alone decides; what follows is not read for it.
-    let stop = text::lines(path, |line| {
-        first = line.map(str::to_owned);
-        Err(fault(path, &"read far enough"))
-    });
-    stop.is_err() && first.is_some_and(|line| line.contains(';'))
+    text::first_line(path).is_some_and(|line| line.contains(';'))
 }
 
 /// Reads a path in a layout, or in the one that its files look like.

@@ -1,10 +1,11 @@
-//! Public traces as their publishers give them, unpacked: `PlanetLab`, Bitbrains, Azure, Alibaba, Google.
+//! Public traces as their publishers give them, packed or not: `PlanetLab`, Bitbrains, Azure, Alibaba,
+//! Google.
 
 use std::path::Path;
 
 use super::grid::{Grid, Sample, secs_of};
-use super::text::{files, lines, number};
-use super::{Trace, TraceError};
+use super::text::{files, lines, name, named, number};
+use super::{Trace, TraceError, fault};
 
 /// `CloudSim`'s types of instances, by quarter of the sorted list: MIPS and MiB.
 const CLOUDSIM_TYPES: [(f64, f64); 4] =
@@ -21,7 +22,7 @@ pub fn planetlab(directory: &Path) -> Result<Trace, TraceError> {
     let files = files(directory, |name| !name.starts_with('.'))?;
     let quarter = files.len().div_ceil(4).max(1);
     for (number_of, path) in files.iter().enumerate() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name(path);
         let place = grid.instance(path, &name)?;
         let (mips, memory) = CLOUDSIM_TYPES[(number_of / quarter).min(3)];
         grid.ask(place, mips, memory);
@@ -44,8 +45,8 @@ pub fn planetlab(directory: &Path) -> Result<Trace, TraceError> {
 pub fn bitbrains(directory: &Path) -> Result<Trace, TraceError> {
     let mut grid = Grid::default();
     for path in files(directory, |name| has_end(name, ".csv"))? {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let place = grid.instance(&path, &name)?;
+        let name = name(&path);
+        let place = grid.instance(&path, name.rsplit_once('.').map_or(&name, |(stem, _)| stem))?;
         let mut first = true;
         lines(&path, |line| {
             let header =
@@ -116,8 +117,7 @@ pub fn azure(directory: &Path) -> Result<Trace, TraceError> {
 /// Reads Alibaba 2018: `container_meta.csv` and `container_usage.csv`.
 pub fn alibaba(directory: &Path) -> Result<Trace, TraceError> {
     let mut grid = Grid::default();
-    let meta = directory.join("container_meta.csv");
-    if meta.is_file() {
+    if let Some(meta) = named(directory, "container_meta") {
         lines(&meta, |line| {
             let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
             let field = |at: usize| fields.get(at).and_then(|f| number(f));
@@ -134,7 +134,8 @@ pub fn alibaba(directory: &Path) -> Result<Trace, TraceError> {
             Ok(())
         })?;
     }
-    let usage = directory.join("container_usage.csv");
+    let missing = || fault(directory, &"there is no container_usage.csv, .csv.gz or .tar.gz in it");
+    let usage = named(directory, "container_usage").ok_or_else(missing)?;
     lines(&usage, |line| {
         let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
         let field = |at: usize| fields.get(at).and_then(|f| number(f));
