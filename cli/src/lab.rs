@@ -65,10 +65,10 @@ struct ReplayArgs {
     /// Fill what is left below the target with harvest work
     #[arg(long, value_name = "WORK", value_parser = ["pool"])]
     harvest: Option<String>,
-    /// Charge power-on and moves, and keep to the window
+    /// Charge power-on and moves, and move in the window only
     #[arg(long)]
     honest: bool,
-    /// Hours of the day in which nodes may be emptied, such as 22-6; with --honest
+    /// Hours of the day in which anything may be moved; with --honest [default: 22-6]
     #[arg(long, value_name = "FROM-UNTIL", value_parser = window, requires = "honest")]
     window: Option<(u8, u8)>,
     /// The share of instances that never move
@@ -135,7 +135,8 @@ pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
 
 fn run_replay(args: &ReplayArgs, format: Format) -> Result<(), Failure> {
     let trace = joined(&args.traces, args.format, args.stack)?;
-    let honest = args.honest.then_some(Honest { window: args.window, ..Honest::DEFAULT });
+    let window = args.window.unwrap_or(Honest::DEFAULT.window);
+    let honest = args.honest.then_some(Honest { window, ..Honest::DEFAULT });
     let wish = Replay {
         budget_pct: args.budget,
         choice: Choice::parse(&args.policy).map_err(usage)?,

@@ -177,7 +177,8 @@ fn synthetic() {
     let steps = fleet.warm + 24;
     let fleet = fleet.cut(steps);
     let began = Instant::now();
-    let mut driver = Driver::new(&fleet, &BTreeMap::new(), |_| false).expect("an engine");
+    let mut driver =
+        Driver::new(&fleet, &BTreeMap::new(), vec![false; fleet.len()], None).expect("an engine");
     let warm = began.elapsed().as_secs_f64();
     let began = Instant::now();
     let scores = Scores::of(&fleet, &mut driver, &Rules::FREE);

@@ -200,7 +200,7 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
     let (scores, seen) = match &wish.choice {
         Choice::Engine(knobs) => {
             let knobs = with_budget(knobs, wish.budget_pct)?;
-            let mut driver = Driver::new(&fleet, &knobs, |i| immovable[i])?.held(wish.honest);
+            let mut driver = Driver::new(&fleet, &knobs, immovable, wish.honest)?;
             let scores = Scores::of(&fleet, &mut driver, &rules);
             (scores, Some(driver.seen()))
         }

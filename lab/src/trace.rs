@@ -180,6 +180,9 @@ pub struct Trace {
     pub memory: Option<Series>,
     /// Rows read, and rows that could not be used.
     pub rows: Rows,
+    /// The moment of the first step in seconds since 1970, where the trace states it: by UTC, or by the
+    /// servers' own clock where times are written out.
+    pub begin_secs: Option<u64>,
 }
 
 impl Trace {
@@ -210,6 +213,7 @@ impl Trace {
         let with_memory = traces.iter().any(|t| t.memory.is_some());
         let mut all = Self {
             name: names(&traces, " + "),
+            begin_secs: agreed(traces.iter().map(|t| t.begin_secs)),
             cpu: Series::empty(count, steps),
             memory: with_memory.then(|| Series::empty(count, steps)),
             ..Self::default()
@@ -246,6 +250,7 @@ impl Trace {
             memory: with_memory.then(|| Series::empty(instances.len(), steps)),
             instances,
             rows: Rows::default(),
+            begin_secs: continued(traces),
         };
         let mut begin = 0;
         for trace in traces {
@@ -405,6 +410,22 @@ pub(crate) fn too_large(path: &Path, what: &'static str, limit: usize) -> TraceE
     TraceError::TooLarge { path: path.to_owned(), what, limit }
 }
 
+/// The beginning that all state; none where they differ.
+fn agreed(mut begins: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    let first = begins.next()??;
+    begins.all(|begin| begin == Some(first)).then_some(first)
+}
+
+/// The beginning of the first of traces each of which begins where the one before it ended.
+fn continued(traces: &[Trace]) -> Option<u64> {
+    let ends = |t: &Trace| {
+        let steps = u64::try_from(t.steps()).ok()?;
+        t.begin_secs?.checked_add(steps.checked_mul(STEP_SECS)?)
+    };
+    let joined = |pair: &[Trace]| ends(&pair[0]).is_some_and(|end| pair[1].begin_secs == Some(end));
+    traces.windows(2).all(joined).then(|| traces.first()?.begin_secs).flatten()
+}
+
 fn names(traces: &[Trace], between: &str) -> String {
     let names: Vec<&str> = traces.iter().map(|t| t.name.as_str()).collect();
     names.join(between)
@@ -439,7 +460,7 @@ mod tests {
             memory_request: Mebibytes::new(100),
         };
         let instances = (0..samples.len()).map(instance).collect();
-        Trace { name: name.to_owned(), instances, cpu, memory: None, rows: Rows::default() }
+        Trace { name: name.to_owned(), instances, cpu, memory: None, ..Trace::default() }
     }
 
     #[test]
@@ -466,5 +487,19 @@ mod tests {
         let following = Trace::following(&[one, two]);
         assert_eq!((following.instances.len(), following.steps()), (1, 3));
         assert_eq!(following.cpu.held(0).collect::<Vec<_>>(), [1, 2, 5]);
+    }
+
+    #[test]
+    fn joined_traces_have_a_beginning_only_where_the_clock_goes_on() {
+        let at = |begin_secs| Trace { begin_secs, ..trace("a", &[&[Some(1), Some(2)]]) };
+        let (one, next, later) = (at(Some(600)), at(Some(1200)), at(Some(1500)));
+        let following = |traces: &[&Trace]| {
+            Trace::following(&traces.iter().copied().cloned().collect::<Vec<_>>()).begin_secs
+        };
+        assert_eq!(following(&[&one, &next]), Some(600));
+        assert_eq!(following(&[&one, &later]), None);
+        assert_eq!(following(&[&one, &at(None)]), None);
+        assert_eq!(Trace::stacked(vec![one.clone(), one.clone()]).begin_secs, Some(600));
+        assert_eq!(Trace::stacked(vec![one, next]).begin_secs, None);
     }
 }

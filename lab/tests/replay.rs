@@ -1,12 +1,11 @@
 //! Replays: the exact fields, the same bytes, and what each rule changes.
 
-use std::collections::BTreeMap;
-
 use expect_test::expect;
 use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::generate::Statistics;
 use tengyun_lab::replay::{Choice, Figures, Replay, ReplayError, Replayed, replay};
 use tengyun_lab::rules::Honest;
+use tengyun_lab::score::Scores;
 use tengyun_lab::trace::Trace;
 
 fn trace() -> Trace {
@@ -86,10 +85,30 @@ fn harvest_work_fills_and_never_adds_a_violation() {
 #[test]
 fn honest_moves_cost_something() {
     let free = done(&wish("short-nsigma-2")).figures;
-    let honest = done(&Replay { honest: Some(Honest::DEFAULT), ..wish("short-nsigma-2") }).figures;
+    let any_hour = Honest { window: Honest::ALWAYS, ..Honest::DEFAULT };
+    let honest = done(&Replay { honest: Some(any_hour), ..wish("short-nsigma-2") }).figures;
     assert_eq!(free.moves, honest.moves);
     assert!(honest.nodes_mean >= free.nodes_mean);
     assert!(honest.energy_kwh > free.energy_kwh);
+}
+
+#[test]
+fn honest_moves_happen_in_the_window_and_at_no_other_hour() {
+    let window = (9, 15);
+    let honest = Some(Honest { window, ..Honest::DEFAULT });
+    for policy in ["default", "short-nsigma-2"] {
+        let scores = done(&Replay { honest, ..wish(policy) }).scores;
+        let free = done(&wish(policy)).scores;
+        // The first 3 hours are not measured.
+        let moves = |scores: &Scores, inside: bool| {
+            let hours = scores.steps.iter().enumerate().map(|(at, s)| ((at + 36) / 12, s.moves));
+            let open = |hour: usize| (9..15).contains(&hour);
+            hours.filter(|(hour, _)| open(*hour) == inside).map(|(_, moves)| moves).sum::<u64>()
+        };
+        assert!(moves(&free, false) > 0, "{policy} moves at every hour when it may");
+        assert_eq!(moves(&scores, false), 0, "{policy}");
+        assert!(moves(&scores, true) > 0, "{policy}");
+    }
 }
 
 #[test]
@@ -110,15 +129,12 @@ fn what_cannot_move_does_not() {
 }
 
 #[test]
-fn a_window_that_never_opens_empties_no_node() {
-    let closed = Honest { window: Some((0, 0)), ..Honest::DEFAULT };
-    let knobs = BTreeMap::from([("consolidate".to_owned(), 0)]);
-    let by_window = Replay { honest: Some(closed), ..wish("default") };
-    let by_knob =
-        Replay { honest: Some(Honest::DEFAULT), choice: Choice::Engine(knobs), ..wish("default") };
-    // The warm-up differs, so only the direction is compared.
-    assert!(done(&by_window).figures.moves <= done(&wish("default")).figures.moves);
-    assert!(done(&by_knob).figures.nodes_mean >= done(&by_window).figures.nodes_mean);
+fn a_window_that_never_opens_moves_nothing() {
+    let closed = Honest { window: (0, 0), ..Honest::DEFAULT };
+    for policy in ["default", "nsigma-2"] {
+        let figures = done(&Replay { honest: Some(closed), ..wish(policy) }).figures;
+        assert_eq!(figures.moves, 0, "{policy}");
+    }
 }
 
 #[test]
