@@ -14,6 +14,7 @@ pub use report::html;
 
 use crate::energy::PowerCurve;
 use crate::fleet::{Fleet, MemoryMode, Shape};
+use crate::note::Note;
 use crate::number::{decimals, floor_index, length, percent, real, wide};
 use crate::trace::{STEP_SECS, Trace};
 
@@ -173,7 +174,7 @@ pub struct BeforeYouMove {
     /// Every department.
     pub departments: Vec<Department>,
     /// What a reader should know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// A server while workloads are put on it.
@@ -389,20 +390,30 @@ fn departments(trace: &Trace, fleet: &Fleet, seats: &[Seat], money: f64) -> Vec<
     all.into_iter().map(one).collect()
 }
 
-fn notes(trace: &Trace, stays: &[String]) -> Vec<String> {
+fn notes(trace: &Trace, stays: &[String]) -> Vec<Note> {
     let mut notes = Vec::new();
     if trace.steps() < WEEK_STEPS {
-        notes.push("the history is shorter than a week: weekly peaks are not in it".to_owned());
+        notes.push(Note::new(
+            "历史不足一周，看不到每周的高峰",
+            "the history is shorter than a week: weekly peaks are not in it",
+        ));
     }
     if trace.memory.is_none() {
-        notes.push("no memory was recorded: it counts as requested".to_owned());
+        notes.push(Note::new(
+            "没有内存记录，内存按申请量计",
+            "no memory was recorded: it counts as requested",
+        ));
     }
     if !stays.is_empty() {
-        notes.push(format!("{} workloads fit on no server of this size and stay", stays.len()));
+        let count = stays.len();
+        notes.push(Note::new(
+            format!("有 {count} 个负载放不进这种规格的服务器，留在原处"),
+            format!("{count} workloads fit on no server of this size and stay"),
+        ));
     }
-    notes.push(
-        "peaks within 5 minutes are not in the history; the nodes' own guard covers them"
-            .to_owned(),
-    );
+    notes.push(Note::new(
+        "历史看不到 5 分钟以内的尖峰，由各节点自身的保护应对",
+        "peaks within 5 minutes are not in the history; the nodes' own guard covers them",
+    ));
     notes
 }

@@ -171,9 +171,9 @@ impl<'a> StepLoad<'a> {
             let foreseen = rooms.and_then(|rooms| rooms.get(node).copied());
             let known = |line: f64| (line - self.known[node] / capacity).max(0.0);
             let pool = harvest.map_or(0.0, |line| foreseen.unwrap_or_else(|| known(line)));
-            let harvest = harvest.map_or(0.0, |line| pool.min((line - share).max(0.0)));
-            let instances = real(self.instances[node]);
-            Some(NodeLoad { share, harvest, pool, instances })
+            let room = harvest.map_or(0.0, |line| (line - share).max(0.0));
+            let (harvest, instances) = (pool.min(room), real(self.instances[node]));
+            Some(NodeLoad { share, harvest, pool, room, instances })
         };
         (0..self.demand.len()).map(load).collect()
     }

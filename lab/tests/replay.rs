@@ -5,7 +5,7 @@ use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::generate::Statistics;
 use tengyun_lab::replay::{Choice, Figures, Replay, ReplayError, Replayed, replay};
 use tengyun_lab::rules::Honest;
-use tengyun_lab::score::Scores;
+use tengyun_lab::score::{HourScore, Scores};
 use tengyun_lab::trace::Trace;
 
 fn trace() -> Trace {
@@ -80,6 +80,57 @@ fn harvest_work_fills_and_never_adds_a_violation() {
     assert!((filled.figures.above80_pct - plain.above80_pct).abs() < 1e-9);
     assert!((filled.figures.demand_lost_pct - plain.demand_lost_pct).abs() < 1e-9);
     assert!(filled.harvest_core_hours.0 > 0.0);
+}
+
+#[test]
+fn what_harvest_work_was_given_it_does_or_it_waits() {
+    assert_eq!(done(&wish("default")).harvest_wait, None);
+    for policy in ["default", "oracle-1h"] {
+        let filled = done(&Replay { harvest: true, ..wish(policy) });
+        let wait = filled.harvest_wait.expect("it was given something");
+        let (did, back) = filled.harvest_core_hours;
+        assert!((wait.waiting_pct - 100.0 * back / (did + back)).abs() < 1e-3, "{wait:?}");
+        // Once it is known what others needed, some was given too much and some too little.
+        assert!(wait.waiting_pct > 0.0 && wait.waiting_pct < wait.worst_pct, "{wait:?}");
+        assert!(wait.steps_pct > 0.0 && wait.room_missed_pct > 0.0, "{wait:?}");
+        let steps = &filled.scores.steps;
+        assert!(steps.iter().all(|s| s.harvest_done <= s.harvest_given + 1e-9));
+        let table = filled.table();
+        assert!(table.contains("harvest work that had to wait"), "{table}");
+    }
+}
+
+#[test]
+fn the_distance_to_the_lower_bound_is_said() {
+    let made = done(&wish("default"));
+    // 4.65 nodes where 3.79 could do.
+    assert!((made.above_bound.0 - 0.86).abs() < 0.011, "{:?}", made.above_bound);
+    assert!((made.above_bound.1 - 22.6).abs() < 0.4, "{:?}", made.above_bound);
+    assert!(made.table().contains("above the lower bound"), "{}", made.table());
+}
+
+#[test]
+fn the_hours_of_the_week_add_up_and_are_civil_where_that_is_known() {
+    let counted = done(&wish("nsigma-2"));
+    let mean = |of: fn(&HourScore) -> f64| {
+        let nodes: f64 = counted.hours.iter().map(|h| h.nodes_mean).sum();
+        counted.hours.iter().map(|h| of(h) * h.nodes_mean).sum::<f64>() / nodes
+    };
+    let f = &counted.figures;
+    // Every hour has twelve steps here.
+    assert!((mean(|h| h.above80_pct) - f.above80_pct).abs() < 0.05);
+    assert!((mean(|h| h.above90_pct) - f.above90_pct).abs() < 0.05 && f.above90_pct > 0.0);
+    assert!((mean(|h| h.above100_pct) - f.above100_pct).abs() < 0.05);
+    let [_, above80, above90, above100] = counted.affected_pct;
+    assert!(above80 >= above90 && above90 >= above100 && above90 > 0.0);
+    assert!(counted.table().contains("it does not state when that was"), "{}", counted.table());
+    // 2026-11-25 was a Wednesday.
+    let begin_secs = Some(1_795_564_800);
+    let stated = replay(&Trace { begin_secs, ..trace() }, &wish("nsigma-2")).expect("a replay");
+    assert_eq!(stated.hours[0].hour, counted.hours[0].hour + 48);
+    assert!(stated.table().contains("worst: Wed "), "{}", stated.table());
+    let page = tengyun_lab::report::replay("t", "nsigma-2", &stated);
+    assert!(page.contains("周三") && page.contains("Wed") && page.contains("03:00"));
 }
 
 #[test]

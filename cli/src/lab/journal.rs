@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tengyun_lab::fleet::Shape;
 use tengyun_lab::journal::Journal;
+use tengyun_lab::note::Note;
 use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
 use tengyun_model::{At, Millis, NodeName, Sequence};
 use tengyun_scheduler::{
@@ -193,7 +194,10 @@ fn run_replan(args: &JournalArgs, mut recording: Recording, format: Format) -> R
     })?;
     if recording.torn() > 0 {
         let torn = recording.torn();
-        compared.notes.push(format!("{torn} parts of the recording were torn or damaged"));
+        compared.notes.push(Note::new(
+            format!("记录中有 {torn} 段残缺或损坏"),
+            format!("{torn} parts of the recording were torn or damaged"),
+        ));
     }
     if let Some(path) = &args.report {
         write(path, &html(&args.journal.display().to_string(), &compared))?;

@@ -12,7 +12,7 @@ type Row = (Both, fn(&SideFigures) -> String);
 /// Makes the page of a comparison.
 pub fn html(name: &str, compared: &Compared) -> String {
     let mut sections = vec![section(Both("对比", "Side by side"), &table(compared))];
-    sections.extend(compared.notes.iter().map(|n| note(n)));
+    sections.extend(compared.notes.iter().map(note));
     for (figures, scores) in &compared.sides {
         let (load, nodes) = over_time(compared, scores);
         let title = format!("<p class=\"sub\">{}</p>", escape(&figures.name));
