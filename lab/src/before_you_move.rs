@@ -153,6 +153,8 @@ pub struct BeforeYouMove {
     pub hours: f64,
     /// The risk that was asked for.
     pub risk_pct: f64,
+    /// The share of a server's CPU that may be passed at that risk only.
+    pub ceiling_pct: f64,
     /// The resource that sets the number of servers.
     pub binding: &'static str,
     /// The fewest servers by each resource.
@@ -282,6 +284,7 @@ fn describe(trace: &Trace, fleet: &Fleet, seats: &[Seat], wish: &Wish) -> Before
         bad_rows: trace.rows.bad,
         hours: decimals(length(fleet.steps) * real(STEP_SECS) / 3600.0, 2),
         risk_pct: wish.risk_pct,
+        ceiling_pct: wish.ceiling_pct,
         binding: if memory_bound > bounds.cpu { "memory" } else { "cpu" },
         bounds,
         utilisation_pct: decimals(

@@ -23,7 +23,13 @@ fn result(plan: &BeforeYouMove) -> String {
         (Both("现有服务器", "Servers today"), plan.servers_now.to_string().into()),
         (Both("需要服务器", "Servers needed"), plan.servers_needed.to_string().into()),
         (Both("可释放服务器", "Servers released"), plan.servers_released.to_string().into()),
-        (Both("约定风险", "Stated risk"), format!("{} %", plan.risk_pct).into()),
+        (
+            Both(
+                "约定风险：超过上限的时间 / 上限",
+                "Stated risk: time above the ceiling / ceiling",
+            ),
+            format!("{} % / {} %", plan.risk_pct, plan.ceiling_pct).into(),
+        ),
         (Both("瓶颈资源", "Binding resource"), binding(plan.binding)),
         (
             Both("下限：CPU / 实用内存 / 申请内存", "Bounds: CPU / memory used / memory requested"),
