@@ -13,7 +13,7 @@ use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::pack;
 use tengyun_lab::replay::{Choice, Replay, Replayed, replay};
 use tengyun_lab::rules::Honest;
-use tengyun_lab::trace::{self, Trace};
+use tengyun_lab::trace::{self, Rows, Trace};
 
 use crate::failure::Failure;
 use crate::output::{self, Format, clean_lines, show};
@@ -124,8 +124,8 @@ pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
         LabVerb::Replay(args) => run_replay(&args, format),
         LabVerb::Pack(args) => {
             let knobs = engine(&args.policy, "a list is packed")?;
-            let figures = pack::pack(&args.nodes, &args.instances, &knobs).map_err(usage)?;
-            show_figures(format, &figures)
+            let packed = pack::pack(&args.nodes, &args.instances, &knobs).map_err(usage)?;
+            show_figures(format, &packed.figures, &of_rows(packed.rows))
         }
         LabVerb::Cloudsim(args) => run_cloudsim(&args, format),
         LabVerb::Arrivals(args) => run_arrivals(&args, format),
@@ -170,7 +170,8 @@ fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
         },
     };
     let figures = cloudsim::run(&trace, &policy, args.honour_memory).map_err(usage)?;
-    show_figures(format, &figures)
+    let (share, bad) = (trace.coverage_pct(), trace.rows.bad);
+    show_figures(format, &figures, &format!("{share:.2} % ({bad} bad rows)"))
 }
 
 fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
@@ -178,7 +179,15 @@ fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
     let list = arrivals::read(&args.trace).map_err(usage)?;
     let name = args.trace.display().to_string();
     let figures = arrivals::play(&name, &list, args.node, &knobs).map_err(usage)?;
-    show_figures(format, &figures)
+    // A list with a bad row is refused: when its instance comes and goes is not known.
+    let rows = Rows { read: figures.instances.saturating_add(figures.unfit), bad: 0 };
+    show_figures(format, &figures, &of_rows(rows))
+}
+
+/// Says how much of a list was used.
+fn of_rows(rows: Rows) -> String {
+    let used = rows.read.saturating_sub(rows.bad);
+    format!("{used} of {} rows ({} bad rows)", rows.read, rows.bad)
 }
 
 /// Returns the knobs of a policy of ours, where only our engine can do what is asked.
@@ -207,13 +216,15 @@ pub(crate) fn joined(
     }
 }
 
-/// Shows figures: one line each for people, one object for machines.
-fn show_figures(format: Format, figures: &impl Serialize) -> Result<(), Failure> {
+/// Shows figures: one line each for people, and what they were made of; one object for machines.
+fn show_figures(format: Format, figures: &impl Serialize, coverage: &str) -> Result<(), Failure> {
     let json = json(figures)?;
     let fields: BTreeMap<String, serde_json::Value> =
         serde_json::from_value(json.clone()).map_err(|e| Failure::internal(&e))?;
     let line = |(name, value): (&String, &serde_json::Value)| format!("{name:<24}{value}");
-    show(format, || output::joined(fields.iter().map(line)), &json)
+    let coverage = format!("{:<24}{coverage}", "coverage");
+    let table = || output::joined(fields.iter().map(line).chain([coverage.clone()]));
+    show(format, table, &json)
 }
 
 /// Makes JSON of figures.

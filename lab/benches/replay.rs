@@ -7,6 +7,8 @@
 
 #[path = "replay/calibration.rs"]
 mod calibration;
+#[path = "replay/process.rs"]
+mod process;
 #[path = "replay/scale.rs"]
 mod scale;
 
@@ -25,9 +27,15 @@ use tengyun_lab::rules::Rules;
 use tengyun_lab::score::Scores;
 use tengyun_lab::trace::{self, Trace};
 
+use process::{forget_peak, mebibytes, user_secs};
+
 const DAYS: [&str; 5] = ["20110303", "20110306", "20110309", "20110322", "20110325"];
 const POLICIES: [&str; 9] =
     ["default", "ffd-1", "ffd-4", "nsigma-5", "rc-95", "max", "borg", "oracle-24h", "oracle-1h"];
+
+/// The most CPU seconds that a replay by our engine may take.
+const STACKED_SECS_MAX: f64 = 5.0;
+const BITBRAINS_SECS_MAX: f64 = 20.0;
 
 fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
@@ -36,9 +44,18 @@ fn main() {
     let shared = std::env::var_os("TENGYUN_LAB_REFERENCE").map_or(beside, PathBuf::from);
     let traces = shared.join("traces");
     let read = |name: &str| trace::read(&traces.join(name), None).ok();
+    let days = || DAYS.iter().filter_map(|d| read(&format!("planetlab-{d}"))).collect();
+    if wanted("times") {
+        let days: Vec<Trace> = days();
+        if days.len() == DAYS.len() {
+            timed("stacked PlanetLab day", &Trace::stacked(days), STACKED_SECS_MAX);
+        }
+        if let Some(month) = read("bitbrains-rnd-2013-7") {
+            timed("Bitbrains month", &month, BITBRAINS_SECS_MAX);
+        }
+    }
     if wanted("planetlab") {
-        let days: Vec<Trace> =
-            DAYS.iter().filter_map(|d| read(&format!("planetlab-{d}"))).collect();
+        let days: Vec<Trace> = days();
         if days.len() == DAYS.len() {
             table("planetlab stacked, 32/128, no memory", &Trace::stacked(days), MemoryMode::None);
         }
@@ -80,12 +97,28 @@ fn main() {
     }
 }
 
+/// Replays a trace by our engine within a bound of time, and says what it took.
+fn timed(name: &str, trace: &Trace, most: f64) {
+    let shape = Shape::parse("32/128").expect("a shape");
+    forget_peak();
+    let before = user_secs();
+    let done = replay(trace, &Replay::new(shape, MemoryMode::None)).expect("a replay");
+    let took = user_secs() - before;
+    let (f, peak) = (done.figures, mebibytes("VmHWM:"));
+    println!(
+        "{name}: {} instances, {} steps: {took:.2} CPU s of {most} ({:.2} s wall), {peak} MiB at most",
+        f.instances, f.steps, f.seconds
+    );
+    assert!(took <= most, "{name} took {took} CPU seconds, {most} are allowed");
+}
+
 /// Lists of nodes and instances, packed in their order.
 fn openb(directory: &Path) {
     println!("\nopenb-order: list, CPU % at the first refusal, CPU %, GPU % in the end, placed, s");
     for list in ["C", "G"] {
         let file = |what: &str| directory.join(format!("{what}_{list}.csv"));
-        let Ok(f) = pack(&file("nodes"), &file("pods"), &BTreeMap::new()) else { continue };
+        let Ok(packed) = pack(&file("nodes"), &file("pods"), &BTreeMap::new()) else { continue };
+        let f = packed.figures;
         let (first, cpu, gpu) = (f.cpu_first_refusal_pct, f.cpu_final_pct, f.gpu_final_pct);
         println!("{list:<4}{first:>8}{cpu:>8}{gpu:>8}{:>8}{:>9}", f.placed, f.seconds);
     }
@@ -124,7 +157,7 @@ fn table(name: &str, trace: &Trace, memory: MemoryMode) {
             f.seconds
         );
     }
-    println!("peak memory so far: {} MiB", peak_mebibytes());
+    println!("peak memory so far: {} MiB", mebibytes("VmHWM:"));
 }
 
 fn experiment(day: &Trace) {
@@ -163,8 +196,8 @@ fn ours(traces: &Path) {
     let directory = traces.join("openb-order");
     for list in ["C", "G"] {
         let file = |what: &str| directory.join(format!("{what}_{list}.csv"));
-        if let Ok(figures) = pack(&file("nodes"), &file("pods"), &BTreeMap::new()) {
-            println!("{list}: {}", serde_json::to_string(&figures).expect("figures"));
+        if let Ok(packed) = pack(&file("nodes"), &file("pods"), &BTreeMap::new()) {
+            println!("{list}: {}", serde_json::to_string(&packed.figures).expect("figures"));
         }
     }
 }
@@ -191,12 +224,6 @@ fn synthetic() {
         driver.nodes(),
         hours / seconds,
         scores.nodes_mean(),
-        peak_mebibytes()
+        mebibytes("VmHWM:")
     );
-}
-
-fn peak_mebibytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

@@ -222,6 +222,7 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
         }
     };
     let mut replayed = summary(trace, &fleet, (scores, seen));
+    replayed.notes.extend(passed_over(wish));
     replayed.figures.seconds = decimals(began.elapsed().as_secs_f64(), 3);
     Ok(replayed)
 }
@@ -280,6 +281,25 @@ fn summary(trace: &Trace, fleet: &Fleet, (scores, seen): (Scores, Option<Seen>))
         scores,
         notes,
     }
+}
+
+/// Says what was asked for and changes nothing under the policy that was chosen.
+fn passed_over(wish: &Replay) -> Vec<Note> {
+    let Choice::Yardstick(yardstick) = &wish.choice else { return Vec::new() };
+    let mut notes = Vec::new();
+    if wish.budget_pct.is_some() {
+        notes.push(Note::new(
+            "越限预算只对腾云自身的策略有效，这里没有用到",
+            "a violation budget is for our engine alone: this policy has none, and it changed nothing",
+        ));
+    }
+    if wish.honest.is_some() && matches!(yardstick, Yardstick::Oracle { .. }) {
+        notes.push(Note::new(
+            "先知策略每次从头装箱，不受迁移窗口约束，只计迁移代价",
+            "an oracle packs from scratch: it pays for moves and keeps to no window",
+        ));
+    }
+    notes
 }
 
 /// How far a number of nodes is above a bound, in nodes and in percent.

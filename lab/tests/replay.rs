@@ -170,6 +170,18 @@ fn a_budget_that_is_asked_for_goes_before_that_of_the_policy() {
 }
 
 #[test]
+fn what_is_asked_of_a_yardstick_in_vain_is_said() {
+    let notes = |budget_pct, honest, policy| {
+        let replayed = done(&Replay { budget_pct, honest, ..wish(policy) });
+        replayed.notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert!(notes(Some(1.0), None, "nsigma-3").contains("a violation budget is for our engine"));
+    assert_eq!(notes(None, Some(Honest::DEFAULT), "nsigma-3"), "");
+    assert!(notes(None, Some(Honest::DEFAULT), "oracle-1h").contains("keeps to no window"));
+    assert_eq!(notes(Some(1.0), Some(Honest::DEFAULT), "default"), "");
+}
+
+#[test]
 fn what_cannot_move_does_not() {
     for policy in ["default", "nsigma-2"] {
         let still = Replay { immovable_pct: 100.0, ..wish(policy) };

@@ -11,6 +11,8 @@ use tengyun_model::{
     Resources, Stop, WorkloadSpec,
 };
 
+use super::process::mebibytes;
+
 /// Windows that are reported and planned after.
 const WINDOWS: u64 = 16;
 const WINDOW_SECS: u64 = 300;
@@ -21,7 +23,7 @@ const BEGIN: At = At::from_millis(1_799_020_800_000);
 /// Nodes, and instances by the ten of a workload.
 pub(crate) fn limits(nodes: u32, instances: u32) {
     let mut cloud = Cloud::new(nodes);
-    let before = resident_mebibytes();
+    let before = mebibytes("VmRSS:");
     let applied = Instant::now();
     for number in 0..instances / COPIES {
         cloud.apply(number);
@@ -36,7 +38,7 @@ pub(crate) fn limits(nodes: u32, instances: u32) {
         cloud.report(window);
         cloud.pass(&format!("window {window}"));
     }
-    println!("engine state: {} MiB resident", resident_mebibytes().saturating_sub(before));
+    println!("engine state: {} MiB resident", mebibytes("VmRSS:").saturating_sub(before));
 }
 
 struct Cloud {
@@ -209,10 +211,4 @@ fn healthy(instance: InstanceId, since: At) -> InstanceStatus {
         exit: None,
         message: String::new(),
     }
-}
-
-fn resident_mebibytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
