@@ -178,6 +178,15 @@ fn a_history_that_sar_recorded_becomes_a_plan_and_half_of_it_is_refused() {
     assert_eq!((&json["servers_now"], &json["bad_rows"]), (&json!(1), &json!(0)), "{json}");
     assert!(json["utilisation_pct"].as_f64() > Some(0.0), "{json}");
     std::fs::remove_file(history.join("raw.json")).unwrap();
+    // The same samples as sar prints them itself.
+    let file = directory.path().join("sa");
+    let printed = tool("sar", &["-u", "-r", "-f", text(&file)]).expect("it ran before");
+    std::fs::write(history.join("sar26"), printed).unwrap();
+    let (output, by_text) = plan();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((&by_text["servers_now"], &by_text["bad_rows"]), (&json!(1), &json!(0)));
+    assert_eq!(by_text["utilisation_pct"], json["utilisation_pct"], "{by_text}");
+    std::fs::remove_file(history.join("sar26")).unwrap();
     for server in ["tax", "court", "water"] {
         let whole = spread(&measured, server, |_| true);
         std::fs::write(history.join(format!("{server}.json")), whole.to_string()).unwrap();
