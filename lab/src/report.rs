@@ -250,13 +250,9 @@ fn over_time(replayed: &Replayed) -> Vec<String> {
     let nodes = of(|s| real(s.nodes));
     let moves = of(|s| real(s.moves));
     let highest = of(|s| s.highest_pct);
-    let top = highest.iter().fold(100.0_f64, |m, v| m.max(*v)).min(200.0);
-    let load = lines(
-        &[("b", highest), ("a", of(|s| s.utilisation_pct))],
-        Axis { most: top, unit: " %" },
-        Some((60.0, 80.0)),
-        hours,
-    );
+    let axis = Axis::of_load(&highest);
+    let load =
+        lines(&[("b", highest), ("a", of(|s| s.utilisation_pct))], axis, Some((60.0, 80.0)), hours);
     let legend = format!(
         "<p class=\"key\"><i style=\"background:#1f5f99\"></i>{}<i style=\"background:#b3282d\"></i>{}</p>",
         Both("平均", "mean").html(),
