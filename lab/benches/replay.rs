@@ -215,19 +215,20 @@ fn synthetic() {
     drop(trace);
     let steps = fleet.warm + 24;
     let fleet = fleet.cut(steps);
-    let began = Instant::now();
+    let (began, begun) = (Instant::now(), user_secs());
     let mut driver =
         Driver::new(&fleet, &BTreeMap::new(), vec![false; fleet.len()], None).expect("an engine");
-    let warm = began.elapsed().as_secs_f64();
-    let began = Instant::now();
+    let (warm, warmed) = (began.elapsed().as_secs_f64(), user_secs());
     let scores = Scores::of(&fleet, &mut driver, &Rules::FREE);
-    let seconds = began.elapsed().as_secs_f64();
+    let (seconds, wall) = (user_secs() - warmed, began.elapsed().as_secs_f64() - warm);
     let hours = 24.0 / 12.0;
     println!(
-        "\nsynthetic, {} instances on {} nodes known: warm-up {warm:.1} s, then {hours} virtual \
-         hours in {seconds:.1} s ({:.2} h/s), {:.0} nodes in use, peak memory {} MiB",
+        "\nsynthetic, {} instances on {} nodes known: warm-up {:.1} CPU s ({warm:.1} s wall), then \
+         {hours} virtual hours in {seconds:.1} CPU s ({wall:.1} s wall), {:.3} hours a CPU second, \
+         {:.0} nodes in use, peak memory {} MiB",
         fleet.len(),
         driver.nodes(),
+        warmed - begun,
         hours / seconds,
         scores.nodes_mean(),
         mebibytes("VmHWM:")

@@ -11,7 +11,7 @@ use tengyun_model::{
     Resources, Stop, WorkloadSpec,
 };
 
-use super::process::mebibytes;
+use super::process::{mebibytes, user_secs};
 
 /// Windows that are reported and planned after.
 const WINDOWS: u64 = 16;
@@ -92,13 +92,13 @@ impl Cloud {
 
     /// Plans once, says how long that took, and lets the agents obey.
     fn pass(&mut self, name: &str) {
-        let began = Instant::now();
+        let (began, begun) = (Instant::now(), user_secs());
         let forecast = predict::forecast(&self.state, self.now);
-        let forecast_secs = began.elapsed().as_secs_f64();
+        let forecast_secs = user_secs() - begun;
         let plan = place::plan(&self.state, &forecast, self.now);
-        let plan_secs = began.elapsed().as_secs_f64() - forecast_secs;
+        let plan_secs = user_secs() - begun - forecast_secs;
         let violations = check::check(&self.state, &plan);
-        let pass_secs = began.elapsed().as_secs_f64();
+        let (pass_secs, wall) = (user_secs() - begun, began.elapsed().as_secs_f64());
         assert!(violations.is_empty(), "{violations:?}");
         let moves = plan.moves.len();
         let mut started: BTreeMap<NodeId, Vec<InstanceId>> = BTreeMap::new();
@@ -120,8 +120,8 @@ impl Cloud {
             self.observe(node, instances, Vec::new());
         }
         println!(
-            "{name}: forecast {forecast_secs:.2} s, plan {plan_secs:.2} s, pass with the second \
-             opinion {pass_secs:.2} s, {moves} moves, {} nodes in use",
+            "{name}: forecast {forecast_secs:.2} CPU s, plan {plan_secs:.2}, pass with the second \
+             opinion {pass_secs:.2} ({wall:.2} s wall), {moves} moves, {} nodes in use",
             self.state.nodes().filter(|n| self.state.on_node(n.id).next().is_some()).count()
         );
     }
