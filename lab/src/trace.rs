@@ -342,6 +342,9 @@ impl Format {
         if path.join("task_usage").exists() {
             return Some(Self::Google);
         }
+        if path.join("vm_cpu_readings").exists() {
+            return Some(Self::Azure);
+        }
         let files = text::files(path, |_| true).ok()?;
         let names: Vec<String> = files.iter().map(|f| text::name(f)).collect();
         let any = |start: &str, end: &str| {

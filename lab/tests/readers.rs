@@ -106,6 +106,16 @@ fn azure_of_2017_states_sizes_as_numbers() {
         ("vm_cpu_readings-file-1-of-125.csv.gz", readings),
         ("vm_cpu_readings-file-2-of-125.csv.gz", later),
     ]);
+    // As it is published, and with all of it in one directory.
+    let folders = directory(&[("vmtable/x", ""), ("vm_cpu_readings/x", "")]);
+    for (folder, name, content) in [
+        ("vmtable", "vmtable.csv.gz", table),
+        ("vm_cpu_readings", "vm_cpu_readings-file-1-of-125.csv.gz", readings),
+        ("vm_cpu_readings", "vm_cpu_readings-file-2-of-125.csv.gz", later),
+    ] {
+        std::fs::write(folders.path().join(folder).join(name), gzip(content.as_bytes())).unwrap();
+    }
+    assert_eq!(seen(&guessed(&folders, Format::Azure)), seen(&guessed(&files, Format::Azure)));
     let trace = guessed(&files, Format::Azure);
     let wanted = [
         is("vm1/a+b=", 4000, 7 * 1024, &[200, 400]),
