@@ -13,7 +13,7 @@ use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::pack;
 use tengyun_lab::replay::{Choice, Replay, Replayed, replay};
 use tengyun_lab::rules::Honest;
-use tengyun_lab::trace::{self, Trace};
+use tengyun_lab::trace::{self, Rows, Trace};
 
 use crate::failure::Failure;
 use crate::message::{Message, lab_table};
@@ -66,10 +66,10 @@ struct ReplayArgs {
     /// Fill what is left below the target with harvest work
     #[arg(long, value_name = "WORK", value_parser = ["pool"])]
     harvest: Option<String>,
-    /// Charge power-on and moves, and keep to the window
+    /// Charge power-on and moves, and move in the window only
     #[arg(long)]
     honest: bool,
-    /// Hours of the day in which nodes may be emptied, such as 22-6; with --honest
+    /// Hours of the day in which anything may be moved; with --honest [default: 22-6]
     #[arg(long, value_name = "FROM-UNTIL", value_parser = window, requires = "honest")]
     window: Option<(u8, u8)>,
     /// The share of instances that never move
@@ -125,8 +125,8 @@ pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
         LabVerb::Replay(args) => run_replay(&args, format),
         LabVerb::Pack(args) => {
             let knobs = engine(&args.policy, &Message::LabPacks {}.said())?;
-            let figures = pack::pack(&args.nodes, &args.instances, &knobs).map_err(usage)?;
-            show_figures(format, &figures)
+            let packed = pack::pack(&args.nodes, &args.instances, &knobs).map_err(usage)?;
+            show_figures(format, &packed.figures, &of_rows(packed.rows))
         }
         LabVerb::Cloudsim(args) => run_cloudsim(&args, format),
         LabVerb::Arrivals(args) => run_arrivals(&args, format),
@@ -136,7 +136,8 @@ pub(crate) fn run(args: LabArgs, format: Format) -> Result<(), Failure> {
 
 fn run_replay(args: &ReplayArgs, format: Format) -> Result<(), Failure> {
     let trace = joined(&args.traces, args.format, args.stack)?;
-    let honest = args.honest.then_some(Honest { window: args.window, ..Honest::DEFAULT });
+    let window = args.window.unwrap_or(Honest::DEFAULT.window);
+    let honest = args.honest.then_some(Honest { window, ..Honest::DEFAULT });
     let wish = Replay {
         budget_pct: args.budget,
         choice: Choice::parse(&args.policy).map_err(usage)?,
@@ -154,7 +155,7 @@ fn run_replay(args: &ReplayArgs, format: Format) -> Result<(), Failure> {
 }
 
 fn table(replayed: &Replayed) -> String {
-    clean_lines(&lab_table(&replayed.table()))
+    clean_lines(&lab_table(&replayed.table(), &replayed.notes))
 }
 
 fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
@@ -169,7 +170,8 @@ fn run_cloudsim(args: &CloudsimArgs, format: Format) -> Result<(), Failure> {
         },
     };
     let figures = cloudsim::run(&trace, &policy, args.honour_memory).map_err(usage)?;
-    show_figures(format, &figures)
+    let (share, bad) = (trace.coverage_pct(), trace.rows.bad);
+    show_figures(format, &figures, &format!("{share:.2} % ({bad} bad rows)"))
 }
 
 fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
@@ -177,7 +179,15 @@ fn run_arrivals(args: &ArrivalsArgs, format: Format) -> Result<(), Failure> {
     let list = arrivals::read(&args.trace).map_err(usage)?;
     let name = args.trace.display().to_string();
     let figures = arrivals::play(&name, &list, args.node, &knobs).map_err(usage)?;
-    show_figures(format, &figures)
+    // A list with a bad row is refused: when its instance comes and goes is not known.
+    let rows = Rows { read: figures.instances.saturating_add(figures.unfit), bad: 0 };
+    show_figures(format, &figures, &of_rows(rows))
+}
+
+/// Says how much of a list was used.
+fn of_rows(rows: Rows) -> String {
+    let used = rows.read.saturating_sub(rows.bad);
+    format!("{used} of {} rows ({} bad rows)", rows.read, rows.bad)
 }
 
 /// Returns the knobs of a policy of ours, where only our engine can do what is asked.
@@ -203,13 +213,15 @@ pub(crate) fn joined(
     }
 }
 
-/// Shows figures: one line each for people, one object for machines.
-fn show_figures(format: Format, figures: &impl Serialize) -> Result<(), Failure> {
+/// Shows figures: one line each for people, and what they were made of; one object for machines.
+fn show_figures(format: Format, figures: &impl Serialize, coverage: &str) -> Result<(), Failure> {
     let json = json(figures)?;
     let fields: BTreeMap<String, serde_json::Value> =
         serde_json::from_value(json.clone()).map_err(|e| Failure::internal(&e))?;
     let line = |(name, value): (&String, &serde_json::Value)| format!("{name:<24}{value}");
-    show(format, || output::joined(fields.iter().map(line)), &json)
+    let coverage = format!("{:<24}{coverage}", "coverage");
+    let table = || output::joined(fields.iter().map(line).chain([coverage.clone()]));
+    show(format, table, &json)
 }
 
 /// Makes JSON of figures.

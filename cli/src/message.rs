@@ -49,7 +49,7 @@ mod word;
 pub(crate) use catalogue::Message;
 pub(crate) use heard::{ended, heard, kind, refusal, told};
 pub(crate) use knob::knob;
-pub(crate) use lab::{lab_note, lab_table};
+pub(crate) use lab::{lab_label, lab_note, lab_table};
 pub(crate) use word::{reason, word};
 
 #[cfg(test)]

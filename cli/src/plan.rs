@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tengyun_lab::before_you_move::{self, BeforeError, BeforeYouMove, Wish};
+use tengyun_lab::energy::PowerCurve;
 use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::trace;
 
@@ -26,9 +27,15 @@ pub(crate) struct PlanArgs {
     /// How memory counts: none, request or used
     #[arg(long, value_name = "MODE", default_value = "used", value_parser = memory)]
     memory: MemoryMode,
-    /// The share of time that a server may be above 80 % of its CPU
+    /// The share of time that a server may be above its ceiling
     #[arg(long, value_name = "PCT", default_value = "1", value_parser = percent)]
     risk: f64,
+    /// The share of a server's CPU above which it is too busy
+    #[arg(long, value_name = "PCT", default_value = "80", value_parser = ceiling)]
+    ceiling: f64,
+    /// Watts of a server at 0, 10, ... 100 % of its CPU, eleven of them [default: an HP ML110 G5]
+    #[arg(long, value_name = "W0,...,W100", value_parser = power)]
+    power: Option<PowerCurve>,
     /// The coverage below which no plan is made
     #[arg(long, value_name = "PCT", default_value = "70", value_parser = percent)]
     coverage: f64,
@@ -49,6 +56,8 @@ pub(crate) fn run(args: &PlanArgs, format: Format) -> Result<(), Failure> {
     let wish = Wish {
         memory: args.memory,
         risk_pct: args.risk,
+        ceiling_pct: args.ceiling,
+        curve: args.power.unwrap_or(PowerCurve::G5),
         coverage_min_pct: args.coverage,
         price_kwh: args.price_kwh,
         price_server: args.price_server,
@@ -85,6 +94,7 @@ fn text(plan: &BeforeYouMove) -> String {
         .said(),
         Message::PlanRisk {
             risk: &plan.risk_pct,
+            ceiling: &plan.ceiling_pct,
             utilisation: &plan.utilisation_pct,
             coverage: &plan.coverage_pct,
             hours: &plan.hours,
@@ -104,7 +114,30 @@ fn text(plan: &BeforeYouMove) -> String {
     clean_lines(&(lines.join("\n") + "\n"))
 }
 
+fn ceiling(text: &str) -> Result<f64, String> {
+    let above_nothing = percent(text).ok().filter(|pct| *pct >= 1.0);
+    above_nothing.ok_or_else(|| "a number from 1 to 100".to_owned())
+}
+
+fn power(text: &str) -> Result<PowerCurve, String> {
+    PowerCurve::parse(text).map_err(|fault| fault.to_string())
+}
+
 fn money(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0);
     value.ok_or_else(|| Message::GiveMoney {}.said())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ceiling_and_watts_are_checked_before_anything_is_read() {
+        assert_eq!((ceiling("70"), ceiling("100 %")), (Ok(70.0), Ok(100.0)));
+        assert!(ceiling("0").is_err() && ceiling("101").is_err() && ceiling("x").is_err());
+        assert_eq!(power("93.7,97,101,105,110,116,121,125,129,133,135"), Ok(PowerCurve::G5));
+        assert!(power("93.7").unwrap_err().contains("eleven watts are wanted"));
+        assert!(money("-1").is_err() && money("inf").is_err());
+    }
 }

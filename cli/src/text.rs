@@ -40,7 +40,7 @@ impl Language {
     }
 
     /// Takes the words of this language.
-    pub const fn pick(self, english: &'static str, chinese: &'static str) -> &'static str {
+    pub const fn pick<'a>(self, english: &'a str, chinese: &'a str) -> &'a str {
         match self {
             Self::English => english,
             Self::Chinese => chinese,

@@ -14,6 +14,7 @@ pub use report::html;
 
 use crate::energy::PowerCurve;
 use crate::fleet::{Fleet, MemoryMode, Shape};
+use crate::note::Note;
 use crate::number::{decimals, floor_index, length, percent, real, wide};
 use crate::trace::{STEP_SECS, Trace};
 
@@ -152,6 +153,8 @@ pub struct BeforeYouMove {
     pub hours: f64,
     /// The risk that was asked for.
     pub risk_pct: f64,
+    /// The share of a server's CPU that may be passed at that risk only.
+    pub ceiling_pct: f64,
     /// The resource that sets the number of servers.
     pub binding: &'static str,
     /// The fewest servers by each resource.
@@ -173,7 +176,7 @@ pub struct BeforeYouMove {
     /// Every department.
     pub departments: Vec<Department>,
     /// What a reader should know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// A server while workloads are put on it.
@@ -281,6 +284,7 @@ fn describe(trace: &Trace, fleet: &Fleet, seats: &[Seat], wish: &Wish) -> Before
         bad_rows: trace.rows.bad,
         hours: decimals(length(fleet.steps) * real(STEP_SECS) / 3600.0, 2),
         risk_pct: wish.risk_pct,
+        ceiling_pct: wish.ceiling_pct,
         binding: if memory_bound > bounds.cpu { "memory" } else { "cpu" },
         bounds,
         utilisation_pct: decimals(
@@ -389,20 +393,30 @@ fn departments(trace: &Trace, fleet: &Fleet, seats: &[Seat], money: f64) -> Vec<
     all.into_iter().map(one).collect()
 }
 
-fn notes(trace: &Trace, stays: &[String]) -> Vec<String> {
+fn notes(trace: &Trace, stays: &[String]) -> Vec<Note> {
     let mut notes = Vec::new();
     if trace.steps() < WEEK_STEPS {
-        notes.push("the history is shorter than a week: weekly peaks are not in it".to_owned());
+        notes.push(Note::new(
+            "历史不足一周，看不到每周的高峰",
+            "the history is shorter than a week: weekly peaks are not in it",
+        ));
     }
     if trace.memory.is_none() {
-        notes.push("no memory was recorded: it counts as requested".to_owned());
+        notes.push(Note::new(
+            "没有内存记录，内存按申请量计",
+            "no memory was recorded: it counts as requested",
+        ));
     }
     if !stays.is_empty() {
-        notes.push(format!("{} workloads fit on no server of this size and stay", stays.len()));
+        let count = stays.len();
+        notes.push(Note::new(
+            format!("有 {count} 个负载放不进这种规格的服务器，留在原处"),
+            format!("{count} workloads fit on no server of this size and stay"),
+        ));
     }
-    notes.push(
-        "peaks within 5 minutes are not in the history; the nodes' own guard covers them"
-            .to_owned(),
-    );
+    notes.push(Note::new(
+        "历史看不到 5 分钟以内的尖峰，由各节点自身的保护应对",
+        "peaks within 5 minutes are not in the history; the nodes' own guard covers them",
+    ));
     notes
 }

@@ -72,8 +72,8 @@ pub struct Guest {
     pub counted: BTreeMap<Name, u64>,
     /// What is promised to it.
     pub class: Class,
-    /// Whether it moves only until [`Cloud::hold`] says otherwise.
-    pub immovable: bool,
+    /// Whether it moves only while a window is open, which [`Cloud::open`] says.
+    pub windowed: bool,
 }
 
 impl Default for Guest {
@@ -84,7 +84,7 @@ impl Default for Guest {
             labels: BTreeMap::new(),
             counted: BTreeMap::new(),
             class: Class::Standard,
-            immovable: false,
+            windowed: false,
         }
     }
 }
@@ -144,11 +144,18 @@ impl Cloud {
         Ok(())
     }
 
-    /// Lets what is immovable be placed anew until a second, and never after it.
-    pub fn hold(&mut self, second: u64) -> Result<(), DriveError> {
-        let until = BEGIN.after(Millis::from_secs(second));
-        let all = self.state.workloads().map(|w| (w.id, (BEGIN, until))).collect();
-        self.must("windows", Command::NoteWindows(all)).map(drop)
+    /// Opens the windows of some from one second until another, and closes those of all others. Of
+    /// instances without a window nothing changes.
+    pub fn open(
+        &mut self,
+        (from, until): (u64, u64),
+        which: impl Fn(usize) -> bool,
+    ) -> Result<(), DriveError> {
+        let [from, until] = [from, until].map(|second| BEGIN.after(Millis::from_secs(second)));
+        let place = |id: WorkloadId| usize::try_from(id.get()).unwrap_or(NOWHERE).wrapping_sub(1);
+        let opened = self.state.workloads().filter(|w| which(place(w.id)));
+        let windows = opened.map(|w| (w.id, (from, until))).collect();
+        self.must("windows", Command::NoteWindows(windows)).map(drop)
     }
 
     /// Moves the clock to a second and reports what every node used in the step that ends there:
@@ -392,8 +399,8 @@ fn spec(number: usize, guest: &Guest) -> WorkloadSpec {
         counted: guest.counted.clone(),
         constraints: Constraints { labels: guest.labels.clone(), ..Constraints::default() },
         stop: Stop { grace: Millis::from_secs(5), ..plain.stop },
-        move_policy: if guest.immovable { MovePolicy::Window } else { MovePolicy::Any },
-        window: guest.immovable.then_some(window),
+        move_policy: if guest.windowed { MovePolicy::Window } else { MovePolicy::Any },
+        window: guest.windowed.then_some(window),
         startup: Millis::from_secs(1),
         ..plain
     }

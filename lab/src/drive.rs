@@ -31,37 +31,43 @@ pub struct Driver {
     knobs: BTreeMap<String, u64>,
     moved_before: u64,
     honest: Option<Honest>,
-    empties: bool,
+    immovable: Vec<bool>,
+    /// The first step that the windows are no longer open in.
+    open_until: usize,
 }
 
 impl Driver {
     /// Registers the nodes and applies the instances of a fleet, and plays through its warm-up.
-    /// Those instances of which `immovable` holds never move after it: like all others they are placed
-    /// when the measurement begins, by their history.
+    /// `immovable` says of each instance whether it never moves after it: like all others such a one is
+    /// placed when the measurement begins, by its history. Under honest rules every other one has a
+    /// window, which the engine keeps to as it does to those of real workloads.
     pub fn new(
         fleet: &Fleet,
         knobs: &BTreeMap<String, u64>,
-        immovable: impl Fn(usize) -> bool,
+        immovable: Vec<bool>,
+        honest: Option<Honest>,
     ) -> Result<Self, DriveError> {
+        assert_eq!(immovable.len(), fleet.len(), "it is said of every instance");
         let mut unpaced = knobs.clone();
         if fleet.warm > 0 {
             unpaced.extend(UNPACED.iter().map(|(name, value)| ((*name).to_owned(), *value)));
         }
         let places = (0..nodes_wanted(fleet)).map(|_| place(fleet));
         let mut cloud = Cloud::new(&unpaced, places)?;
-        for instance in 0..fleet.len() {
+        for (instance, still) in immovable.iter().copied().enumerate() {
             cloud.apply(&Guest {
                 cpu: nearest(fleet.request[instance]),
                 memory: nearest(fleet.memory[instance].ceil()),
-                immovable: immovable(instance),
+                windowed: honest.is_some() || still,
                 ..Guest::default()
             })?;
         }
         // The warm-up's last plan is made when its last step ended, the next one a step later.
-        cloud.hold(STEP_SECS.saturating_mul(wide(fleet.warm) + 1))?;
+        let open_until = fleet.warm + 1;
+        cloud.open((0, second(open_until)), |_| true)?;
         cloud.settle()?;
         let knobs = knobs.clone();
-        let mut driver = Self { cloud, knobs, moved_before: 0, honest: None, empties: true };
+        let mut driver = Self { cloud, knobs, moved_before: 0, honest, immovable, open_until };
         for step in 0..fleet.warm {
             driver.report(fleet, step)?;
             driver.cloud.settle()?;
@@ -69,13 +75,6 @@ impl Driver {
         driver.cloud.set(driver.knobs.clone())?;
         driver.moved_before = driver.cloud.state().moves_total();
         Ok(driver)
-    }
-
-    /// Holds it to honest rules: nodes are emptied in the window only, by the engine's own knob.
-    #[must_use]
-    pub fn held(mut self, honest: Option<Honest>) -> Self {
-        self.honest = honest;
-        self
     }
 
     /// Returns what was seen of the engine.
@@ -90,30 +89,29 @@ impl Driver {
 
     /// Reports what every node used during a step.
     fn report(&mut self, fleet: &Fleet, step: usize) -> Result<(), DriveError> {
-        let end = STEP_SECS.saturating_mul(wide(step) + 1);
+        let end = second(step + 1);
         let used = |at: usize| (nearest(fleet.demand(at)[step]), nearest(fleet.memory[at]));
         self.cloud.report(end, used)
     }
 
-    /// Opens or closes the window in which nodes may be emptied.
-    fn mind_window(&mut self, step: usize) -> Result<(), DriveError> {
-        let empties = self.honest.is_none_or(|h| h.may_empty(step));
-        if empties == self.empties {
+    /// Opens the windows of all that may move when their hours begin, until these end.
+    fn mind_windows(&mut self, fleet: &Fleet, step: usize) -> Result<(), DriveError> {
+        let Some(honest) = self.honest else { return Ok(()) };
+        if step < self.open_until || !honest.may_move(fleet, step) {
             return Ok(());
         }
-        self.empties = empties;
-        let mut knobs = self.knobs.clone();
-        if !empties {
-            knobs.insert("consolidate".to_owned(), 0);
-        }
-        self.cloud.set(knobs)
+        let closes = (step..fleet.steps).find(|later| !honest.may_move(fleet, *later));
+        self.open_until = closes.unwrap_or(fleet.steps);
+        let times = (second(step), second(self.open_until));
+        let immovable = &self.immovable;
+        self.cloud.open(times, |at| !immovable.get(at).copied().unwrap_or(false))
     }
 }
 
 impl Planner for Driver {
     fn before(&mut self, fleet: &Fleet, step: usize) -> u64 {
         // The engine took the same commands all through the warm-up: it refuses none of these.
-        self.mind_window(step).expect("the knobs were taken before");
+        self.mind_windows(fleet, step).expect("windows of registered workloads are taken");
         if step > fleet.warm {
             self.report(fleet, step - 1).expect("reports of registered nodes are taken");
             self.cloud.settle().expect("plans and observations are taken");
@@ -130,6 +128,11 @@ impl Planner for Driver {
     fn seats(&self) -> &[usize] {
         self.cloud.seats()
     }
+}
+
+/// The moment at which a step begins.
+fn second(step: usize) -> u64 {
+    STEP_SECS.saturating_mul(wide(step))
 }
 
 /// As many nodes as requests need when nothing is measured yet, and some.

@@ -3,11 +3,15 @@
 
 use tengyun_model::{Mebibytes, Millicores};
 
-use crate::number::{length, real};
-use crate::trace::Trace;
+use crate::number::{length, real, wide};
+use crate::trace::{STEP_SECS, Trace};
 
 /// Steps of one hour.
 pub const HOUR_STEPS: usize = 12;
+/// Hours of a week.
+pub const WEEK_HOURS: usize = 168;
+/// The first Monday after the beginning of 1970, in seconds.
+const MONDAY_SECS: u64 = 4 * 86_400;
 /// Added to every capacity before comparing, as the reference does, against rounding only.
 pub(crate) const SLACK: f64 = 1e-6;
 /// What a lack of memory records is sized with at least, in MiB.
@@ -71,6 +75,8 @@ pub struct Fleet {
     pub memory_mode: MemoryMode,
     /// Places of the instances in the trace.
     pub source: Vec<usize>,
+    /// The moment of the first step in seconds since 1970, where the trace states it.
+    pub begin_secs: Option<u64>,
     pub(crate) capacity: f64,
     pub(crate) memory_capacity: f64,
     pub(crate) demand: Vec<f64>,
@@ -90,6 +96,7 @@ impl Fleet {
             shape,
             memory_mode,
             source: Vec::new(),
+            begin_secs: trace.begin_secs,
             capacity,
             memory_capacity,
             demand: Vec::with_capacity(trace.instances.len() * trace.steps()),
@@ -141,6 +148,14 @@ impl Fleet {
     /// Returns the measured days.
     pub fn days(&self) -> f64 {
         length(self.steps - self.warm) / length(crate::trace::DAY_STEPS)
+    }
+
+    /// Returns the hour of the week that a step begins in: by civil time, from Monday's midnight, where
+    /// the beginning is stated, else from the beginning.
+    pub fn hour_of_week(&self, step: usize) -> usize {
+        let secs = self.begin_secs.unwrap_or(MONDAY_SECS).saturating_sub(MONDAY_SECS);
+        let hours = secs.saturating_add(STEP_SECS.saturating_mul(wide(step))) / 3600;
+        usize::try_from(hours % wide(WEEK_HOURS)).unwrap_or(0)
     }
 
     /// Returns the demand of all instances in each measured step.
@@ -198,6 +213,23 @@ fn memory_of(trace: &Trace, at: usize, mode: MemoryMode) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::Statistics;
+
+    const OFFICES: Statistics = Statistics::OFFICES;
+
+    #[test]
+    fn an_hour_of_the_week_is_civil_where_the_trace_says_when_it_begins() {
+        let trace = Statistics { instances: 1, ..OFFICES }.trace(1);
+        let of = |begin_secs| {
+            let trace = Trace { begin_secs, ..trace.clone() };
+            Fleet::new(&trace, Shape::parse("4/16").unwrap(), MemoryMode::None)
+        };
+        // 2026-11-26 12:34:56 was a Thursday.
+        let stated = of(Some(1_795_696_496));
+        assert_eq!((stated.hour_of_week(0), stated.hour_of_week(6)), (3 * 24 + 12, 3 * 24 + 13));
+        let counted = of(None);
+        assert_eq!((counted.hour_of_week(0), counted.hour_of_week(12 * 168 + 13)), (0, 1));
+    }
 
     #[test]
     fn a_shape_is_cores_and_gib() {

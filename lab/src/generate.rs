@@ -64,7 +64,14 @@ impl Statistics {
         }
         let read = wide(cpu.recorded());
         let rows = Rows { read, bad: 0 };
-        Trace { name: format!("generated-{seed}"), instances, cpu, memory: Some(memory), rows }
+        Trace {
+            name: format!("generated-{seed}"),
+            instances,
+            cpu,
+            memory: Some(memory),
+            rows,
+            begin_secs: None,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod generate;
 pub mod interval;
 pub mod journal;
+pub mod note;
 mod number;
 pub mod pack;
 pub mod policies;

@@ -12,9 +12,9 @@ use serde::Serialize;
 use tengyun_model::{Class, Name};
 
 use crate::cloud::{Cloud, DriveError, Guest, Place};
-use crate::number::{decimals, percent, real};
-use crate::trace::TraceError;
+use crate::number::{decimals, percent, real, wide};
 use crate::trace::text::{lines, number};
+use crate::trace::{Rows, TraceError};
 
 /// The most nodes or instances of a list.
 const ROWS_MAX: usize = 2_000_000;
@@ -47,6 +47,16 @@ pub struct PackFigures {
     pub seconds: f64,
 }
 
+/// A list that was packed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Packed {
+    /// Its figures.
+    pub figures: PackFigures,
+    /// Rows of both lists. None is bad: an order with a row that cannot be used means nothing, and is
+    /// refused.
+    pub rows: Rows,
+}
+
 #[derive(Clone, Debug)]
 struct NodeRow {
     cpu: u64,
@@ -71,7 +81,7 @@ pub fn pack(
     nodes: &Path,
     instances: &Path,
     policy: &BTreeMap<String, u64>,
-) -> Result<PackFigures, PackError> {
+) -> Result<Packed, PackError> {
     let began = Instant::now();
     let mut nodes = read_nodes(nodes)?;
     let wanted = read_instances(instances)?;
@@ -99,13 +109,15 @@ pub fn pack(
         }
     }
     let share = |part: u64, whole: u64| decimals(percent(real(part), real(whole)), 2);
-    Ok(PackFigures {
+    let figures = PackFigures {
         cpu_first_refusal_pct: share(first.unwrap_or(cpu), cpu_all),
         cpu_final_pct: share(cpu, cpu_all),
         gpu_final_pct: share(gpu, gpu_all),
         placed,
         seconds: decimals(began.elapsed().as_secs_f64(), 3),
-    })
+    };
+    let rows = Rows { read: wide(nodes.len() + wanted.len()), bad: 0 };
+    Ok(Packed { figures, rows })
 }
 
 fn knobs(policy: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
@@ -205,7 +217,8 @@ fn rows(path: &Path, mut each: impl FnMut(&[&str]) -> Option<()>) -> Result<(), 
     let mut count = 0;
     lines(path, |line| {
         count += 1;
-        let line = line.unwrap_or_default();
+        let what = format!("row {count} cannot be used");
+        let line = line.ok_or_else(|| crate::trace::fault(path, &what))?;
         if count == 1 || line.is_empty() {
             return Ok(());
         }
@@ -213,7 +226,6 @@ fn rows(path: &Path, mut each: impl FnMut(&[&str]) -> Option<()>) -> Result<(), 
             return Err(crate::trace::too_large(path, "rows", ROWS_MAX));
         }
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        let what = format!("row {count} cannot be used");
         each(&fields).ok_or_else(|| crate::trace::fault(path, &what))
     })
 }

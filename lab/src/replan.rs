@@ -16,6 +16,7 @@ use tengyun_engine::{Command, Effect, Entry, Outcome, State};
 use tengyun_model::{At, Mebibytes, Millicores, Millis, NodeId, NodeName, Sequence, WorkloadId};
 
 use crate::fleet::Shape;
+use crate::note::Note;
 use crate::score::Scores;
 use measure::Meter;
 use side::Side;
@@ -111,7 +112,7 @@ pub struct Compared {
     /// What happened, then each variant.
     pub sides: Vec<(SideFigures, Scores)>,
     /// What a reader should know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// What the copies of workloads use, as their nodes reported it last.
@@ -236,17 +237,24 @@ impl Replan {
         let mut notes = Vec::new();
         let (measured, held) = (happened.1.len(), self.sides.iter().map(|s| s.violations).sum());
         if measured == 0 {
-            notes.push("no node reported after that moment: nothing could be measured".to_owned());
+            notes.push(Note::new(
+                "该时刻之后没有节点上报，无法测量",
+                "no node reported after that moment: nothing could be measured",
+            ));
         }
         if self.left_out > 0 {
-            notes.push(format!(
-                "{} moves by operators were left out: they name instances",
-                self.left_out
+            let count = self.left_out;
+            notes.push(Note::new(
+                format!("未计入管理员的 {count} 次迁移：它们指定的是具体实例"),
+                format!("{count} moves by operators were left out: they name instances"),
             ));
         }
         let held: u64 = held;
         if held > 0 {
-            notes.push(format!("the second opinion held back {held} plans"));
+            notes.push(Note::new(
+                format!("复核拦下了 {held} 个计划"),
+                format!("the second opinion held back {held} plans"),
+            ));
         }
         let sides = self.sides.into_iter().map(|side| side.finish(self.last));
         Ok(Compared {

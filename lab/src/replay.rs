@@ -1,5 +1,7 @@
 //! A replay: a recorded fleet under one policy and one set of rules, and the figures that come of it.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,11 +14,11 @@ use crate::drive::Driver;
 use crate::energy::PowerCurve;
 use crate::fleet::{Fleet, MemoryMode, Shape};
 use crate::generate::Random;
-use crate::interval;
+use crate::note::Note;
 use crate::number::{decimals, nearest, percent, real, wide};
 use crate::policies::{PolicyFault, PolicyFile};
 use crate::rules::{Honest, Rules};
-use crate::score::{HourScore, Planner, Scores};
+use crate::score::{HarvestWait, HourScore, Planner, Scores};
 use crate::trace::Trace;
 use crate::yardstick::Yardstick;
 
@@ -171,16 +173,22 @@ pub struct Replayed {
     pub unfit: u64,
     /// Rows of the trace that could not be used.
     pub bad_rows: u64,
-    /// Share of critical and standard instance-time on nodes above 80 %.
-    pub affected_pct: f64,
+    /// Whether hours of the week are those of civil time, because the trace states when it begins.
+    pub civil: bool,
+    /// Shares of critical and standard instance-time on nodes in band, above 80, 90 and 100 %.
+    pub affected_pct: [f64; 4],
+    /// Nodes above the lower bound on average, and the same in percent of it.
+    pub above_bound: (f64, f64),
     /// Core-hours of harvest work done, and given but taken back.
     pub harvest_core_hours: (f64, f64),
+    /// What of harvest work had to wait; `None` without any.
+    pub harvest_wait: Option<HarvestWait>,
     /// Share of instance-time that waited for a node.
     pub waiting_pct: f64,
     /// Stretches of 6 hours and more in which a node that was used before or after was off.
     pub long_off: u64,
     /// What a reader should know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// Replays a trace.
@@ -200,7 +208,7 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
     let (scores, seen) = match &wish.choice {
         Choice::Engine(knobs) => {
             let knobs = with_budget(knobs, wish.budget_pct)?;
-            let mut driver = Driver::new(&fleet, &knobs, |i| immovable[i])?.held(wish.honest);
+            let mut driver = Driver::new(&fleet, &knobs, immovable, wish.honest)?;
             let scores = Scores::of(&fleet, &mut driver, &rules);
             (scores, Some(driver.seen()))
         }
@@ -214,6 +222,7 @@ pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
         }
     };
     let mut replayed = summary(trace, &fleet, (scores, seen));
+    replayed.notes.extend(passed_over(wish));
     replayed.figures.seconds = decimals(began.elapsed().as_secs_f64(), 3);
     Ok(replayed)
 }
@@ -250,9 +259,10 @@ fn summary(trace: &Trace, fleet: &Fleet, (scores, seen): (Scores, Option<Seen>))
     let mut notes = Vec::new();
     let seen_badly = seen.filter(|s| s.violations > 0 || s.stale > 0);
     if let Some(seen) = seen_badly {
-        notes.push(format!(
-            "the second opinion held back {} plans, and {} moves were stale",
-            seen.violations, seen.stale
+        let (held, stale) = (seen.violations, seen.stale);
+        notes.push(Note::new(
+            format!("复核拦下了 {held} 个计划，有 {stale} 次迁移已过时"),
+            format!("the second opinion held back {held} plans, and {stale} moves were stale"),
         ));
     }
     Replayed {
@@ -260,7 +270,10 @@ fn summary(trace: &Trace, fleet: &Fleet, (scores, seen): (Scores, Option<Seen>))
         seen,
         unfit: wide(fleet.unfit),
         bad_rows: trace.rows.bad,
-        affected_pct: decimals(percent(scores.all.instance_above80, scores.all.instance_steps), 3),
+        civil: fleet.begin_secs.is_some(),
+        affected_pct: scores.all.affected_pct(),
+        above_bound: above(scores.nodes_mean(), fleet.lower_bound(0.8)),
+        harvest_wait: scores.harvest_wait(),
         harvest_core_hours: scores.harvest_core_hours(fleet),
         waiting_pct: decimals(scores.unplaced_pct(fleet), 4),
         long_off: scores.long_off(),
@@ -268,6 +281,30 @@ fn summary(trace: &Trace, fleet: &Fleet, (scores, seen): (Scores, Option<Seen>))
         scores,
         notes,
     }
+}
+
+/// Says what was asked for and changes nothing under the policy that was chosen.
+fn passed_over(wish: &Replay) -> Vec<Note> {
+    let Choice::Yardstick(yardstick) = &wish.choice else { return Vec::new() };
+    let mut notes = Vec::new();
+    if wish.budget_pct.is_some() {
+        notes.push(Note::new(
+            "越限预算只对腾云自身的策略有效，这里没有用到",
+            "a violation budget is for our engine alone: this policy has none, and it changed nothing",
+        ));
+    }
+    if wish.honest.is_some() && matches!(yardstick, Yardstick::Oracle { .. }) {
+        notes.push(Note::new(
+            "先知策略每次从头装箱，不受迁移窗口约束，只计迁移代价",
+            "an oracle packs from scratch: it pays for moves and keeps to no window",
+        ));
+    }
+    notes
+}
+
+/// How far a number of nodes is above a bound, in nodes and in percent.
+fn above(nodes: f64, bound: f64) -> (f64, f64) {
+    (decimals(nodes - bound, 2), decimals(percent(nodes - bound, bound), 2))
 }
 
 /// Draws the instances that never move; the same ones for every policy.
@@ -286,49 +323,6 @@ fn with_budget(
     knobs.extend(asked);
     Policy::new(knobs.clone()).map_err(ReplayError::Policy)?;
     Ok(knobs)
-}
-
-impl Replayed {
-    /// Returns the figures as a table for people.
-    pub fn table(&self) -> String {
-        let f = &self.figures;
-        let mut lines = Vec::new();
-        let mut line = |name: &str, value: String| lines.push(format!("{name:<34}{value}\n"));
-        line("instances", f.instances.to_string());
-        line("steps of 5 minutes", f.steps.to_string());
-        line("coverage", format!("{:.2} % ({} bad rows)", f.coverage_pct, self.bad_rows));
-        line("nodes in use, mean (most)", format!("{:.2} ({})", f.nodes_mean, f.nodes_max));
-        line("lower bound of nodes, mean", format!("{:.2}", f.lower_bound_nodes_mean));
-        line("binding resource", f.binding.to_owned());
-        line("utilisation", format!("{:.2} %", f.utilisation_pct));
-        line("node-time in band 60-80 %", format!("{:.2} %", f.in_band_pct));
-        let above =
-            format!("{:.3} / {:.3} / {:.3} %", f.above80_pct, f.above90_pct, f.above100_pct);
-        line("node-time above 80/90/100 %", above);
-        let (low, high) = interval::above80_pct(&self.scores.steps);
-        line("95 % interval of that above 80 %", format!("{low:.3} to {high:.3} %"));
-        line("instance-time on nodes above 80 %", format!("{:.3} %", self.affected_pct));
-        line("demand lost", format!("{:.4} %", f.demand_lost_pct));
-        line(
-            "moves (per instance and day)",
-            format!("{} ({:.3})", f.moves, f.moves_per_instance_day),
-        );
-        line("instance-time without a node", format!("{:.4} %", self.waiting_pct));
-        if self.scores.all.harvest_pool > 0.0 {
-            let (done, back) = self.harvest_core_hours;
-            line("harvest work", format!("{done:.1} core-hours done, {back:.1} given back"));
-        }
-        line("nodes off for 6 hours or more", self.long_off.to_string());
-        line("energy", format!("{:.2} kWh", f.energy_kwh));
-        line("took", format!("{:.3} s", f.seconds));
-        if self.unfit > 0 {
-            line("instances too large for a node", self.unfit.to_string());
-        }
-        for note in &self.notes {
-            line("note", note.clone());
-        }
-        lines.concat()
-    }
 }
 
 #[cfg(test)]

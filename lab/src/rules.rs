@@ -30,22 +30,22 @@ pub struct Honest {
     pub power_on_secs: u64,
     /// Seconds that a new copy starts up, working on its new node while the old one serves.
     pub startup_secs: u64,
-    /// Hours of the day in which nodes may be emptied, `(from, until)`; `None` for all. An overloaded
-    /// node is relieved at any hour.
-    pub window: Option<(u8, u8)>,
+    /// Hours of the day in which anything may be moved, `(from, until)`: by civil time where the trace
+    /// states when it begins, else counted from its beginning.
+    pub window: (u8, u8),
 }
 
 impl Honest {
-    /// Three minutes to power on, half a minute to start, at any hour.
-    pub const DEFAULT: Self = Self { power_on_secs: 180, startup_secs: 30, window: None };
+    /// Three minutes to power on, half a minute to start, moves at night only.
+    pub const DEFAULT: Self = Self { power_on_secs: 180, startup_secs: 30, window: (22, 6) };
+    /// The window that is never closed.
+    pub const ALWAYS: (u8, u8) = (0, 24);
 
-    /// Says whether a node may be emptied in a step.
-    pub fn may_empty(&self, step: usize) -> bool {
-        let hour = step / crate::fleet::HOUR_STEPS % 24;
-        self.window.is_none_or(|(from, until)| {
-            let (from, until) = (usize::from(from), usize::from(until));
-            if from <= until { (from..until).contains(&hour) } else { hour >= from || hour < until }
-        })
+    /// Says whether anything may be moved in a step.
+    pub fn may_move(&self, fleet: &Fleet, step: usize) -> bool {
+        let hour = fleet.hour_of_week(step) % 24;
+        let (from, until) = (usize::from(self.window.0), usize::from(self.window.1));
+        if from <= until { (from..until).contains(&hour) } else { hour >= from || hour < until }
     }
 }
 
@@ -171,9 +171,9 @@ impl<'a> StepLoad<'a> {
             let foreseen = rooms.and_then(|rooms| rooms.get(node).copied());
             let known = |line: f64| (line - self.known[node] / capacity).max(0.0);
             let pool = harvest.map_or(0.0, |line| foreseen.unwrap_or_else(|| known(line)));
-            let harvest = harvest.map_or(0.0, |line| pool.min((line - share).max(0.0)));
-            let instances = real(self.instances[node]);
-            Some(NodeLoad { share, harvest, pool, instances })
+            let room = harvest.map_or(0.0, |line| (line - share).max(0.0));
+            let (harvest, instances) = (pool.min(room), real(self.instances[node]));
+            Some(NodeLoad { share, harvest, pool, room, instances })
         };
         (0..self.demand.len()).map(load).collect()
     }
@@ -222,7 +222,11 @@ mod tests {
 
     #[test]
     fn a_window_may_pass_midnight() {
-        let night = Honest { window: Some((22, 6)), ..Honest::DEFAULT };
-        assert!(night.may_empty(23 * 12) && night.may_empty(24 * 12) && !night.may_empty(12 * 12));
+        let fleet = fleet();
+        let may = |window, hour| {
+            Honest { window, ..Honest::DEFAULT }.may_move(&fleet, hour * crate::fleet::HOUR_STEPS)
+        };
+        assert!(may((22, 6), 23) && may((22, 6), 24) && !may((22, 6), 12));
+        assert!((0..48).all(|hour| may(Honest::ALWAYS, hour) && !may((0, 0), hour)));
     }
 }

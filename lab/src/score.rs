@@ -3,13 +3,11 @@
 use serde::Serialize;
 
 use crate::energy::PowerCurve;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, WEEK_HOURS};
 use crate::number::{decimals, length, percent, wide};
 use crate::rules::{Rules, Situation};
 use crate::trace::STEP_SECS;
 
-/// Hours of a week.
-pub const WEEK_HOURS: usize = 168;
 /// Shares of a node's CPU that its histogram is cut at: 0 to 120 % by 5, and above.
 pub const HISTOGRAM_BINS: usize = 25;
 /// A node that was off for so many steps (6 hours) at a stretch was off for long.
@@ -46,6 +44,10 @@ pub struct StepScore {
     pub above80: u64,
     /// Instances moved before the step.
     pub moves: u64,
+    /// What harvest work was given before the step, in nodes.
+    pub harvest_given: f64,
+    /// What it did of that; the rest had to wait.
+    pub harvest_done: f64,
 }
 
 /// Sums over node-steps.
@@ -60,10 +62,13 @@ pub struct Sums {
     pub(crate) lost: f64,
     pub(crate) demand: f64,
     pub(crate) instance_steps: f64,
-    pub(crate) instance_above80: f64,
+    /// The same as of nodes, of critical and standard instances on them: in band, above 80, 90, 100 %.
+    pub(crate) instances: [f64; 4],
     pub(crate) watts: f64,
     pub(crate) harvest: f64,
     pub(crate) harvest_pool: f64,
+    /// Room below the target in the end, whether harvest work had been given it or not.
+    pub(crate) harvest_room: f64,
 }
 
 impl Sums {
@@ -74,17 +79,26 @@ impl Sums {
         let counts = |holds: bool| f64::from(u8::from(holds));
         self.node_steps += 1.0;
         self.used += used;
-        self.in_band += counts((0.6..=0.8).contains(&used));
-        self.above80 += counts(share > 0.8);
-        self.above90 += counts(share > 0.9);
-        self.above100 += counts(share > 1.0);
+        let lies = [(0.6..=0.8).contains(&used), share > 0.8, share > 0.9, share > 1.0].map(counts);
+        let nodes = [&mut self.in_band, &mut self.above80, &mut self.above90, &mut self.above100];
+        for (sum, lies) in nodes.into_iter().zip(lies) {
+            *sum += lies;
+        }
+        for (sum, lies) in self.instances.iter_mut().zip(lies) {
+            *sum += lies * load.instances;
+        }
         self.lost += (share - 1.0).max(0.0);
         self.demand += load.share;
         self.instance_steps += load.instances;
-        self.instance_above80 += counts(share > 0.8) * load.instances;
         self.watts += curve.watts(used);
         self.harvest += load.harvest;
         self.harvest_pool += load.pool;
+        self.harvest_room += load.room;
+    }
+
+    /// Returns the shares of critical and standard instance-time in band, above 80, 90 and 100 %.
+    pub(crate) fn affected_pct(&self) -> [f64; 4] {
+        self.instances.map(|sum| decimals(percent(sum, self.instance_steps), 3))
     }
 }
 
@@ -96,11 +110,14 @@ pub(crate) struct NodeLoad {
     /// What harvest work used, and what it was given before the step.
     pub(crate) harvest: f64,
     pub(crate) pool: f64,
+    /// What was left below the target in the end.
+    pub(crate) room: f64,
     /// Critical and standard instances.
     pub(crate) instances: f64,
 }
 
-/// One hour of the week, counted from the trace's own beginning.
+/// One hour of the week: from Monday's midnight by civil time where the trace states when it begins,
+/// else counted from its own beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct HourScore {
     /// 0 to 167.
@@ -113,8 +130,26 @@ pub struct HourScore {
     pub in_band_pct: f64,
     /// Share above 80 %.
     pub above80_pct: f64,
-    /// Share of critical and standard instance-time on nodes above 80 %.
-    pub affected_pct: f64,
+    /// Share above 90 %.
+    pub above90_pct: f64,
+    /// Share above the capacity.
+    pub above100_pct: f64,
+    /// Shares of critical and standard instance-time on nodes in band, above 80, 90 and 100 %.
+    pub affected_pct: [f64; 4],
+}
+
+/// What of harvest work had to wait. The pool is endless: what it wants in a step is what it was given
+/// before the step, by what was foreseen. What the others needed of that it gave back and does later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct HarvestWait {
+    /// Share of what it was given that it could not do in that step.
+    pub waiting_pct: f64,
+    /// Share of steps in which any of it had to wait.
+    pub steps_pct: f64,
+    /// The share that had to wait in the worst step.
+    pub worst_pct: f64,
+    /// Share of the room below the target that it was not given, because it was not foreseen.
+    pub room_missed_pct: f64,
 }
 
 /// Everything measured of one policy.
@@ -150,13 +185,12 @@ impl Scores {
             scores.unplaced += situation.waiting;
             scores.all.lost += situation.waiting_demand;
             scores.all.demand += situation.waiting_demand;
-            scores.step(step, moves, &loads, &rules.curve);
+            scores.step(fleet.hour_of_week(step), moves, &loads, &rules.curve);
         }
         scores
     }
 
-    fn step(&mut self, step: usize, moves: u64, loads: &[Option<NodeLoad>], curve: &PowerCurve) {
-        let hour = step * usize::try_from(STEP_SECS).unwrap_or(300) / 3600 % WEEK_HOURS;
+    fn step(&mut self, hour: usize, moves: u64, loads: &[Option<NodeLoad>], curve: &PowerCurve) {
         for load in loads.iter().flatten() {
             self.hours[hour].0.node(load, curve);
         }
@@ -168,6 +202,7 @@ impl Scores {
     pub(crate) fn add(&mut self, moves: u64, loads: &[Option<NodeLoad>], curve: &PowerCurve) {
         self.histogram.resize(HISTOGRAM_BINS, 0);
         let (mut nodes, mut above80, mut used, mut highest) = (0_u64, 0_u64, 0.0, 0.0_f64);
+        let (mut harvest_given, mut harvest_done) = (0.0, 0.0);
         for load in loads.iter().flatten() {
             let share = load.share + load.harvest;
             self.all.node(load, curve);
@@ -177,6 +212,8 @@ impl Scores {
             above80 += u64::from(share > 0.8);
             used += share.min(1.0);
             highest = highest.max(share);
+            harvest_given += load.pool;
+            harvest_done += load.harvest;
         }
         let permille = |load: &Option<NodeLoad>| {
             let share = load.map(|l| l.share + l.harvest)?;
@@ -190,6 +227,8 @@ impl Scores {
             highest_pct: decimals(100.0 * highest, 2),
             above80,
             moves,
+            harvest_given,
+            harvest_done,
         });
     }
 
@@ -197,6 +236,24 @@ impl Scores {
     pub fn harvest_core_hours(&self, fleet: &Fleet) -> (f64, f64) {
         let hours = fleet.capacity / 1000.0 * crate::number::real(STEP_SECS) / 3600.0;
         (self.all.harvest * hours, (self.all.harvest_pool - self.all.harvest) * hours)
+    }
+
+    /// Returns what of harvest work had to wait; `None` without any.
+    pub fn harvest_wait(&self) -> Option<HarvestWait> {
+        let all = &self.all;
+        if all.harvest_pool <= 0.0 {
+            return None;
+        }
+        let waited = |s: &StepScore| percent(s.harvest_given - s.harvest_done, s.harvest_given);
+        // Less than a millionth of what was given is rounding.
+        let some = self.steps.iter().filter(|s| waited(s) > 1e-4).count();
+        let worst = self.steps.iter().map(waited).fold(0.0, f64::max);
+        Some(HarvestWait {
+            waiting_pct: decimals(percent(all.harvest_pool - all.harvest, all.harvest_pool), 3),
+            steps_pct: decimals(percent(length(some), length(self.steps.len())), 2),
+            worst_pct: decimals(worst, 2),
+            room_missed_pct: decimals(percent(all.harvest_room - all.harvest, all.harvest_room), 2),
+        })
     }
 
     /// Returns the mean of powered-on nodes.
@@ -225,13 +282,18 @@ impl Scores {
 
     /// Returns the hours of the week that were measured.
     pub fn hours(&self) -> Vec<HourScore> {
-        let score = |(hour, (sums, steps)): (usize, &(Sums, u64))| HourScore {
-            hour,
-            nodes_mean: decimals(sums.node_steps / crate::number::real(*steps), 2),
-            utilisation_pct: decimals(percent(sums.used, sums.node_steps), 2),
-            in_band_pct: decimals(percent(sums.in_band, sums.node_steps), 2),
-            above80_pct: decimals(percent(sums.above80, sums.node_steps), 3),
-            affected_pct: decimals(percent(sums.instance_above80, sums.instance_steps), 3),
+        let score = |(hour, (sums, steps)): (usize, &(Sums, u64))| {
+            let share = |part: f64, digits| decimals(percent(part, sums.node_steps), digits);
+            HourScore {
+                hour,
+                nodes_mean: decimals(sums.node_steps / crate::number::real(*steps), 2),
+                utilisation_pct: share(sums.used, 2),
+                in_band_pct: share(sums.in_band, 2),
+                above80_pct: share(sums.above80, 3),
+                above90_pct: share(sums.above90, 3),
+                above100_pct: share(sums.above100, 3),
+                affected_pct: sums.affected_pct(),
+            }
         };
         self.hours.iter().enumerate().filter(|(_, h)| h.1 > 0).map(score).collect()
     }

@@ -4,8 +4,10 @@
 //! cannot be used is counted in [`Rows`], and what was not recorded stays visible as coverage.
 
 mod grid;
+mod packed;
 pub mod parquet;
 pub mod public;
+mod sar;
 pub mod servers;
 pub(crate) mod text;
 
@@ -29,6 +31,9 @@ pub const INSTANCES_MAX: usize = 1_000_000;
 pub const STEPS_MAX: usize = 3660 * DAY_STEPS;
 /// The most samples (instances times steps) of one trace; 4 bytes each make 4 GiB.
 pub const CELLS_MAX: usize = 1 << 30;
+
+/// So many files of a directory are opened to see what they are.
+const LOOKED_AT_MAX: usize = 64;
 
 /// What keeps a trace from being read.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +180,9 @@ pub struct Trace {
     pub memory: Option<Series>,
     /// Rows read, and rows that could not be used.
     pub rows: Rows,
+    /// The moment of the first step in seconds since 1970, where the trace states it: by UTC, or by the
+    /// servers' own clock where times are written out.
+    pub begin_secs: Option<u64>,
 }
 
 impl Trace {
@@ -205,6 +213,7 @@ impl Trace {
         let with_memory = traces.iter().any(|t| t.memory.is_some());
         let mut all = Self {
             name: names(&traces, " + "),
+            begin_secs: agreed(traces.iter().map(|t| t.begin_secs)),
             cpu: Series::empty(count, steps),
             memory: with_memory.then(|| Series::empty(count, steps)),
             ..Self::default()
@@ -241,6 +250,7 @@ impl Trace {
             memory: with_memory.then(|| Series::empty(instances.len(), steps)),
             instances,
             rows: Rows::default(),
+            begin_secs: continued(traces),
         };
         let mut begin = 0;
         for trace in traces {
@@ -285,6 +295,8 @@ pub enum Format {
     Google,
     /// `sadf -j`.
     Sadf,
+    /// What `sar -u` and `sar -r` print.
+    Sar,
     /// Prometheus range queries.
     Prometheus,
     /// CSV with a line of names.
@@ -293,7 +305,7 @@ pub enum Format {
 
 impl Format {
     /// Every format with its name on the command line.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("parquet", Self::Parquet),
         ("planetlab", Self::PlanetLab),
         ("bitbrains", Self::Bitbrains),
@@ -301,6 +313,7 @@ impl Format {
         ("alibaba", Self::Alibaba),
         ("google", Self::Google),
         ("sadf", Self::Sadf),
+        ("sar", Self::Sar),
         ("prometheus", Self::Prometheus),
         ("csv", Self::Csv),
     ];
@@ -313,25 +326,27 @@ impl Format {
     /// Guesses the layout of a path by the names of its files, and of a lone file by its beginning.
     pub fn guess(path: &Path) -> Option<Self> {
         if !path.is_dir() {
-            let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-            return match name.rsplit_once('.')?.1 {
-                "json" => Some(Self::Sadf),
-                "csv" => Some(Self::Csv),
-                _ => None,
+            let name = text::name(path).to_ascii_lowercase();
+            return match name.rsplit_once('.').map(|(_, end)| end) {
+                Some("json") => Some(Self::Sadf),
+                Some("csv") => Some(Self::Csv),
+                Some(_) | None => sar::is_one(path).then_some(Self::Sar),
             };
         }
-        let has = |name: &str| path.join(name).exists();
-        if has("usage.parquet") {
+        if path.join("usage.parquet").exists() {
             return Some(Self::Parquet);
         }
-        if has("container_usage.csv") {
+        if text::named(path, "container_usage").is_some() {
             return Some(Self::Alibaba);
         }
-        if has("task_usage") {
+        if path.join("task_usage").exists() {
             return Some(Self::Google);
         }
+        if path.join("vm_cpu_readings").exists() {
+            return Some(Self::Azure);
+        }
         let files = text::files(path, |_| true).ok()?;
-        let names: Vec<&str> = files.iter().filter_map(|f| f.file_name()?.to_str()).collect();
+        let names: Vec<String> = files.iter().map(|f| text::name(f)).collect();
         let any = |start: &str, end: &str| {
             names.iter().any(|n| n.starts_with(start) && n.to_ascii_lowercase().ends_with(end))
         };
@@ -347,9 +362,11 @@ impl Format {
         if any("", ".json") {
             return Some(Self::Sadf);
         }
-        if any("", ".csv") {
-            let first = files.iter().find(|f| f.extension().is_some_and(|e| e == "csv"))?;
-            return Some(if is_bitbrains(first) { Self::Bitbrains } else { Self::Csv });
+        if let Some(first) = names.iter().position(|n| n.to_ascii_lowercase().ends_with(".csv")) {
+            return Some(if is_bitbrains(&files[first]) { Self::Bitbrains } else { Self::Csv });
+        }
+        if files.iter().take(LOOKED_AT_MAX).any(|f| sar::is_one(f)) {
+            return Some(Self::Sar);
         }
         (!names.is_empty()).then_some(Self::PlanetLab)
     }
@@ -364,6 +381,7 @@ impl Format {
             Self::Alibaba => public::alibaba(path),
             Self::Google => public::google(path),
             Self::Sadf => servers::sadf(path),
+            Self::Sar => sar::read(path),
             Self::Prometheus => servers::prometheus(path),
             Self::Csv => servers::plain(path),
         }
@@ -371,13 +389,7 @@ impl Format {
 }
 
 fn is_bitbrains(path: &Path) -> bool {
-    let mut first = None;
-    // The first line alone decides; what follows is not read for it.
-    let stop = text::lines(path, |line| {
-        first = line.map(str::to_owned);
-        Err(fault(path, &"read far enough"))
-    });
-    stop.is_err() && first.is_some_and(|line| line.contains(';'))
+    text::first_line(path).is_some_and(|line| line.contains(';'))
 }
 
 /// Reads a path in a layout, or in the one that its files look like.
@@ -399,6 +411,22 @@ pub(crate) fn fault(path: &Path, error: &dyn std::fmt::Display) -> TraceError {
 
 pub(crate) fn too_large(path: &Path, what: &'static str, limit: usize) -> TraceError {
     TraceError::TooLarge { path: path.to_owned(), what, limit }
+}
+
+/// The beginning that all state; none where they differ.
+fn agreed(mut begins: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    let first = begins.next()??;
+    begins.all(|begin| begin == Some(first)).then_some(first)
+}
+
+/// The beginning of the first of traces each of which begins where the one before it ended.
+fn continued(traces: &[Trace]) -> Option<u64> {
+    let ends = |t: &Trace| {
+        let steps = u64::try_from(t.steps()).ok()?;
+        t.begin_secs?.checked_add(steps.checked_mul(STEP_SECS)?)
+    };
+    let joined = |pair: &[Trace]| ends(&pair[0]).is_some_and(|end| pair[1].begin_secs == Some(end));
+    traces.windows(2).all(joined).then(|| traces.first()?.begin_secs).flatten()
 }
 
 fn names(traces: &[Trace], between: &str) -> String {
@@ -435,7 +463,7 @@ mod tests {
             memory_request: Mebibytes::new(100),
         };
         let instances = (0..samples.len()).map(instance).collect();
-        Trace { name: name.to_owned(), instances, cpu, memory: None, rows: Rows::default() }
+        Trace { name: name.to_owned(), instances, cpu, memory: None, ..Trace::default() }
     }
 
     #[test]
@@ -462,5 +490,19 @@ mod tests {
         let following = Trace::following(&[one, two]);
         assert_eq!((following.instances.len(), following.steps()), (1, 3));
         assert_eq!(following.cpu.held(0).collect::<Vec<_>>(), [1, 2, 5]);
+    }
+
+    #[test]
+    fn joined_traces_have_a_beginning_only_where_the_clock_goes_on() {
+        let at = |begin_secs| Trace { begin_secs, ..trace("a", &[&[Some(1), Some(2)]]) };
+        let (one, next, later) = (at(Some(600)), at(Some(1200)), at(Some(1500)));
+        let following = |traces: &[&Trace]| {
+            Trace::following(&traces.iter().copied().cloned().collect::<Vec<_>>()).begin_secs
+        };
+        assert_eq!(following(&[&one, &next]), Some(600));
+        assert_eq!(following(&[&one, &later]), None);
+        assert_eq!(following(&[&one, &at(None)]), None);
+        assert_eq!(Trace::stacked(vec![one.clone(), one.clone()]).begin_secs, Some(600));
+        assert_eq!(Trace::stacked(vec![one, next]).begin_secs, None);
     }
 }

@@ -3,6 +3,7 @@
 mod shared;
 
 use tengyun_lab::before_you_move::{BeforeError, Wish, html, plan};
+use tengyun_lab::energy::PowerCurve;
 use tengyun_lab::fleet::Shape;
 use tengyun_lab::generate::Statistics;
 use tengyun_lab::trace::{Series, Trace};
@@ -64,6 +65,23 @@ fn little_memory_binds_and_much_does_not() {
             .binding,
         "cpu"
     );
+}
+
+#[test]
+fn a_lower_ceiling_needs_more_servers_and_hungrier_ones_more_energy() {
+    let made = |ceiling_pct, curve| {
+        plan(&history(), &Wish { ceiling_pct, curve, ..wish("4/512") }).expect("a plan")
+    };
+    let (low, usual) = (made(30.0, PowerCurve::G5), made(80.0, PowerCurve::G5));
+    assert!(low.servers_needed > usual.servers_needed, "{}", low.servers_needed);
+    assert!(low.servers.iter().all(|s| s.cpu_at_risk_pct <= 30.0 + 1e-9));
+    assert!(html("h", &low).contains("1 % / 30 %"));
+    let hungry =
+        made(80.0, PowerCurve::parse("200,200,200,200,200,200,200,200,200,200,200").unwrap());
+    let kwh = |servers: u64| 200.0 * 8.76 * f64::from(u32::try_from(servers).unwrap());
+    assert!((hungry.kwh_per_year_then - kwh(hungry.servers_needed)).abs() < 1.0);
+    assert!((hungry.kwh_per_year_now - kwh(hungry.servers_now)).abs() < 1.0);
+    assert!(hungry.kwh_per_year_then > usual.kwh_per_year_then);
 }
 
 #[test]

@@ -12,7 +12,10 @@ fn packed(nodes: &str, instances: &str) -> Result<PackFigures, String> {
     std::fs::write(&n, format!("sn,cpu_milli,memory_mib,gpu,model\n{nodes}")).expect("a file");
     let head = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n";
     std::fs::write(&i, format!("{head}{instances}")).expect("a file");
-    let mut figures = pack(&n, &i, &BTreeMap::new()).map_err(|e| e.to_string())?;
+    let packed = pack(&n, &i, &BTreeMap::new()).map_err(|e| e.to_string())?;
+    let mut figures = packed.figures;
+    let rows = nodes.lines().count() + instances.lines().count();
+    assert_eq!((packed.rows.read, packed.rows.bad), (u64::try_from(rows).expect("few"), 0));
     figures.seconds = 0.0;
     Ok(figures)
 }
@@ -48,6 +51,9 @@ fn a_device_is_shared_by_shares_and_never_cut_in_two() {
 #[test]
 fn a_row_that_cannot_be_used_is_named() {
     let error = packed("a,4000,8192,0,\nb,x,1,0,\n", "").unwrap_err();
+    assert!(error.contains("row 3 cannot be used"), "{error}");
+    let long = format!("a,4000,8192,0,\n{},1,1,0,\n", "b".repeat(70_000));
+    let error = packed(&long, "").unwrap_err();
     assert!(error.contains("row 3 cannot be used"), "{error}");
     assert!(pack(Path::new("/no/such"), Path::new("/no/such"), &BTreeMap::new()).is_err());
 }

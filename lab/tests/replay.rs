@@ -1,12 +1,11 @@
 //! Replays: the exact fields, the same bytes, and what each rule changes.
 
-use std::collections::BTreeMap;
-
 use expect_test::expect;
 use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::generate::Statistics;
 use tengyun_lab::replay::{Choice, Figures, Replay, ReplayError, Replayed, replay};
 use tengyun_lab::rules::Honest;
+use tengyun_lab::score::{HourScore, Scores};
 use tengyun_lab::trace::Trace;
 
 fn trace() -> Trace {
@@ -84,12 +83,83 @@ fn harvest_work_fills_and_never_adds_a_violation() {
 }
 
 #[test]
+fn what_harvest_work_was_given_it_does_or_it_waits() {
+    assert_eq!(done(&wish("default")).harvest_wait, None);
+    for policy in ["default", "oracle-1h"] {
+        let filled = done(&Replay { harvest: true, ..wish(policy) });
+        let wait = filled.harvest_wait.expect("it was given something");
+        let (did, back) = filled.harvest_core_hours;
+        assert!((wait.waiting_pct - 100.0 * back / (did + back)).abs() < 1e-3, "{wait:?}");
+        // Once it is known what others needed, some was given too much and some too little.
+        assert!(wait.waiting_pct > 0.0 && wait.waiting_pct < wait.worst_pct, "{wait:?}");
+        assert!(wait.steps_pct > 0.0 && wait.room_missed_pct > 0.0, "{wait:?}");
+        let steps = &filled.scores.steps;
+        assert!(steps.iter().all(|s| s.harvest_done <= s.harvest_given + 1e-9));
+        let table = filled.table();
+        assert!(table.contains("harvest work that had to wait"), "{table}");
+    }
+}
+
+#[test]
+fn the_distance_to_the_lower_bound_is_said() {
+    let made = done(&wish("default"));
+    // 4.65 nodes where 3.79 could do.
+    assert!((made.above_bound.0 - 0.86).abs() < 0.011, "{:?}", made.above_bound);
+    assert!((made.above_bound.1 - 22.6).abs() < 0.4, "{:?}", made.above_bound);
+    assert!(made.table().contains("above the lower bound"), "{}", made.table());
+}
+
+#[test]
+fn the_hours_of_the_week_add_up_and_are_civil_where_that_is_known() {
+    let counted = done(&wish("nsigma-2"));
+    let mean = |of: fn(&HourScore) -> f64| {
+        let nodes: f64 = counted.hours.iter().map(|h| h.nodes_mean).sum();
+        counted.hours.iter().map(|h| of(h) * h.nodes_mean).sum::<f64>() / nodes
+    };
+    let f = &counted.figures;
+    // Every hour has twelve steps here.
+    assert!((mean(|h| h.above80_pct) - f.above80_pct).abs() < 0.05);
+    assert!((mean(|h| h.above90_pct) - f.above90_pct).abs() < 0.05 && f.above90_pct > 0.0);
+    assert!((mean(|h| h.above100_pct) - f.above100_pct).abs() < 0.05);
+    let [_, above80, above90, above100] = counted.affected_pct;
+    assert!(above80 >= above90 && above90 >= above100 && above90 > 0.0);
+    assert!(counted.table().contains("it does not state when that was"), "{}", counted.table());
+    // 2026-11-25 was a Wednesday.
+    let begin_secs = Some(1_795_564_800);
+    let stated = replay(&Trace { begin_secs, ..trace() }, &wish("nsigma-2")).expect("a replay");
+    assert_eq!(stated.hours[0].hour, counted.hours[0].hour + 48);
+    assert!(stated.table().contains("worst: Wed "), "{}", stated.table());
+    let page = tengyun_lab::report::replay("t", "nsigma-2", &stated);
+    assert!(page.contains("周三") && page.contains("Wed") && page.contains("03:00"));
+}
+
+#[test]
 fn honest_moves_cost_something() {
     let free = done(&wish("short-nsigma-2")).figures;
-    let honest = done(&Replay { honest: Some(Honest::DEFAULT), ..wish("short-nsigma-2") }).figures;
+    let any_hour = Honest { window: Honest::ALWAYS, ..Honest::DEFAULT };
+    let honest = done(&Replay { honest: Some(any_hour), ..wish("short-nsigma-2") }).figures;
     assert_eq!(free.moves, honest.moves);
     assert!(honest.nodes_mean >= free.nodes_mean);
     assert!(honest.energy_kwh > free.energy_kwh);
+}
+
+#[test]
+fn honest_moves_happen_in_the_window_and_at_no_other_hour() {
+    let window = (9, 15);
+    let honest = Some(Honest { window, ..Honest::DEFAULT });
+    for policy in ["default", "short-nsigma-2"] {
+        let scores = done(&Replay { honest, ..wish(policy) }).scores;
+        let free = done(&wish(policy)).scores;
+        // The first 3 hours are not measured.
+        let moves = |scores: &Scores, inside: bool| {
+            let hours = scores.steps.iter().enumerate().map(|(at, s)| ((at + 36) / 12, s.moves));
+            let open = |hour: usize| (9..15).contains(&hour);
+            hours.filter(|(hour, _)| open(*hour) == inside).map(|(_, moves)| moves).sum::<u64>()
+        };
+        assert!(moves(&free, false) > 0, "{policy} moves at every hour when it may");
+        assert_eq!(moves(&scores, false), 0, "{policy}");
+        assert!(moves(&scores, true) > 0, "{policy}");
+    }
 }
 
 #[test]
@@ -97,6 +167,18 @@ fn a_budget_that_is_asked_for_goes_before_that_of_the_policy() {
     let of = |budget_pct| done(&Replay { budget_pct, ..wish("default") }).figures.nodes_mean;
     assert!((of(None) - of(Some(1.0))).abs() < 1e-9);
     assert!(of(Some(20.0)) < of(None) && of(None) < of(Some(0.05)));
+}
+
+#[test]
+fn what_is_asked_of_a_yardstick_in_vain_is_said() {
+    let notes = |budget_pct, honest, policy| {
+        let replayed = done(&Replay { budget_pct, honest, ..wish(policy) });
+        replayed.notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert!(notes(Some(1.0), None, "nsigma-3").contains("a violation budget is for our engine"));
+    assert_eq!(notes(None, Some(Honest::DEFAULT), "nsigma-3"), "");
+    assert!(notes(None, Some(Honest::DEFAULT), "oracle-1h").contains("keeps to no window"));
+    assert_eq!(notes(Some(1.0), Some(Honest::DEFAULT), "default"), "");
 }
 
 #[test]
@@ -110,15 +192,12 @@ fn what_cannot_move_does_not() {
 }
 
 #[test]
-fn a_window_that_never_opens_empties_no_node() {
-    let closed = Honest { window: Some((0, 0)), ..Honest::DEFAULT };
-    let knobs = BTreeMap::from([("consolidate".to_owned(), 0)]);
-    let by_window = Replay { honest: Some(closed), ..wish("default") };
-    let by_knob =
-        Replay { honest: Some(Honest::DEFAULT), choice: Choice::Engine(knobs), ..wish("default") };
-    // The warm-up differs, so only the direction is compared.
-    assert!(done(&by_window).figures.moves <= done(&wish("default")).figures.moves);
-    assert!(done(&by_knob).figures.nodes_mean >= done(&by_window).figures.nodes_mean);
+fn a_window_that_never_opens_moves_nothing() {
+    let closed = Honest { window: (0, 0), ..Honest::DEFAULT };
+    for policy in ["default", "nsigma-2"] {
+        let figures = done(&Replay { honest: Some(closed), ..wish(policy) }).figures;
+        assert_eq!(figures.moves, 0, "{policy}");
+    }
 }
 
 #[test]

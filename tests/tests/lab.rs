@@ -178,6 +178,15 @@ fn a_history_that_sar_recorded_becomes_a_plan_and_half_of_it_is_refused() {
     assert_eq!((&json["servers_now"], &json["bad_rows"]), (&json!(1), &json!(0)), "{json}");
     assert!(json["utilisation_pct"].as_f64() > Some(0.0), "{json}");
     std::fs::remove_file(history.join("raw.json")).unwrap();
+    // The same samples as sar prints them itself.
+    let file = directory.path().join("sa");
+    let printed = tool("sar", &["-u", "-r", "-f", text(&file)]).expect("it ran before");
+    std::fs::write(history.join("sar26"), printed).unwrap();
+    let (output, by_text) = plan();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((&by_text["servers_now"], &by_text["bad_rows"]), (&json!(1), &json!(0)));
+    assert_eq!(by_text["utilisation_pct"], json["utilisation_pct"], "{by_text}");
+    std::fs::remove_file(history.join("sar26")).unwrap();
     for server in ["tax", "court", "water"] {
         let whole = spread(&measured, server, |_| true);
         std::fs::write(history.join(format!("{server}.json")), whole.to_string()).unwrap();
@@ -195,4 +204,55 @@ fn a_history_that_sar_recorded_becomes_a_plan_and_half_of_it_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     // Ten samples of eighteen.
     assert!(said.contains("covers 55.6 % of its time, 70 % are wanted"), "{said}");
+}
+
+/// Runs `tengyun` for a person.
+fn table(args: &[&str]) -> String {
+    let output = program("tengyun").args(args).output().expect("our binary starts");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn fields(json: &Value) -> Vec<&str> {
+    json.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn tables_say_how_much_was_used_and_objects_have_the_fields_promised() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: String| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let nodes = write("n.csv", "sn,cpu_milli,memory_mib,gpu,model\na,4000,8192,0,\n".to_owned());
+    let head = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec";
+    let list = write("i.csv", format!("{head}\n1,3000,1024,0,0,\n2,3000,1024,0,0,\n"));
+    let pack = ["lab", "pack", "--nodes", text(&nodes), "--instances", text(&list)];
+    assert!(table(&pack).contains("3 of 3 rows (0 bad rows)"), "{}", table(&pack));
+    let (_, json) = tengyun(&pack);
+    let wanted = ["cpu_final_pct", "cpu_first_refusal_pct", "gpu_final_pct", "placed", "seconds"];
+    assert_eq!(fields(&json), wanted);
+    for (name, first) in [("a_x_y", "10"), ("b_x_y", "rubbish")] {
+        write(&format!("day/{name}"), format!("{first}\n{}", "10\n".repeat(287)));
+    }
+    let day = directory.path().join("day");
+    let cloudsim = ["lab", "cloudsim", "--trace", text(&day), "--policy", "lr-mmt"];
+    assert!(table(&cloudsim).contains("99.83 % (1 bad rows)"), "{}", table(&cloudsim));
+    let (_, json) = tengyun(&cloudsim);
+    let wanted =
+        ["active_hosts_mean", "energy_kwh", "esv", "migrations", "pdm_pct", "slatah_pct", "slav"];
+    assert_eq!(fields(&json), wanted);
+    let replay = ["lab", "replay", "--trace", text(&day), "--node", "8/32", "--honest"];
+    let (said, (_, json)) = (table(&replay), tengyun(&replay));
+    assert!(said.contains("99.83 % (1 bad rows)") && said.contains("above the lower bound"));
+    assert_eq!(fields(&json).len(), 17, "{json}");
+    let plan = ["plan", "--history", text(&day), "--node", "8/32"];
+    let with =
+        |more: &[&str]| program("tengyun").args(plan).args(more).output().expect("it starts");
+    assert!(with(&["--ceiling", "60", "--power", "9,9,9,9,9,9,9,9,9,9,9"]).status.success());
+    let refused = with(&["--power", "9,9"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("eleven watts"), "{refused:?}");
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tengyun_lab::fleet::Shape;
 use tengyun_lab::journal::Journal;
+use tengyun_lab::note::Note;
 use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
 use tengyun_model::{At, Millis, NodeName, Sequence};
 use tengyun_scheduler::{
@@ -16,7 +17,7 @@ use tengyun_scheduler::{
 use super::{engine, shape, usage, write};
 use crate::describe::lines;
 use crate::failure::{Failure, chain};
-use crate::message::{Message, lab_note, word};
+use crate::message::{Message, lab_label, lab_note, word};
 use crate::output::{Format, clean_lines, joined, show, table, time};
 use crate::text::{Language, heading};
 
@@ -101,7 +102,7 @@ fn run_replay(args: &JournalArgs, reader: JournalReader, format: Format) -> Resu
         rows.push(("integrity", fault.clone().unwrap_or(whole)));
         rows.push(("state", format!("sha256 {digest}")));
         rows.extend(snapshots.iter().map(|(kept, verdict)| {
-            let (entry, verdict) = (&kept.sequence, lab_note(verdict));
+            let (entry, verdict) = (&kept.sequence, lab_label(verdict));
             ("snapshot", Message::SnapshotIs { entry, verdict: &verdict }.said())
         }));
         lines(&rows)
@@ -113,7 +114,7 @@ fn run_replay(args: &JournalArgs, reader: JournalReader, format: Format) -> Resu
     }
     match snapshots.iter().find(|(_, verdict)| *verdict != SAME) {
         Some((kept, verdict)) => {
-            let (entry, verdict) = (&kept.sequence, lab_note(verdict));
+            let (entry, verdict) = (&kept.sequence, lab_label(verdict));
             Err(Failure::Refused(Message::SnapshotNot { entry, verdict: &verdict }.said()))
         }
         None => Ok(()),
@@ -196,7 +197,10 @@ fn run_replan(args: &JournalArgs, mut recording: Recording, format: Format) -> R
     })?;
     if recording.torn() > 0 {
         let torn = recording.torn();
-        compared.notes.push(format!("{torn} parts of the recording were torn or damaged"));
+        compared.notes.push(Note::new(
+            format!("记录中有 {torn} 段残缺或损坏"),
+            format!("{torn} parts of the recording were torn or damaged"),
+        ));
     }
     if let Some(path) = &args.report {
         write(path, &html(&args.journal.display().to_string(), &compared))?;
@@ -255,13 +259,13 @@ fn side_by_side(compared: &Compared) -> String {
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let row = |(name, figure): &Row| {
         let cells = compared.sides.iter().map(|(f, _)| figure(f));
-        std::iter::once(lab_note(name)).chain(cells).collect()
+        std::iter::once(lab_label(name)).chain(cells).collect()
     };
     let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
     let (from, to) = compared.span;
     let (from, to) = (time(from.millis()), time(to.millis()));
     let span = Message::ComparedSpan { entry: &compared.branch, from: &from, to: &to }.said();
-    let note = |note: &String| Message::Note { note: &lab_note(note) }.said();
+    let note = |note| Message::Note { note: &lab_note(note) }.said();
     let notes = joined(compared.notes.iter().map(note));
     clean_lines(&(span + "\n" + &table(&headings, &rows) + &notes))
 }

@@ -460,9 +460,9 @@ messages! {
     PlanBinds { binding, cpu, used, requested }
         "{binding} binds; no fewer than {cpu} by CPU, {used} by memory used, {requested} by memory requested"
         "瓶颈为{binding}；按 CPU 不少于 {cpu} 台，按已用内存 {used} 台，按申请内存 {requested} 台"
-    PlanRisk { risk, utilisation, coverage, hours, bad }
-        "risk {risk} %, mean CPU utilisation {utilisation} %, coverage {coverage} % of {hours} h ({bad} bad rows)"
-        "风险 {risk} %，平均 CPU 利用率 {utilisation} %，数据覆盖 {hours} 小时的 {coverage} %（{bad} 行有误）"
+    PlanRisk { risk, ceiling, utilisation, coverage, hours, bad }
+        "risk {risk} % above {ceiling} %, mean CPU utilisation {utilisation} %, coverage {coverage} % of {hours} h ({bad} bad rows)"
+        "高于 {ceiling} % 的风险 {risk} %，平均 CPU 利用率 {utilisation} %，数据覆盖 {hours} 小时的 {coverage} %（{bad} 行有误）"
     PlanEnergy { then, now, money_then, money_now }
         "energy {then} kWh a year instead of {now}; money {money_then} instead of {money_now}"
         "每年能耗 {then} kWh，原为 {now}；费用 {money_then}，原为 {money_now}"

@@ -1,21 +1,14 @@
 //! What the laboratory says: its notes and the labels of its figures.
 
+use tengyun_lab::note::Note;
+
 use crate::text::{Language, width};
 
 /// Where a table of figures has its values.
 const VALUES_AT: usize = 34;
 
-/// Notes and labels with their Chinese.
-const NOTES: &[(&str, &str)] = &[
-    (
-        "the history is shorter than a week: weekly peaks are not in it",
-        "历史不足一周：不含每周的峰值",
-    ),
-    ("no memory was recorded: it counts as requested", "没有内存记录：按申请计"),
-    (
-        "peaks within 5 minutes are not in the history; the nodes' own guard covers them",
-        "历史中没有 5 分钟以内的峰值，由节点自身的保护应对",
-    ),
+/// Labels and verdicts with their Chinese.
+const LABELS: &[(&str, &str)] = &[
     ("is the same state, byte for byte", "与状态逐字节相同"),
     ("is damaged", "已损坏"),
     ("is another state", "是另一个状态"),
@@ -27,6 +20,16 @@ const NOTES: &[(&str, &str)] = &[
     ("nodes in use, mean", "在用节点，平均"),
     ("nodes in use, most", "在用节点，最多"),
     ("lower bound of nodes, mean", "节点数下界，平均"),
+    ("above the lower bound", "超出下界"),
+    ("instance-time in band 60-80 %", "处于 60-80 % 区间的实例时间"),
+    ("instance-time above 80/90/100 %", "高于 80/90/100 % 的实例时间"),
+    ("harvest work that had to wait", "须等待的填谷任务"),
+    ("room that harvest was not given", "未分给填谷任务的余量"),
+    ("hours of the week", "一周中的小时"),
+    (
+        "counted from the trace's beginning: it does not state when that was",
+        "从记录开头数起：记录没有写明起始时刻",
+    ),
     ("binding resource", "瓶颈资源"),
     ("utilisation", "利用率"),
     ("utilisation %", "利用率 %"),
@@ -58,42 +61,52 @@ const PARTS: &[(&str, &str)] = &[
     (" bad rows)", " 行有误)"),
     (" core-hours done, ", " 核时完成，"),
     (" given back", " 核时让出"),
+    (" nodes (", " 个节点 ("),
+    (" of what it was given, in ", "（占所分配者），出现于 "),
+    (" of steps, at worst ", " 的步，最多 "),
+    (" of node-time above 80/90/100 %, ", "（节点时间高于 80/90/100 % 者），"),
+    (" of instance-time", "（实例时间）"),
     (" to ", " 至 "),
 ];
 
-/// Says a note or a label; one that is not known is shown as it came.
-pub(crate) fn lab_note(english: &str) -> String {
-    note_in(Language::of_locale(), english)
+/// Says a remark beside figures.
+pub(crate) fn lab_note(note: &Note) -> &str {
+    Language::of_locale().pick(&note.en, &note.zh)
 }
 
-fn note_in(language: Language, english: &str) -> String {
+/// Says a label or a verdict; one that is not known is shown as it came.
+pub(crate) fn lab_label(english: &str) -> String {
+    label_in(Language::of_locale(), english)
+}
+
+fn label_in(language: Language, english: &str) -> String {
     if language == Language::English {
         return english.to_owned();
-    }
-    if let Some(stay) = english.strip_suffix(" workloads fit on no server of this size and stay") {
-        return format!("{stay} 个工作负载放不进这种大小的服务器，保持原处");
     }
     if let Some(torn) = english.strip_suffix(" parts of the recording were torn or damaged") {
         return format!("{torn} 段记录残缺或损坏");
     }
-    let known = NOTES.iter().find(|(note, _)| *note == english);
+    let known = LABELS.iter().find(|(note, _)| *note == english);
     known.map_or(english, |(_, chinese)| chinese).to_owned()
 }
 
 /// Says a table of figures, a label and its value on each line.
-pub(crate) fn lab_table(english: &str) -> String {
+pub(crate) fn lab_table(english: &str, notes: &[Note]) -> String {
     match Language::of_locale() {
         Language::English => english.to_owned(),
-        Language::Chinese => english.lines().map(|line| figure(line) + "\n").collect(),
+        Language::Chinese => english.lines().map(|line| figure(line, notes) + "\n").collect(),
     }
 }
 
-fn figure(line: &str) -> String {
+fn figure(line: &str, notes: &[Note]) -> String {
     let (label, value) = line.split_at_checked(VALUES_AT).unwrap_or((line, ""));
-    let label = note_in(Language::Chinese, label.trim_end());
+    let label = label_in(Language::Chinese, label.trim_end());
     let gap = " ".repeat(VALUES_AT.saturating_sub(width(&label)).max(2));
     let value = match label.as_str() {
-        "说明" => note_in(Language::Chinese, value),
+        "说明" => {
+            let note = notes.iter().find(|note| note.en == value);
+            note.map_or(value, |note| note.zh.as_str()).to_owned()
+        }
         "瓶颈资源" => super::word(value),
         _ => PARTS.iter().fold(value.to_owned(), |value, (e, c)| value.replace(e, c)),
     };
@@ -107,10 +120,13 @@ mod tests {
     #[test]
     fn figures_and_notes_are_said_in_chinese_and_stay_in_their_columns() {
         let line = format!("{:<34}{}", "coverage", "99.90 % (3 bad rows)");
-        assert_eq!(figure(&line), format!("数据覆盖率{}99.90 % (3 行有误)", " ".repeat(24)));
-        let note = "no memory was recorded: it counts as requested";
-        assert_eq!(note_in(Language::Chinese, note), "没有内存记录：按申请计");
-        assert_eq!(note_in(Language::English, note), note);
-        assert_eq!(note_in(Language::Chinese, "of tomorrow"), "of tomorrow");
+        assert_eq!(figure(&line, &[]), format!("数据覆盖率{}99.90 % (3 行有误)", " ".repeat(24)));
+        let label = "binding resource";
+        assert_eq!(label_in(Language::Chinese, label), "瓶颈资源");
+        assert_eq!(label_in(Language::English, label), label);
+        let note = Note::new("没有", "there is none");
+        let line = format!("{:<34}{}", "note", "there is none");
+        assert!(figure(&line, &[note]).ends_with("没有"));
+        assert_eq!(label_in(Language::Chinese, "of tomorrow"), "of tomorrow");
     }
 }

@@ -11,6 +11,8 @@ use tengyun_model::{
     Resources, Stop, WorkloadSpec,
 };
 
+use super::process::{mebibytes, user_secs};
+
 /// Windows that are reported and planned after.
 const WINDOWS: u64 = 16;
 const WINDOW_SECS: u64 = 300;
@@ -21,7 +23,7 @@ const BEGIN: At = At::from_millis(1_799_020_800_000);
 /// Nodes, and instances by the ten of a workload.
 pub(crate) fn limits(nodes: u32, instances: u32) {
     let mut cloud = Cloud::new(nodes);
-    let before = resident_mebibytes();
+    let before = mebibytes("VmRSS:");
     let applied = Instant::now();
     for number in 0..instances / COPIES {
         cloud.apply(number);
@@ -36,7 +38,7 @@ pub(crate) fn limits(nodes: u32, instances: u32) {
         cloud.report(window);
         cloud.pass(&format!("window {window}"));
     }
-    println!("engine state: {} MiB resident", resident_mebibytes().saturating_sub(before));
+    println!("engine state: {} MiB resident", mebibytes("VmRSS:").saturating_sub(before));
 }
 
 struct Cloud {
@@ -90,13 +92,13 @@ impl Cloud {
 
     /// Plans once, says how long that took, and lets the agents obey.
     fn pass(&mut self, name: &str) {
-        let began = Instant::now();
+        let (began, begun) = (Instant::now(), user_secs());
         let forecast = predict::forecast(&self.state, self.now);
-        let forecast_secs = began.elapsed().as_secs_f64();
+        let forecast_secs = user_secs() - begun;
         let plan = place::plan(&self.state, &forecast, self.now);
-        let plan_secs = began.elapsed().as_secs_f64() - forecast_secs;
+        let plan_secs = user_secs() - begun - forecast_secs;
         let violations = check::check(&self.state, &plan);
-        let pass_secs = began.elapsed().as_secs_f64();
+        let (pass_secs, wall) = (user_secs() - begun, began.elapsed().as_secs_f64());
         assert!(violations.is_empty(), "{violations:?}");
         let moves = plan.moves.len();
         let mut started: BTreeMap<NodeId, Vec<InstanceId>> = BTreeMap::new();
@@ -118,8 +120,8 @@ impl Cloud {
             self.observe(node, instances, Vec::new());
         }
         println!(
-            "{name}: forecast {forecast_secs:.2} s, plan {plan_secs:.2} s, pass with the second \
-             opinion {pass_secs:.2} s, {moves} moves, {} nodes in use",
+            "{name}: forecast {forecast_secs:.2} CPU s, plan {plan_secs:.2}, pass with the second \
+             opinion {pass_secs:.2} ({wall:.2} s wall), {moves} moves, {} nodes in use",
             self.state.nodes().filter(|n| self.state.on_node(n.id).next().is_some()).count()
         );
     }
@@ -209,10 +211,4 @@ fn healthy(instance: InstanceId, since: At) -> InstanceStatus {
         exit: None,
         message: String::new(),
     }
-}
-
-fn resident_mebibytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

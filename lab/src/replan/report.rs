@@ -12,10 +12,10 @@ type Row = (Both, fn(&SideFigures) -> String);
 /// Makes the page of a comparison.
 pub fn html(name: &str, compared: &Compared) -> String {
     let mut sections = vec![section(Both("对比", "Side by side"), &table(compared))];
-    sections.extend(compared.notes.iter().map(|n| note(n)));
+    sections.extend(compared.notes.iter().map(note));
     for (figures, scores) in &compared.sides {
         let (load, nodes) = over_time(compared, scores);
-        let title = format!("<p class=\"sub\">{}</p>", escape(&figures.name));
+        let title = format!("<p class=\"sub\">{}</p>", side(figures));
         sections.push(section(Both("利用率随时间变化", "Utilisation over time"), &(title + &load)));
         sections.push(section(Both("在用节点数", "Nodes in use"), &nodes));
         let map = key() + &heat(&scores.heat, hours(compared, scores));
@@ -39,16 +39,22 @@ fn table(compared: &Compared) -> String {
         }),
         (Both("能耗 kWh", "Energy kWh"), |f| f.energy_kwh.to_string()),
     ];
-    let names = compared.sides.iter().map(|(f, _)| match f.name.as_str() {
-        "what happened" => format!("<th class=\"n\">{}</th>", Both("实际", "What happened").html()),
-        name => format!("<th class=\"n\">{}</th>", escape(name)),
-    });
+    let name = |(f, _): &(SideFigures, Scores)| format!("<th class=\"n\">{}</th>", side(f));
+    let names = compared.sides.iter().map(name);
     let head = format!("<tr><th></th>{}</tr>", names.collect::<String>());
     let row = |(name, show): &Row| {
         let cells = compared.sides.iter().map(|(f, _)| format!("<td class=\"n\">{}</td>", show(f)));
         format!("<tr><td>{}</td>{}</tr>", name.html(), cells.collect::<String>())
     };
     format!("<table>{head}{}</table>", rows.iter().map(row).collect::<String>())
+}
+
+/// Names a side.
+fn side(figures: &SideFigures) -> String {
+    match figures.name.as_str() {
+        "what happened" => Both("实际", "What happened").html(),
+        name => escape(name),
+    }
 }
 
 fn hours(compared: &Compared, scores: &Scores) -> f64 {
@@ -60,8 +66,7 @@ fn over_time(compared: &Compared, scores: &Scores) -> (String, String) {
     let hours = hours(compared, scores);
     let mean = steps.iter().map(|s| s.utilisation_pct).collect();
     let highest: Vec<f64> = steps.iter().map(|s| s.highest_pct).collect();
-    let most = highest.iter().fold(100.0_f64, |m, v| m.max(*v)).min(200.0);
-    let axis = Axis { most, unit: " %" };
+    let axis = Axis::of_load(&highest);
     let load = lines(&[("b", highest), ("a", mean)], axis, Some((60.0, 80.0)), hours);
     let nodes: Vec<f64> = steps.iter().map(|s| real(s.nodes)).collect();
     let axis = Axis::over(&nodes, "");

@@ -62,6 +62,12 @@ impl Axis {
         Self { most, unit }
     }
 
+    /// Makes an axis of a node's CPU in percent: to 100, or above it to the next 20, and 200 at most.
+    pub(crate) fn of_load(highest: &[f64]) -> Self {
+        let largest = highest.iter().fold(100.0_f64, |most, v| most.max(*v)).min(200.0);
+        Self { most: (largest / 20.0).ceil() * 20.0, unit: " %" }
+    }
+
     fn y(&self, value: f64) -> f64 {
         TOP + HEIGHT * (1.0 - (value / self.most).clamp(0.0, 1.0))
     }

@@ -14,6 +14,10 @@ use crate::number::{length, nearest};
 /// The longest name of an instance that is kept whole.
 const NAME_BYTES_MAX: usize = 200;
 
+/// From this moment on, 2000-01-01, seconds are those since 1970; earlier ones are counted from some
+/// beginning that is not stated.
+const STATED_FROM_SECS: u64 = 946_684_800;
+
 /// One sample of one instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
@@ -144,7 +148,9 @@ impl Grid {
         let name = path
             .file_name()
             .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-        Ok(Trace { name, instances, cpu, memory, rows: self.rows })
+        let secs = u64::from(first).saturating_mul(STEP_SECS);
+        let begin_secs = (secs >= STATED_FROM_SECS).then_some(secs);
+        Ok(Trace { name, instances, cpu, memory, rows: self.rows, begin_secs })
     }
 }
 

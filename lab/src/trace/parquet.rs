@@ -59,7 +59,8 @@ pub fn read(directory: &Path) -> Result<Trace, TraceError> {
         return Err(TraceError::Empty { path, bad: rows.bad, expected });
     }
     let name = directory.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Trace { name, instances, cpu, memory, rows })
+    // Its moments are counted from the beginning, which it does not state.
+    Ok(Trace { name, instances, cpu, memory, rows, begin_secs: None })
 }
 
 /// Reads `instances.parquet` of a directory for when instances come and go: hands over the CPU and

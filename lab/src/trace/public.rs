@@ -1,10 +1,11 @@
-//! Public traces as their publishers give them, unpacked: `PlanetLab`, Bitbrains, Azure, Alibaba, Google.
+//! Public traces as their publishers give them, packed or not: `PlanetLab`, Bitbrains, Azure, Alibaba,
+//! Google.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::grid::{Grid, Sample, secs_of};
-use super::text::{files, lines, number};
-use super::{Trace, TraceError};
+use super::text::{files, lines, name, named, number};
+use super::{Trace, TraceError, fault};
 
 /// `CloudSim`'s types of instances, by quarter of the sorted list: MIPS and MiB.
 const CLOUDSIM_TYPES: [(f64, f64); 4] =
@@ -21,7 +22,7 @@ pub fn planetlab(directory: &Path) -> Result<Trace, TraceError> {
     let files = files(directory, |name| !name.starts_with('.'))?;
     let quarter = files.len().div_ceil(4).max(1);
     for (number_of, path) in files.iter().enumerate() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name(path);
         let place = grid.instance(path, &name)?;
         let (mips, memory) = CLOUDSIM_TYPES[(number_of / quarter).min(3)];
         grid.ask(place, mips, memory);
@@ -44,8 +45,8 @@ pub fn planetlab(directory: &Path) -> Result<Trace, TraceError> {
 pub fn bitbrains(directory: &Path) -> Result<Trace, TraceError> {
     let mut grid = Grid::default();
     for path in files(directory, |name| has_end(name, ".csv"))? {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let place = grid.instance(&path, &name)?;
+        let name = name(&path);
+        let place = grid.instance(&path, name.rsplit_once('.').map_or(&name, |(stem, _)| stem))?;
         let mut first = true;
         lines(&path, |line| {
             let header =
@@ -70,10 +71,11 @@ pub fn bitbrains(directory: &Path) -> Result<Trace, TraceError> {
     grid.finish(directory, "a Bitbrains directory: N.csv with columns by semicolon")
 }
 
-/// Reads Azure V1 or V2: `vmtable.csv` and `vm_cpu_readings*.csv`.
+/// Reads Azure V1 or V2: `vmtable.csv` and `vm_cpu_readings*.csv`, each in a folder of its kind or both
+/// in one directory.
 pub fn azure(directory: &Path) -> Result<Trace, TraceError> {
     let mut grid = Grid::default();
-    for path in files(directory, |name| name.starts_with("vmtable") && has_end(name, ".csv"))? {
+    for path in parts(directory, "vmtable")? {
         lines(&path, |line| {
             let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
             // A bucket such as ">24" is read as its bound.
@@ -91,7 +93,7 @@ pub fn azure(directory: &Path) -> Result<Trace, TraceError> {
             Ok(())
         })?;
     }
-    for path in files(directory, |n| n.starts_with("vm_cpu_readings") && has_end(n, ".csv"))? {
+    for path in parts(directory, "vm_cpu_readings")? {
         lines(&path, |line| {
             let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
             let field = |at: usize| fields.get(at).and_then(|f| number(f));
@@ -116,8 +118,7 @@ pub fn azure(directory: &Path) -> Result<Trace, TraceError> {
 /// Reads Alibaba 2018: `container_meta.csv` and `container_usage.csv`.
 pub fn alibaba(directory: &Path) -> Result<Trace, TraceError> {
     let mut grid = Grid::default();
-    let meta = directory.join("container_meta.csv");
-    if meta.is_file() {
+    if let Some(meta) = named(directory, "container_meta") {
         lines(&meta, |line| {
             let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
             let field = |at: usize| fields.get(at).and_then(|f| number(f));
@@ -134,7 +135,8 @@ pub fn alibaba(directory: &Path) -> Result<Trace, TraceError> {
             Ok(())
         })?;
     }
-    let usage = directory.join("container_usage.csv");
+    let missing = || fault(directory, &"there is no container_usage.csv, .csv.gz or .tar.gz in it");
+    let usage = named(directory, "container_usage").ok_or_else(missing)?;
     lines(&usage, |line| {
         let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
         let field = |at: usize| fields.get(at).and_then(|f| number(f));
@@ -157,14 +159,7 @@ pub fn alibaba(directory: &Path) -> Result<Trace, TraceError> {
 /// Reads Google 2011: `task_events/part-*.csv` and `task_usage/part-*.csv`, or both in one directory.
 pub fn google(directory: &Path) -> Result<Trace, TraceError> {
     let mut grid = Grid::default();
-    let part = |kind: &str| {
-        let inside = directory.join(kind);
-        let place = if inside.is_dir() { inside } else { directory.to_owned() };
-        let kind = kind.to_owned();
-        let flat = place == *directory;
-        files(&place, move |n| has_end(n, ".csv") && (!flat || n.starts_with(&kind)))
-    };
-    for path in part("task_events")? {
+    for path in parts(directory, "task_events")? {
         lines(&path, |line| {
             let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
             let field = |at: usize| fields.get(at).and_then(|f| number(f));
@@ -180,7 +175,7 @@ pub fn google(directory: &Path) -> Result<Trace, TraceError> {
             Ok(())
         })?;
     }
-    for path in part("task_usage")? {
+    for path in parts(directory, "task_usage")? {
         lines(&path, |line| {
             let fields: Vec<&str> = line.unwrap_or_default().split(',').collect();
             let field = |at: usize| fields.get(at).and_then(|f| number(f));
@@ -197,6 +192,15 @@ pub fn google(directory: &Path) -> Result<Trace, TraceError> {
         })?;
     }
     grid.finish(directory, "a Google 2011 directory: task_usage/part-*.csv")
+}
+
+/// Returns the files of a kind: those of its folder, or those that are named after it.
+fn parts(directory: &Path, kind: &str) -> Result<Vec<PathBuf>, TraceError> {
+    let inside = directory.join(kind);
+    if inside.is_dir() {
+        return files(&inside, |name| has_end(name, ".csv"));
+    }
+    files(directory, |name| has_end(name, ".csv") && name.starts_with(kind))
 }
 
 fn task(fields: &[&str], at: usize) -> Option<String> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::grid::{Grid, Sample};
-use super::text::{files, json, lines, number};
+use super::text::{files, json, lines, name, number};
 use super::{Trace, TraceError, fault};
 
 /// What `sadf -j -- -u -r` writes, as far as it is used.
@@ -52,12 +52,12 @@ struct CpuLoad {
 }
 
 #[derive(Debug, Deserialize)]
-struct Memory {
-    memfree: Option<f64>,
-    avail: Option<f64>,
-    memused: Option<f64>,
+pub(super) struct Memory {
+    pub(super) memfree: Option<f64>,
+    pub(super) avail: Option<f64>,
+    pub(super) memused: Option<f64>,
     #[serde(rename = "memused-percent")]
-    share: Option<f64>,
+    pub(super) share: Option<f64>,
 }
 
 /// Reads files of `sadf -j -- -u -r`: one server a file or several. Idle time and waiting for disks
@@ -89,7 +89,8 @@ pub fn sadf(path: &Path) -> Result<Trace, TraceError> {
 }
 
 impl Memory {
-    fn total(&self) -> Option<f64> {
+    /// Returns the mebibytes that the server has.
+    pub(super) fn total(&self) -> Option<f64> {
         let used = self.memused?;
         // Newer versions count neither buffers nor caches as used, so that what is free and what is
         // used no longer add up to the whole; its share of the whole is written beside it.
@@ -100,7 +101,8 @@ impl Memory {
         Some(whole / 1024.0)
     }
 
-    fn used(&self) -> Option<f64> {
+    /// Returns the mebibytes that the kernel could not give back.
+    pub(super) fn used(&self) -> Option<f64> {
         match (self.avail, self.total()) {
             (Some(avail), Some(total)) if avail <= total * 1024.0 => Some(total - avail / 1024.0),
             _ => self.memused.map(|kib| kib / 1024.0),
@@ -137,7 +139,7 @@ struct Matrix {
 pub fn prometheus(directory: &Path) -> Result<Trace, TraceError> {
     let mut grid = Grid::default();
     for path in json_files(directory)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name(&path);
         let (memory, request) = (name.starts_with("memory"), name.contains("request"));
         if !memory && !name.starts_with("cpu") {
             continue;

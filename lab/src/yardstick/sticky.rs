@@ -134,7 +134,7 @@ impl Sticky {
         }
     }
 
-    /// Holds it to honest rules: some instances never move, and nodes are emptied in the window only.
+    /// Holds it to honest rules: some instances never move, and the others in the window only.
     #[must_use]
     pub fn held(mut self, honest: Option<Honest>, immovable: Vec<bool>) -> Self {
         (self.honest, self.immovable) = (honest, immovable);
@@ -366,12 +366,10 @@ impl Planner for Sticky {
         let window = self.past.first().map_or(0, |p| p.centred.len());
         if self.on.is_empty() {
             self.pack(fleet, window);
-        } else {
+        } else if self.honest.is_none_or(|honest| honest.may_move(fleet, step)) {
             self.sum_up(fleet, window);
             self.relieve(fleet, window);
-            if self.honest.is_none_or(|honest| honest.may_empty(step)) {
-                self.evacuate(fleet);
-            }
+            self.evacuate(fleet);
         }
         self.renumber();
         self.moves
