@@ -237,7 +237,7 @@ messages! {
         "主机名 {name} 不能作节点名，请用 --name 指定"
     TokenLetsIn { whom, until }
         "this token lets in {whom}, once, until {until}; on its machine:"
-        "此令牌准入{whom}一次，有效至 {until}；请在对方机器上执行："
+        "此令牌限用一次，有效至 {until}，准入{whom}；请在对方机器上执行："
     DepartmentWithRole { said }
         "--department{said} goes with --role department, and only with it"
         "--department{said} 须与 --role department 同时使用，也只能与它同时使用"
