@@ -1,6 +1,7 @@
 //! Servers that join over TLS: the real binaries, over loopback and in network namespaces.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends its test")]
+#![expect(clippy::print_stdout, reason = "what was measured is shown where the result is read")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;

@@ -399,7 +399,7 @@ async fn what_is_said_rarely_is_done_too() {
             assert!(std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0, "it ended");
         }
     });
-    tokio::time::timeout(std::time::Duration::from_secs(60), followed).await.unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_mins(1), followed).await.unwrap().unwrap();
     follow.kill().unwrap();
     follow.wait().unwrap();
 

@@ -14,6 +14,16 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "A policy (default, energy, careful or a TOML file), or knobs and their values",
         "一个策略（default、energy、careful 或 TOML 文件），或若干参数及其值",
     ),
+    (
+        "Do not ask about only copies, which run twice until the old one stops",
+        "不询问唯一的副本：旧副本停止之前新旧同时运行",
+    ),
+    ("The share of a server's CPU above which it is too busy", "服务器 CPU 超过此比例即为过忙"),
+    ("The share of time that a server may be above its ceiling", "服务器可以高于上限的时间比例"),
+    (
+        "Watts of a server at 0, 10, ... 100 % of its CPU, eleven of them [default: an HP ML110 G5]",
+        "服务器 CPU 为 0、10、…、100 % 时的瓦数，共十一个 [默认：HP ML110 G5]",
+    ),
     ("A recorded day", "一天的记录"),
     ("A recorded trace; several follow one another in time", "记录的轨迹；多个则按时间先后相接"),
     ("A workload's name or an instance's number", "工作负载的名称或实例的编号"),
@@ -50,7 +60,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "CPU of each node [default: an equal share of the cores]",
         "每个节点的 CPU [默认：平分全部核]",
     ),
-    ("Charge power-on and moves, and keep to the window", "计入开机与迁移的代价，并遵守时段"),
+    (
+        "Charge power-on and moves, and move in the window only",
+        "计入开机与迁移的代价，只在时段内迁移",
+    ),
     ("Check everything and change nothing", "检查全部内容，不作任何更改"),
     (
         "Check whether this server is fit for the cloud, and say what to do where it is not",
@@ -92,8 +105,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Go on as it writes", "随其输出持续显示"),
     ("Go on until Ctrl-C", "持续显示，直到 Ctrl-C"),
     (
-        "Hours of the day in which nodes may be emptied, such as 22-6; with --honest",
-        "一天中可以腾空节点的时段，如 22-6；与 --honest 同用",
+        "Hours of the day in which anything may be moved; with --honest [default: 22-6]",
+        "一天中允许迁移的小时；与 --honest 同用 [默认：22-6]",
     ),
     (
         "How many nodes to make of this machine, each with an equal share",
@@ -332,10 +345,6 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     (
         "The share of node-time above the ceiling that is allowed [default: that of the policy, mostly 1]",
         "允许高于上限的节点时间的比例 [默认：策略所定，通常为 1]",
-    ),
-    (
-        "The share of time that a server may be above 80 % of its CPU",
-        "服务器 CPU 可高于 80 % 的时间比例",
     ),
     ("The shell", "shell 的名称"),
     ("The size of every node", "每个节点的大小"),
