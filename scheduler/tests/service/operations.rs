@@ -117,10 +117,10 @@ async fn a_lost_node_loses_what_may_restart_and_stops_it_when_it_returns() {
     let mut scheduler = Scheduler::start_with(Config::new(dir.path())).await;
     let (first, mut second, assignment) = {
         let mut first = Agent::attach(&scheduler.channel, "n1").await;
-        let mut web = spec("web", 1);
+        let mut web = spec("web", 2);
         web.on_lost = v1::OnLost::Restart.into();
         scheduler.apply(web).await;
-        let assignment = first.assignment(1).await;
+        let assignment = first.assignment(2).await;
         first.report(report(&assignment, v1::Phase::Healthy)).await;
         (first, Agent::attach(&scheduler.channel, "n2").await, assignment)
     };
@@ -141,7 +141,7 @@ async fn a_lost_node_loses_what_may_restart_and_stops_it_when_it_returns() {
         // The second node reports all the while, so that only the first is silent.
         second.report(v1::Report { epoch: 1, ..report(&assignment, v1::Phase::Healthy) }).await;
         let found =
-            tokio::time::timeout(std::time::Duration::from_millis(500), second.assignment(1));
+            tokio::time::timeout(std::time::Duration::from_millis(500), second.assignment(2));
         if let Ok(found) = found.await {
             break found;
         }
