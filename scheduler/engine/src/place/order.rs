@@ -6,7 +6,8 @@
 //! known from both, and a slice is left as soon as that is more than the best one found.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::collections::btree_set::Range;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use tengyun_model::{Class, Millicores, Permille};
 
@@ -50,7 +51,26 @@ enum Place {
     /// Among those with named counters.
     Counted { used: bool },
     /// In a slice, with so much CPU left.
-    Slice { used: bool, slice: usize, key: Key },
+    Slice { used: bool, slice: usize, bound: Bound, key: Key },
+}
+
+/// Which of the two lines of a node its peak is nearer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    /// The ceiling: a guest adds at least its mean.
+    Ceiling,
+    /// The capacity: of what a guest adds only a share counts below the ceiling.
+    Capacity,
+}
+
+impl Bound {
+    const ALL: [Self; 2] = [Self::Ceiling, Self::Capacity];
+
+    fn of(seat: &Seat<'_>, class: Class) -> Self {
+        // Harvest adds what it asks for, whatever binds.
+        let capacity = class != Class::Harvest && seat.crew.load.is_bound_by_capacity();
+        if capacity { Self::Capacity } else { Self::Ceiling }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,8 +83,9 @@ struct Side {
 /// Seats with about as much memory left.
 #[derive(Clone, Debug)]
 struct Slice {
-    /// By CPU left, memory and place.
-    seats: BTreeSet<Key>,
+    /// By CPU left, memory and place; those that the ceiling binds, and those that the capacity does.
+    ceiling: BTreeSet<Key>,
+    capacity: BTreeSet<Key>,
     /// The least and the most memory that any of them had left.
     memory: (u64, u64),
     /// The least and the most that a mebibyte of any of them was worth.
@@ -73,7 +94,8 @@ struct Slice {
 
 impl Default for Slice {
     fn default() -> Self {
-        Self { seats: BTreeSet::new(), memory: (u64::MAX, 0), worth: (u128::MAX, 0) }
+        let (ceiling, capacity) = (BTreeSet::new(), BTreeSet::new());
+        Self { ceiling, capacity, memory: (u64::MAX, 0), worth: (u128::MAX, 0) }
     }
 }
 
@@ -108,8 +130,10 @@ impl Memory {
 /// What is known of a guest before any seat is looked at.
 #[derive(Clone, Copy, Debug)]
 struct Ask {
-    /// It takes so much CPU at least and at most, whatever else is there.
-    cpu: (u64, u64),
+    /// It takes so much CPU at least where the ceiling binds, and where the capacity does.
+    least: [u64; 2],
+    /// It takes so much CPU at most, whatever else is there.
+    most: u64,
     memory: u64,
     /// Whether it wants named counters, which most seats do not have.
     counted: bool,
@@ -153,8 +177,8 @@ impl Order {
         match self.places[at] {
             Place::Nowhere => {}
             Place::Counted { used } => drop(self.side(used).counted.remove(&at)),
-            Place::Slice { used, slice, key } => {
-                self.side(used).slices[slice].seats.remove(&key);
+            Place::Slice { used, slice, bound, key } => {
+                self.side(used).slices[slice].seats_mut(bound).remove(&key);
             }
         }
         let place = self.place(at, seat);
@@ -162,7 +186,9 @@ impl Order {
         match place {
             Place::Nowhere => {}
             Place::Counted { used } => drop(self.side(used).counted.insert(at)),
-            Place::Slice { used, slice, key } => self.side(used).slices[slice].enter(key),
+            Place::Slice { used, slice, bound, key } => {
+                self.side(used).slices[slice].enter(bound, key);
+            }
         }
     }
 
@@ -179,7 +205,8 @@ impl Order {
         let memory = Memory::of(seat, self.line);
         let slice = usize::try_from(memory.left / self.width).unwrap_or(usize::MAX);
         let slice = slice.min(self.used.slices.len() - 1);
-        Place::Slice { used, slice, key: (line.saturating_sub(filled).get(), memory, at) }
+        let bound = Bound::of(seat, self.class);
+        Place::Slice { used, slice, bound, key: (line.saturating_sub(filled).get(), memory, at) }
     }
 
     fn side(&mut self, used: bool) -> &mut Side {
@@ -226,8 +253,8 @@ impl Order {
 
     fn ask(&self, guest: &Guest<'_>) -> Ask {
         let resources = &guest.spec.resources;
-        let cpu = match guest.spec.class {
-            Class::Harvest => (resources.cpu.get(), resources.cpu.get()),
+        let (least, most) = match guest.spec.class {
+            Class::Harvest => ([resources.cpu.get(); 2], resources.cpu.get()),
             Class::Critical | Class::Standard => {
                 // A root of a sum is at most the sum of the roots, and one more by rounding.
                 let deviation = u128::from(guest.expected.deviation.get());
@@ -236,11 +263,12 @@ impl Order {
                 let spread = u64::try_from(rounded).unwrap_or(u64::MAX);
                 let mean = guest.expected.mean;
                 // Where the capacity binds only a share of it counts.
-                (mean.share(self.ceiling).get(), mean.get().saturating_add(spread))
+                let least = [mean.get(), mean.share(self.ceiling).get()];
+                (least, mean.get().saturating_add(spread))
             }
         };
         let counted = guest.spec.counted.values().any(|count| *count > 0);
-        Ask { cpu, memory: resources.memory.get(), counted }
+        Ask { least, most, memory: resources.memory.get(), counted }
     }
 }
 
@@ -262,8 +290,9 @@ impl Side {
             return;
         }
         let first = |slice: &Slice| {
-            let (left, _, _) = slice.seats.range((ask.cpu.0, Memory::LEAST, 0)..).next()?;
-            (slice.memory.1 >= ask.memory).then(|| slice.least(*left, ask))
+            let left = Bound::ALL.into_iter().filter_map(|bound| slice.from(bound, ask).next());
+            let left = left.map(|(left, _, _)| *left).min()?;
+            (slice.memory.1 >= ask.memory).then(|| slice.least(left, ask))
         };
         let ways = self.slices.iter().filter_map(|slice| Some((first(slice)?, slice)));
         let mut ways: Vec<_> = ways.collect();
@@ -272,44 +301,75 @@ impl Side {
             if found.is_some_and(|(best, _)| least > best.cost()) {
                 return;
             }
-            slice.search(ask, found, look);
+            for bound in Bound::ALL {
+                slice.search(bound, ask, found, look);
+            }
         }
     }
 }
 
 impl Ask {
+    /// Returns the least CPU that it takes where one of the lines binds.
+    const fn least_where(&self, bound: Bound) -> u64 {
+        let [ceiling, capacity] = self.least;
+        match bound {
+            Bound::Ceiling => ceiling,
+            Bound::Capacity => capacity,
+        }
+    }
+
     /// Returns the least that it can cost on a seat with so much CPU and this memory left.
     fn least(&self, cpu: u64, memory: Memory) -> u128 {
         let left = u128::from(memory.left.saturating_sub(self.memory));
         let left = score::worth_of(left, memory.worth, memory.capacity);
-        score::least_cost(u128::from(cpu.saturating_sub(self.cpu.1)), (left, left))
+        score::least_cost(u128::from(cpu.saturating_sub(self.most)), (left, left))
     }
 }
 
 impl Slice {
-    fn enter(&mut self, key: Key) {
+    fn enter(&mut self, bound: Bound, key: Key) {
         let (_, memory, _) = key;
         let worth = memory.worth_each();
-        self.seats.insert(key);
+        self.seats_mut(bound).insert(key);
         self.memory = (self.memory.0.min(memory.left), self.memory.1.max(memory.left));
         self.worth = (self.worth.0.min(worth.0), self.worth.1.max(worth.1));
+    }
+
+    const fn seats(&self, bound: Bound) -> &BTreeSet<Key> {
+        match bound {
+            Bound::Ceiling => &self.ceiling,
+            Bound::Capacity => &self.capacity,
+        }
+    }
+
+    const fn seats_mut(&mut self, bound: Bound) -> &mut BTreeSet<Key> {
+        match bound {
+            Bound::Ceiling => &mut self.ceiling,
+            Bound::Capacity => &mut self.capacity,
+        }
+    }
+
+    /// Returns the seats where one of the lines binds that have the least CPU that a guest takes.
+    fn from(&self, bound: Bound, ask: &Ask) -> Range<'_, Key> {
+        self.seats(bound).range((ask.least_where(bound), Memory::LEAST, 0)..)
     }
 
     /// Looks at seats, those with the least CPU left first, while any could be better than what was
     /// found; of those that are alike, until one is taken.
     fn search(
         &self,
+        bound: Bound,
         ask: &Ask,
         found: &mut Option<(Score, usize)>,
         look: &mut impl FnMut(usize, &mut Option<(Score, usize)>),
     ) {
-        let mut keys = self.seats.range((ask.cpu.0, Memory::LEAST, 0)..);
+        let mut keys = self.from(bound, ask);
         let mut passed = None;
         while let Some((left, memory, at)) = keys.next().copied() {
             if passed == Some((left, memory)) {
                 // All that are like it cost the same and have later places.
                 let like = (left, memory, usize::MAX);
-                keys = self.seats.range((Bound::Excluded(like), Bound::Unbounded));
+                keys = self.seats(bound).range((Excluded(like), Unbounded));
                 passed = None;
                 continue;
             }
@@ -331,7 +391,7 @@ impl Slice {
         let memory = |left: u64| u128::from(left.saturating_sub(ask.memory));
         let least = memory(self.memory.0).checked_mul(self.worth.0).unwrap_or(0);
         let most = memory(self.memory.1).saturating_mul(self.worth.1);
-        let cpu = u128::from(left.saturating_sub(ask.cpu.1));
+        let cpu = u128::from(left.saturating_sub(ask.most));
         score::least_cost(cpu, (least >> PLACES, most >> PLACES))
     }
 }

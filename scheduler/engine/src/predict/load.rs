@@ -84,6 +84,12 @@ impl Load {
         Millicores::new(soft).max(Millicores::new(hard).share(self.lines.ceiling))
     }
 
+    /// Says whether the capacity, and not the ceiling, is what the peak is nearer to.
+    pub(crate) fn is_bound_by_capacity(self) -> bool {
+        let soft = self.mean.saturating_add(self.spread(self.lines.margins.ceiling));
+        self.peak() > Millicores::new(soft)
+    }
+
     /// Returns the peak that a share of this sum has, with the variance shared alike: what a node of
     /// this part of all capacity is at when everything is level.
     pub(crate) fn peak_of_part(self, part: u64, whole: u64) -> Millicores {
