@@ -78,16 +78,22 @@ impl Load {
     /// Returns the peak of the sum: what must be below the ceiling, so that neither it nor the capacity
     /// is passed more often than its budget says.
     pub(crate) fn peak(self) -> Millicores {
-        let Margins { ceiling, capacity } = self.lines.margins;
-        let soft = self.mean.saturating_add(self.spread(ceiling));
-        let hard = self.mean.saturating_add(self.spread(capacity));
-        Millicores::new(soft).max(Millicores::new(hard).share(self.lines.ceiling))
+        let (soft, hard) = self.peaks();
+        soft.max(hard)
     }
 
     /// Says whether the capacity, and not the ceiling, is what the peak is nearer to.
     pub(crate) fn is_bound_by_capacity(self) -> bool {
-        let soft = self.mean.saturating_add(self.spread(self.lines.margins.ceiling));
-        self.peak() > Millicores::new(soft)
+        let (soft, hard) = self.peaks();
+        hard > soft
+    }
+
+    /// Returns the peak that is to stay below the ceiling, and the share that counts there of the one that
+    /// is to stay below the capacity.
+    fn peaks(self) -> (Millicores, Millicores) {
+        let Margins { ceiling, capacity } = self.lines.margins;
+        let above = |margin| Millicores::new(self.mean.saturating_add(self.spread(margin)));
+        (above(ceiling), above(capacity).share(self.lines.ceiling))
     }
 
     /// Returns the peak that a share of this sum has, with the variance shared alike: what a node of
