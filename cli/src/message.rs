@@ -38,6 +38,13 @@ macro_rules! messages {
     };
 }
 
+/// A table of English texts, each with its Chinese.
+macro_rules! pairs {
+    ($($english:literal $chinese:literal)*) => {
+        &[$(($english, $chinese)),*]
+    };
+}
+
 mod catalogue;
 mod chinese;
 mod expected;

@@ -39,6 +39,15 @@ impl Language {
         }
     }
 
+    /// Finds an English text in a table with its Chinese; one that is not there is shown as it came.
+    pub(crate) fn among<'a>(self, table: &[(&str, &'a str)], english: &'a str) -> &'a str {
+        let known = || table.iter().find(|(text, _)| *text == english);
+        match self {
+            Self::English => english,
+            Self::Chinese => known().map_or(english, |(_, chinese)| chinese),
+        }
+    }
+
     /// Takes the words of this language.
     pub const fn pick<'a>(self, english: &'a str, chinese: &'a str) -> &'a str {
         match self {

@@ -2,14 +2,8 @@
 
 use crate::text::Language;
 
-macro_rules! texts {
-    ($($english:literal $chinese:literal)*) => {
-        /// Every text with its Chinese.
-        const TEXTS: &[(&str, &str)] = &[$(($english, $chinese)),*];
-    };
-}
-
-texts! {
+/// Every text with its Chinese.
+const TEXTS: &[(&str, &str)] = pairs! {
     "permille of CPU" "CPU 的千分之一"
     "hundredths of a percent of node-time" "节点时间的万分之一"
     "permille of the violation budget" "超限预算的千分之一"
@@ -128,7 +122,7 @@ texts! {
     "one lost node a minute, so that an operator can step in" "每分钟认定一个失联节点，以便管理员介入"
     "nothing is packed closer while the loss of the largest node could not be borne"
         "承受不起失去最大的节点时，不再装得更紧"
-}
+};
 
 /// Says a text about knobs; one that a person wrote is shown as it came.
 pub(crate) fn knob(english: &str) -> String {
@@ -136,11 +130,7 @@ pub(crate) fn knob(english: &str) -> String {
 }
 
 pub(super) fn knob_in(language: Language, english: &str) -> &str {
-    let known = || TEXTS.iter().find(|(text, _)| *text == english);
-    match language {
-        Language::English => english,
-        Language::Chinese => known().map_or(english, |(_, chinese)| chinese),
-    }
+    language.among(TEXTS, english)
 }
 
 #[cfg(test)]

@@ -86,8 +86,7 @@ fn label_in(language: Language, english: &str) -> String {
     if let Some(torn) = english.strip_suffix(" parts of the recording were torn or damaged") {
         return format!("{torn} 段记录残缺或损坏");
     }
-    let known = LABELS.iter().find(|(note, _)| *note == english);
-    known.map_or(english, |(_, chinese)| chinese).to_owned()
+    language.among(LABELS, english).to_owned()
 }
 
 /// Says a table of figures, a label and its value on each line.

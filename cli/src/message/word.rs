@@ -1,17 +1,9 @@
 //! The words of states: what the wire and the engine call by one word, for people.
 
-use std::borrow::Cow;
-
 use crate::text::Language;
 
-macro_rules! words {
-    ($($english:literal $chinese:literal)*) => {
-        /// Every word with its Chinese.
-        const WORDS: &[(&str, &str)] = &[$(($english, $chinese)),*];
-    };
-}
-
-words! {
+/// Every word with its Chinese.
+const WORDS: &[(&str, &str)] = pairs! {
     "yes" "是"
     "no" "否"
     "none" "无"
@@ -105,7 +97,7 @@ words! {
     "enforced" "强制执行"
     "approximate" "近似"
     "not enforced" "未执行"
-}
+};
 
 /// What agents say of their controls, in parts.
 const REASONS: &[(&str, &str)] = &[
@@ -131,15 +123,11 @@ const REASONS: &[(&str, &str)] = &[
 
 /// Says a word of a state; one that this version does not know is shown as it came.
 pub(crate) fn word(english: &str) -> String {
-    word_in(Language::of_locale(), english).into_owned()
+    word_in(Language::of_locale(), english).to_owned()
 }
 
-fn word_in(language: Language, english: &str) -> Cow<'_, str> {
-    let known = || WORDS.iter().find(|(word, _)| *word == english);
-    match language {
-        Language::English => Cow::Borrowed(english),
-        Language::Chinese => Cow::Borrowed(known().map_or(english, |(_, chinese)| *chinese)),
-    }
+fn word_in(language: Language, english: &str) -> &str {
+    language.among(WORDS, english)
 }
 
 /// Says why a control holds less than it should; what an error of the system says stays in it.
