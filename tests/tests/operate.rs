@@ -199,6 +199,17 @@ async fn said(socket: PathBuf, locale: &str, words: &[&str]) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
+/// A node on which one workload runs, and another that waits because it is too large.
+async fn waiting_and_running() -> Cluster {
+    let mut cluster = Cluster::start();
+    nodes(&mut cluster, &["n1"]);
+    hurry(&cluster).await;
+    let mut large = spec::command("large", &["/bin/sleep", "1000"]);
+    large.resources.cpu = tengyun_model::Millicores::new(64_000);
+    cluster.apply(&[large, spec::command("app", &["/bin/sleep", "1000"])]).await;
+    cluster
+}
+
 fn is_chinese(text: &str) -> bool {
     text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'))
 }
@@ -206,12 +217,7 @@ fn is_chinese(text: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_said_in_chinese_in_a_chinese_locale_and_json_is_not() {
     const CHINESE: &str = "zh_CN.UTF-8";
-    let mut cluster = Cluster::start();
-    nodes(&mut cluster, &["n1"]);
-    hurry(&cluster).await;
-    let mut large = spec::command("large", &["/bin/sleep", "1000"]);
-    large.resources.cpu = tengyun_model::Millicores::new(64_000);
-    cluster.apply(&[large, spec::command("app", &["/bin/sleep", "1000"])]).await;
+    let cluster = waiting_and_running().await;
     cluster.until_running(1).await;
     let uid = format!("uid:{}", nix::unistd::geteuid());
     let by = ["events", "--by", &uid];
@@ -276,12 +282,7 @@ fn english(text: &str) -> Option<&str> {
 async fn no_verb_says_english_in_a_chinese_locale() {
     const CHINESE: &str = "zh_CN.UTF-8";
     assert!(english("错误：cannot read `tengyun get nodes`").is_some(), "it is found");
-    let mut cluster = Cluster::start();
-    nodes(&mut cluster, &["n1"]);
-    hurry(&cluster).await;
-    let mut large = spec::command("large", &["/bin/sleep", "1000"]);
-    large.resources.cpu = tengyun_model::Millicores::new(64_000);
-    cluster.apply(&[large, spec::command("app", &["/bin/sleep", "1000"])]).await;
+    let cluster = waiting_and_running().await;
     let app = cluster.until_running(1).await[0].instance.to_string();
     let socket = cluster.socket();
     let mut lines = Vec::new();
