@@ -1,11 +1,12 @@
 //! Forecasts: what an instance and a node are expected to use in the next window, from what was measured.
 //!
-//! An instance has a mean and a deviation of the errors of that mean. A node has the sum of the means,
-//! and the root of the sum of the squared deviations times a margin, which is calibrated by the errors
-//! of past forecasts so that the violation budget comes out (`docs/forecast.md`). What was not measured
+//! An instance has a mean and a deviation of the errors of that mean, part of which it may share with all
+//! others. A node has the sum of the means, and the deviation of the sum times a margin, which is
+//! calibrated by the errors of past forecasts so that the violation budget comes out (`docs/forecast.md`). What was not measured
 //! counts its request; what is stale never overcommits.
 
 mod calibrate;
+mod comovement;
 mod drift;
 mod load;
 mod recall;
@@ -20,10 +21,10 @@ use tengyun_model::{
 
 use crate::image::NodeImage;
 use crate::place::feasible::Room;
-use crate::policy::Policy;
 use crate::state::{Live, State};
 pub use calibrate::Spent;
 pub(crate) use calibrate::{Budget, Calibration, Sum};
+pub(crate) use comovement::{Comovement, Part};
 pub(crate) use drift::Drift;
 pub(crate) use load::{Crew, Lines, Load};
 pub(crate) use recall::Recall;
@@ -40,16 +41,20 @@ pub(crate) struct Terms {
     window: Millis,
     /// How much more or less than its average everything uses now.
     drift: u64,
+    /// The deviation that all share.
+    shared: u64,
 }
 
 impl Terms {
     /// Looks them up.
-    pub(crate) fn of(policy: &Policy, drift: u64) -> Self {
+    pub(crate) fn of(state: &State) -> Self {
+        let policy = state.policy();
         Self {
             history_min: policy.history_min(),
             stale: policy.data_stale(),
             window: policy.window(),
-            drift,
+            drift: state.drift_ratio(),
+            shared: state.shared_deviation(),
         }
     }
 }
@@ -80,6 +85,8 @@ pub struct InstanceForecast {
     pub mean: Millicores,
     /// One deviation of what comes from that mean.
     pub deviation: Millicores,
+    /// The part of that deviation which is shared with all others: it does not even out among them.
+    pub shared: Millicores,
     /// At most, nearly always: the mean and three deviations.
     pub peak: Millicores,
     /// True when it rests on measurements, false when on the request.
@@ -89,12 +96,18 @@ pub struct InstanceForecast {
 impl InstanceForecast {
     fn new(mean: Millicores, deviation: Millicores, measured: bool) -> Self {
         let more = Millicores::new(deviation.get().saturating_mul(DEVIATIONS));
-        Self { mean, deviation, peak: mean.saturating_add(more), measured }
+        let shared = Millicores::ZERO;
+        Self { mean, deviation, shared, peak: mean.saturating_add(more), measured }
     }
 
     /// Returns the same with a mean of no less than a request that nothing is known against.
     pub(crate) fn at_least(self, request: Millicores) -> Self {
-        Self::new(self.mean.max(request), self.deviation, self.measured)
+        Self::new(self.mean.max(request), self.deviation, self.measured).sharing(self.shared)
+    }
+
+    /// Returns the same with a part of the deviation that is shared with all others.
+    fn sharing(self, shared: Millicores) -> Self {
+        Self { shared: shared.min(self.deviation), ..self }
     }
 
     /// Returns the same with no less than a reservation: what is reserved covers deviations, too.
@@ -185,7 +198,7 @@ impl Forecast {
 
 /// Forecasts everything in the state as of a moment.
 pub fn forecast(state: &State, now: At) -> Forecast {
-    let terms = Terms::of(state.policy(), state.drift_ratio());
+    let terms = Terms::of(state);
     let mut lines: BTreeMap<Millicores, Lines> = BTreeMap::new();
     let node = |(node, live, _): (&NodeImage, Option<&Live>, &Room)| {
         let cpu = node.facts.capacity.cpu;
@@ -249,14 +262,16 @@ fn instance_forecast(profile: &Profile, terms: &Terms, now: At) -> InstanceForec
         return by_request;
     };
     let expected = InstanceForecast::new(drifted(mean, terms.drift), deviation, true);
+    let shared = Millicores::new(track.part.shared(terms.shared, deviation.get()));
     let fresh = now.since(track.last()) <= terms.stale;
-    match (profile.class, fresh) {
+    let expected = match (profile.class, fresh) {
         // A critical reservation is never lent out.
         (Class::Critical, _) => expected.reserved(request, fresh),
         (Class::Standard | Class::Harvest, true) => expected,
         // Stale measurements never overcommit.
         (Class::Standard | Class::Harvest, false) => expected.reserved(request, false),
-    }
+    };
+    expected.sharing(shared)
 }
 
 /// Corrects a mean by the drift of all.

@@ -42,7 +42,7 @@ use crate::image::{
     Proof, RestoreImage, WorkloadImage,
 };
 use crate::policy::Policy;
-use crate::predict::{Calibration, Drift, Track};
+use crate::predict::{Calibration, Comovement, Drift, Track};
 use derived::Derived;
 use homes::Homes;
 pub(crate) use homes::VolumeNeed;
@@ -95,6 +95,7 @@ pub struct State {
     /// What past forecasts teach; like all that was measured it is of this reign only.
     calibration: Calibration,
     drift: Drift,
+    comovement: Comovement,
     ledger: Ledger,
     /// When relief last opened a node that nobody used.
     opened: Option<At>,

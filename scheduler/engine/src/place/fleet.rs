@@ -97,8 +97,13 @@ impl Level {
     /// Returns one deviation of a node that is level, in millionths of it.
     fn noise(&self) -> u64 {
         let nodes: u64 = self.sizes.values().map(|(count, _)| *count).sum();
-        let all = share_of(self.load.deviation().get(), self.capacity);
-        all.saturating_mul(nodes.isqrt())
+        let (own, shared) = self.load.deviations();
+        let own = share_of(own.get(), self.capacity).saturating_mul(nodes.isqrt());
+        let shared = share_of(shared.get(), self.capacity);
+        if shared == 0 {
+            return own;
+        }
+        own.saturating_mul(own).saturating_add(shared.saturating_mul(shared)).isqrt()
     }
 }
 

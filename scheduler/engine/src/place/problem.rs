@@ -85,7 +85,7 @@ impl<'a> Seat<'a> {
         }
         if crew.is_none() {
             // The forecast was made of an earlier state: only what it says of instances holds.
-            let terms = Terms::of(state.policy(), state.drift_ratio());
+            let terms = Terms::of(state);
             seat.crew = empty_crew(state, node.id, &terms);
             for id in state.on_node(node.id) {
                 let instance = state.instance(id).expect("the index names instances that exist");

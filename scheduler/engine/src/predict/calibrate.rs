@@ -42,23 +42,34 @@ pub(crate) struct Sum {
     pub(crate) actual: u64,
     /// The part of it by what had been foreseen from enough history.
     pub(crate) known: u64,
-    /// What had been foreseen of that part, and the variance of it.
+    /// What had been foreseen of that part, the variance of what evens out in it, and the deviation that
+    /// does not.
     pub(crate) mean: u64,
     pub(crate) variance: u64,
+    pub(crate) shared: u64,
     /// Whether anything was measured.
     pub(crate) any: bool,
 }
 
 impl Sum {
-    /// Adds a window of one thing, and the mean that was foreseen of it.
-    pub(crate) fn add(&mut self, closed: &Closed, mean: u64) {
+    /// Adds a window of one thing, the mean that was foreseen of it, and the deviation that it shares.
+    pub(crate) fn add(&mut self, closed: &Closed, mean: u64, shared: u64) {
         self.any = true;
         self.actual = self.actual.saturating_add(closed.actual);
         if let Some((_, variance)) = closed.foreseen.filter(|_| closed.mature) {
             self.known = self.known.saturating_add(closed.actual);
             self.mean = self.mean.saturating_add(mean);
-            self.variance = self.variance.saturating_add(variance);
+            let shared = shared.min(variance.isqrt());
+            self.shared = self.shared.saturating_add(shared);
+            self.variance = self.variance.saturating_add(variance - shared * shared);
         }
+    }
+
+    /// Returns one deviation of what had been foreseen: one millicore at least, or a steady node would make
+    /// anything a miss.
+    fn deviation(&self) -> u64 {
+        let shared = self.shared.saturating_mul(self.shared);
+        self.variance.saturating_add(shared).isqrt().max(1)
     }
 
     /// Says whether nearly all of the use had been foreseen from enough history.
@@ -226,8 +237,7 @@ impl Class {
         match sum.known.checked_sub(sum.mean) {
             None => self.below = self.below.saturating_add(ONE),
             Some(error) => {
-                // One millicore of deviation at least, or a steady node would make anything a miss.
-                let deviation = sum.variance.isqrt().max(1);
+                let deviation = sum.deviation();
                 let step = error.saturating_mul(STEPS) / deviation;
                 let missed =
                     error.saturating_mul(PARTS) > deviation.saturating_mul(self.margin_then);
@@ -385,7 +395,8 @@ mod tests {
                 let mean = 10_000 + 6 * deviation * spread / 100;
                 let over = actual > mean + margin * deviation / PARTS;
                 misses += u64::from(over);
-                let sum = Sum { actual, known: actual, mean, variance: 1_000_000, any: true };
+                let sum =
+                    Sum { actual, known: actual, mean, variance: 1_000_000, shared: 0, any: true };
                 calibration.note((window, NODE), &sum, (over, false), budget);
             }
         }
@@ -415,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_debt_widens_the_margin_and_savings_narrow_it() {
-        let sum = Sum { actual: 10, known: 10, mean: 10, variance: 1, any: true };
+        let sum = Sum { actual: 10, known: 10, mean: 10, variance: 1, shared: 0, any: true };
         let after = |over: bool| {
             let mut calibration = Calibration::default();
             for window in 1..20 {
@@ -430,9 +441,16 @@ mod tests {
     #[test]
     fn peaks_that_were_missed_are_counted_and_those_of_requests_are_not() {
         let mut calibration = Calibration::default();
-        let usual = Sum { actual: 10_000, known: 10_000, mean: 10_000, variance: 1000, any: true };
+        let usual = Sum {
+            actual: 10_000,
+            known: 10_000,
+            mean: 10_000,
+            variance: 1000,
+            shared: 0,
+            any: true,
+        };
         let burst = Sum { actual: 20_000, known: 20_000, ..usual };
-        let unknown = Sum { actual: 20_000, known: 0, mean: 0, variance: 0, any: true };
+        let unknown = Sum { actual: 20_000, known: 0, mean: 0, variance: 0, shared: 0, any: true };
         for window in 1..=10 {
             let sum = if window == 7 { &burst } else { &usual };
             calibration.note((window, NODE), sum, (false, false), BUDGET);
@@ -447,7 +465,7 @@ mod tests {
     fn what_was_placed_by_request_calibrates_nothing() {
         let mut calibration = Calibration::default();
         let before = calibration.margins(NODE, BUDGET).ceiling;
-        let sum = Sum { actual: 100, known: 10, mean: 1, variance: 1, any: true };
+        let sum = Sum { actual: 100, known: 10, mean: 1, variance: 1, shared: 0, any: true };
         for window in 1..100 {
             calibration.note((window, NODE), &sum, (true, true), BUDGET);
         }

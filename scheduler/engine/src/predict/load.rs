@@ -1,5 +1,5 @@
-//! Loads: what the instances of a node add up to. Means add, deviations add by their squares, and the
-//! margin of the node says how many deviations count.
+//! Loads: what the instances of a node add up to. Means add, so do the deviations that are shared with all
+//! others, the rest of them adds by its squares, and the margin of the node says how many deviations count.
 
 use tengyun_model::{Class, Millicores, Permille};
 
@@ -25,7 +25,10 @@ impl Default for Lines {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     mean: u64,
+    /// Of what evens out.
     variance: u128,
+    /// The deviation that does not.
+    shared: u64,
     lines: Lines,
 }
 
@@ -37,22 +40,23 @@ impl Load {
 
     /// Adds one instance.
     pub(crate) fn add(&mut self, forecast: InstanceForecast) {
-        let deviation = u128::from(forecast.deviation.get());
         self.mean = self.mean.saturating_add(forecast.mean.get());
-        self.variance = self.variance.saturating_add(deviation.saturating_mul(deviation));
+        self.variance = self.variance.saturating_add(own_variance(forecast));
+        self.shared = self.shared.saturating_add(forecast.shared.get());
     }
 
     /// Takes away one instance that was added.
     pub(crate) fn remove(&mut self, forecast: InstanceForecast) {
-        let deviation = u128::from(forecast.deviation.get());
         self.mean = self.mean.saturating_sub(forecast.mean.get());
-        self.variance = self.variance.saturating_sub(deviation.saturating_mul(deviation));
+        self.variance = self.variance.saturating_sub(own_variance(forecast));
+        self.shared = self.shared.saturating_sub(forecast.shared.get());
     }
 
     /// Adds another sum; the lines stay.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.mean = self.mean.saturating_add(other.mean);
         self.variance = self.variance.saturating_add(other.variance);
+        self.shared = self.shared.saturating_add(other.shared);
     }
 
     /// Returns what the node is foreseen with.
@@ -67,7 +71,12 @@ impl Load {
 
     /// Returns one deviation of the sum.
     pub(crate) fn deviation(self) -> Millicores {
-        Millicores::new(root_up(self.variance))
+        Millicores::new(root_up(self.variance_of_all()))
+    }
+
+    /// Returns the deviation of what evens out, and the one that does not.
+    pub(crate) fn deviations(self) -> (Millicores, Millicores) {
+        (Millicores::new(root_up(self.variance)), Millicores::new(self.shared))
     }
 
     /// Returns the mean of the sum.
@@ -96,13 +105,13 @@ impl Load {
         (above(ceiling), above(capacity).share(self.lines.ceiling))
     }
 
-    /// Returns the peak that a share of this sum has, with the variance shared alike: what a node of
+    /// Returns the peak that a share of this sum has, with the variance divided alike: what a node of
     /// this part of all capacity is at when everything is level.
     pub(crate) fn peak_of_part(self, part: u64, whole: u64) -> Millicores {
         let cut = |n: u128| n.saturating_mul(u128::from(part)).checked_div(u128::from(whole));
-        let mean = cut(u128::from(self.mean)).unwrap_or(0);
-        let mean = u64::try_from(mean).unwrap_or(u64::MAX);
-        Self { mean, variance: cut(self.variance).unwrap_or(0), ..self }.peak()
+        let narrow = |n: u64| u64::try_from(cut(u128::from(n)).unwrap_or(0)).unwrap_or(u64::MAX);
+        let (mean, shared) = (narrow(self.mean), narrow(self.shared));
+        Self { mean, shared, variance: cut(self.variance).unwrap_or(0), ..self }.peak()
     }
 
     /// Says whether the peak is at most this much, without the cost of a root.
@@ -141,7 +150,11 @@ impl Load {
     }
 
     fn square(self, margin: u64) -> u128 {
-        self.variance.saturating_mul(u128::from(margin) * u128::from(margin))
+        self.variance_of_all().saturating_mul(u128::from(margin) * u128::from(margin))
+    }
+
+    fn variance_of_all(self) -> u128 {
+        self.variance.saturating_add(square(self.shared))
     }
 }
 
@@ -190,6 +203,15 @@ impl Crew {
     }
 }
 
+/// Returns the variance of what an instance does not share.
+fn own_variance(forecast: InstanceForecast) -> u128 {
+    square(forecast.deviation.get()).saturating_sub(square(forecast.shared.get()))
+}
+
+fn square(n: u64) -> u128 {
+    u128::from(n) * u128::from(n)
+}
+
 /// Returns the root, rounded up. Wide roots are slow and seldom needed.
 fn root_up(square: u128) -> u64 {
     if let Ok(narrow) = u64::try_from(square) {
@@ -221,6 +243,24 @@ mod tests {
         load.add(forecast(100, 40));
         assert_eq!(load.peak(), Millicores::new(250));
         assert_eq!(on(0, 0).with(forecast(100, 30)).peak(), Millicores::new(100));
+    }
+
+    #[test]
+    fn what_is_shared_adds_up_as_it_is() {
+        let shared = Millicores::new(40);
+        let jumps = InstanceForecast { shared, ..forecast(100, 50) };
+        // Two share 80 and have 30 each of their own: the root of 80 squared and twice 30 squared.
+        assert_eq!(on(PARTS, 0).with(jumps).with(jumps).peak(), Millicores::new(291));
+        assert_eq!(
+            on(PARTS, 0).with(forecast(100, 50)).with(forecast(100, 50)).peak(),
+            Millicores::new(271)
+        );
+        assert_eq!(on(5, 5).with(jumps).with(jumps).without(jumps), on(5, 5).with(jumps));
+        let whole = on(PARTS, 0).with(jumps).with(jumps);
+        assert!(
+            whole.peak_of_part(1, 2) > Millicores::new(145),
+            "a half has half of what is shared"
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 use tengyun_model::{At, Mebibytes, Millicores, Millis};
 
+use super::Part;
+
 /// A sample counts for at most this long, however late the report came.
 const SAMPLE_MAX: Millis = Millis::from_secs(300);
 /// Windows that the averages remember, from the last one alone to six hours.
@@ -42,6 +44,8 @@ pub(crate) struct Sample {
 /// A window that ended: what was foreseen for it, and what came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
+    /// Its number.
+    pub(crate) window: u64,
     /// The mean rate that came.
     pub(crate) actual: u64,
     /// The mean that was foreseen, and the variance of its errors; `None` for the first window.
@@ -69,6 +73,8 @@ pub(crate) struct Track {
     variance: u64,
     /// The highest rate, forgotten slowly.
     highest: u64,
+    /// What its errors have to do with those of all others.
+    pub(crate) part: Part,
     /// The newest rate.
     pub(crate) cpu: Millicores,
     /// The newest working set.
@@ -90,6 +96,7 @@ impl Track {
             mean: 0,
             variance: 0,
             highest: 0,
+            part: Part::default(),
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
         }
@@ -133,7 +140,8 @@ impl Track {
         (self.weight, self.sum) = (0, 0);
         let rate = rate.filter(|_| enough)?;
         let foreseen = (self.count > 0).then(|| (self.mean, self.bounded(most)));
-        let closed = Closed { actual: rate, foreseen, mature: self.count >= MATURE };
+        let mature = self.count >= MATURE;
+        let closed = Closed { window: self.window, actual: rate, foreseen, mature };
         let error = match foreseen {
             Some((mean, _)) => square(rate.abs_diff(mean)),
             None => unknown(rate, most),
@@ -295,7 +303,8 @@ mod tests {
             at = at.after(Millis::from_secs(secs));
             closed.extend(track.observe(at, sample(rate, secs), (WINDOW, MOST)));
         }
-        assert_eq!(closed, [Closed { actual: 300, foreseen: None, mature: false }]);
+        let window = closed.first().map_or(9, |closed| closed.window);
+        assert_eq!(closed, [Closed { window, actual: 300, foreseen: None, mature: false }]);
     }
 
     #[test]

@@ -101,9 +101,11 @@ impl State {
         let most = foreign.cpu;
         let track = live.foreign.get_or_insert_with(|| Track::start(at));
         let (mut sum, mut ours) = (Sum::default(), (0_u64, 0_u64));
+        let comovement = self.comovement;
+        let (shared, mut errors) = (comovement.shared(), Errors::default());
         let number = window_of(at, window.get());
         if let Some(closed) = track.observe(at, foreign, (window, most)) {
-            sum.add(&closed, closed.foreseen.map_or(0, |(mean, _)| mean));
+            sum.add(&closed, closed.foreseen.map_or(0, |(mean, _)| mean), 0);
         }
         live.usage = Some(usage.clone());
         let drift = self.drift.ratio_before(number);
@@ -119,10 +121,18 @@ impl State {
             let closed = track.observe(at, sample, (window, request));
             let Some(closed) = closed.filter(|_| !harvest) else { continue };
             let foreseen = closed.foreseen.map_or(0, |(mean, _)| mean);
-            sum.add(&closed, drifted(Millicores::new(foreseen), drift).get());
+            let mean = drifted(Millicores::new(foreseen), drift).get();
+            sum.add(&closed, mean, track.part.shared(shared, u64::MAX));
             if closed.mature {
+                let error = signed(closed.actual).saturating_sub(signed(mean));
+                let windows = track.history().get() / window.get().max(1);
+                track.part.learn((closed.window, error), &comovement, windows);
+                errors.add(closed.window, error);
                 ours = (ours.0.saturating_add(closed.actual), ours.1.saturating_add(foreseen));
             }
+        }
+        if let Some((window, sum, squares)) = errors.all {
+            self.comovement.note(window, (sum, squares));
         }
         self.calibrate(node, (number, &sum), ours);
     }
@@ -146,6 +156,11 @@ impl State {
     /// Returns how much more or less than its averages everything uses now, in 65536ths.
     pub(crate) fn drift_ratio(&self) -> u64 {
         self.drift.ratio()
+    }
+
+    /// Returns the deviation that all instances share, in millicores.
+    pub(crate) fn shared_deviation(&self) -> u64 {
+        self.comovement.shared()
     }
 
     /// Returns how many moves may be made now for the sake of order.
@@ -189,4 +204,26 @@ impl State {
             profile.track = Some(track);
         }
     }
+}
+
+/// The errors of a node's instances in its newest window: their sum and the sum of their squares.
+#[derive(Clone, Copy, Debug, Default)]
+struct Errors {
+    all: Option<(u64, i64, u128)>,
+}
+
+impl Errors {
+    fn add(&mut self, window: u64, error: i64) {
+        let (newest, sum, squares) =
+            self.all.filter(|(of, _, _)| *of >= window).unwrap_or((window, 0, 0));
+        if newest == window {
+            let size = u128::from(error.unsigned_abs());
+            self.all =
+                Some((window, sum.saturating_add(error), squares.saturating_add(size * size)));
+        }
+    }
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
