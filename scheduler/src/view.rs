@@ -50,7 +50,7 @@ impl<'a> View<'a> {
         let forecast = self.forecast();
         let (nodes_needed, nodes_needed_by) = self.nodes_needed(&forecast);
         let reserve = self.reserve(&forecast);
-        let (rebalancing, losses) = (self.rebalancing(), self.losses());
+        let (rebalancing, losses) = (self.rebalancing(&forecast), self.losses());
         let restore = self.restore();
         v1::StatusResponse {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),

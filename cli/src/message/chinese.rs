@@ -375,6 +375,7 @@ sentences! {
     StatusReports "等待上报：{1} 个节点中 {0} 个已上报"
     StatusOn "开启"
     StatusOff "关闭"
+    StatusStuck "{0}；{1} 个节点高于上限且移动无济于事，首先是 {2}：其 {4} 个实例中 {3} 个此时不可移动，其余无处可放；请允许移动或增加节点"
     StatusSilent "{1} 个节点中 {0} 个静默"
     StatusGrace "{0}；{1} 秒内不会认定失联，代理可能恢复"
     StatusHeld "{0}：不认定失联，请检查网络；若确已失联，执行 `tengyun acknowledge-loss`"

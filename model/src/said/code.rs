@@ -426,6 +426,7 @@ codes! {
     StatusReports "status-reports" "waits for reports: {0} of {1} nodes reported"
     StatusOn "status-on" "on"
     StatusOff "status-off" "off"
+    StatusStuck "status-stuck" "{0}; no move helps {1} nodes above the ceiling, first {2}: {3} of its {4} instances must not move now, no node has room for the others; let them move or add a node"
     StatusSilent "status-silent" "{0} of {1} nodes fell silent"
     StatusGrace "status-grace" "{0}; none counts as lost for another {1} s, agents may return"
     StatusHeld "status-held" "{0}: none is declared lost, look at the network; `tengyun acknowledge-loss` if they are lost"

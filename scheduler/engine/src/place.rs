@@ -20,6 +20,7 @@ pub mod reserve;
 mod retire;
 mod score;
 mod seats;
+pub mod stuck;
 
 use tengyun_model::At;
 

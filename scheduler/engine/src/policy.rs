@@ -90,7 +90,7 @@ knobs! {
         "what foreseen peaks fill a node to; above it a node counts as overloaded"
     raw_budget "violation_budget" "hundredths of a percent of node-time" 100 1..5000
         "so much of the time of nodes in use may be above the ceiling; margins are set by what came"
-    raw_overload "overload_share" "permille of the violation budget" 50 0..1000
+    raw_overload "overload_share" "permille of the violation budget" 75 0..1000
         "so much of the budget may be above the capacity; work is lost there, not only slowed"
     raw_window "window_seconds" "seconds" 300 1..3600
         "use is averaged over such windows, and foreseen for the next; the band is meant of these"
@@ -108,7 +108,7 @@ knobs! {
         "the most instances moved by a round that empties or opens nodes; a thousand nodes take hours"
     raw_level "level_moves" "thousandths of all instances" 4 0..1000
         "the most instances moved by a round that levels nodes in use; more would follow noise"
-    raw_daily "moves_per_instance_day" "hundredths of a move" 90 0..1_000_000
+    raw_daily "moves_per_instance_day" "hundredths of a move" 105 0..1_000_000
         "moves that empty and level nodes, on average; what relieves an overload is not held back"
     raw_cooldown "moves_per_workload_interval_seconds" "seconds" 1800 0..604_800
         "an instance is not moved again for so long; a move has to pay back first"

@@ -10,6 +10,7 @@ mod comovement;
 mod drift;
 mod load;
 mod recall;
+mod siblings;
 mod track;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use tengyun_model::{
     WorkloadSpec,
 };
 
-use crate::image::NodeImage;
+use crate::image::{InstanceImage, NodeImage};
 use crate::place::feasible::Room;
 use crate::state::{Live, State};
 pub use calibrate::Spent;
@@ -66,6 +67,8 @@ pub(crate) struct Profile {
     /// Whether every node has a copy, so that it says nothing of whether a node is in use.
     pub(crate) everywhere: bool,
     pub(crate) request: Millicores,
+    /// Where the copy was that this one replaced when it was moved; of this reign only.
+    pub(crate) came_from: Option<NodeId>,
     /// What was measured of it.
     pub(crate) track: Option<Box<Track>>,
 }
@@ -74,7 +77,13 @@ impl Profile {
     /// Makes the profile of an instance that was never measured.
     pub(crate) fn of(spec: &WorkloadSpec) -> Self {
         let everywhere = spec.kind == Kind::PerNode;
-        Self { class: spec.class, everywhere, request: spec.resources.cpu, track: None }
+        Self {
+            class: spec.class,
+            everywhere,
+            request: spec.resources.cpu,
+            came_from: None,
+            track: None,
+        }
     }
 }
 
@@ -182,8 +191,17 @@ impl Forecast {
     /// second what they need after all.
     pub fn harvest_room(&self, state: &State, id: NodeId) -> Millicores {
         let load = self.place(id).map(|at| self.nodes[at].2.load).unwrap_or_default();
-        let others = load.mean().saturating_sub(load.deviation());
-        state.capacity(id).share(state.policy().band().target).saturating_sub(others)
+        state.capacity(id).share(state.policy().band().target).saturating_sub(load.seldom_less())
+    }
+
+    /// Adds an instance to the node that it is on.
+    fn enter(&mut self, instance: &InstanceImage, profile: &Profile, expected: InstanceForecast) {
+        let place = instance.node.filter(|_| !instance.status.phase.is_final());
+        if let Some(at) = place.and_then(|node| self.place(node)) {
+            let crew = &mut self.nodes[at].2;
+            crew.add(profile.class, profile.request, expected);
+            crew.pass_over(profile.class, profile.everywhere);
+        }
     }
 
     fn place(&self, id: NodeId) -> Option<usize> {
@@ -217,15 +235,24 @@ pub fn forecast(state: &State, now: At) -> Forecast {
     };
     let nodes = state.surveyed().map(node).collect();
     let mut forecast = Forecast { base: state.sequence(), instances: Vec::new(), nodes };
-    for (instance, profile) in state.profiled() {
+    let mut cold = Vec::new();
+    for (at, (instance, profile)) in state.profiled().enumerate() {
         let expected = instance_forecast(profile, &terms, now);
         forecast.instances.push((instance.status.instance, expected));
-        let place = instance.node.filter(|_| !instance.status.phase.is_final());
-        if let Some(at) = place.and_then(|node| forecast.place(node)) {
-            let crew = &mut forecast.nodes[at].2;
-            crew.add(profile.class, profile.request, expected);
-            crew.pass_over(profile.class, profile.everywhere);
+        if is_cold(profile, &terms) {
+            cold.push((at, instance, profile));
+        } else {
+            forecast.enter(instance, profile, expected);
         }
+    }
+    let mut known = BTreeMap::new();
+    for (at, instance, profile) in cold {
+        let of = (instance.workload, instance.revision);
+        let found = || siblings::by_siblings((state, &forecast), instance, (&terms, now));
+        if let Some(expected) = *known.entry(of).or_insert_with(found) {
+            forecast.instances[at].1 = expected;
+        }
+        forecast.enter(instance, profile, forecast.instances[at].1);
     }
     for (_, node, crew) in &mut forecast.nodes {
         node.peak = crew.load.peak();
@@ -251,6 +278,13 @@ fn foreign_forecast(track: Option<&Track>, terms: &Terms) -> InstanceForecast {
         return InstanceForecast::default();
     };
     InstanceForecast::new(mean.max(track.lately(terms.window)), deviation, true)
+}
+
+/// Says whether so little is known of an instance that its siblings say more: a standard one that was not
+/// measured for long enough. What is reserved is not lent out, and harvest counts what it asks for.
+fn is_cold(profile: &Profile, terms: &Terms) -> bool {
+    let measured = profile.track.as_ref().is_some_and(|t| t.history() >= terms.history_min);
+    profile.class == Class::Standard && !measured
 }
 
 fn instance_forecast(profile: &Profile, terms: &Terms, now: At) -> InstanceForecast {

@@ -2,7 +2,7 @@
 
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
-use tengyun_engine::place::reserve;
+use tengyun_engine::place::{reserve, stuck};
 use tengyun_engine::policy::Reserve;
 use tengyun_engine::predict::{Forecast, Spent};
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
@@ -56,8 +56,8 @@ impl View<'_> {
         }
     }
 
-    /// Says whether rebalancing waits for reports, and of how many nodes.
-    pub(super) fn rebalancing(&self) -> Said {
+    /// Says whether rebalancing waits for reports, and of how many nodes; else which nodes it gave up on.
+    pub(super) fn rebalancing(&self, forecast: &Forecast) -> Said {
         let nodes = self.state.nodes().filter(|n| n.loss.is_none()).count();
         let present = self.state.nodes().filter(|n| n.loss.is_none());
         let reported = present.filter(|n| self.state.usage(n.id).is_some()).count();
@@ -67,7 +67,11 @@ impl View<'_> {
         if nodes > 0 && share < needed {
             return said!(StatusReports, reported, nodes);
         }
-        if self.state.policy().consolidates() { said!(StatusOn) } else { said!(StatusOff) }
+        let how =
+            if self.state.policy().consolidates() { said!(StatusOn) } else { said!(StatusOff) };
+        let stuck = stuck::stuck(self.state, forecast, self.now);
+        let Some(first) = stuck.first() else { return how };
+        said!(StatusStuck, how, stuck.len(), &first.name, first.stay, first.instances)
     }
 
     /// Says whether the reserve is there that the policy asks for; empty when it asks for none.

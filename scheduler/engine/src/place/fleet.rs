@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{Class, InstanceId, Millis};
+use tengyun_model::{Class, InstanceId, Mebibytes, Millis};
 
 use super::improve::{is_rested, may_move, others};
 use super::pack::best_among;
@@ -77,6 +77,12 @@ impl Level {
         if let Some((count, _)) = self.sizes.get_mut(&capacity) {
             *count = count.saturating_sub(1);
         }
+    }
+
+    /// Says whether memory is nearer to being full than CPU is to the ceiling.
+    fn is_bound_by_memory(&self, ceiling: u64) -> bool {
+        let (taken, all) = self.memory;
+        taken.saturating_mul(u128::from(ceiling)) > all.saturating_mul(u128::from(self.share()))
     }
 
     /// Says whether there is memory for all.
@@ -211,6 +217,12 @@ impl Fleet {
     /// Returns the seats in use from the emptiest on.
     pub(super) fn ascending(&self) -> impl DoubleEndedIterator<Item = (u64, usize)> + '_ {
         self.order.iter().copied()
+    }
+
+    /// Returns the overloaded seats, the fullest first.
+    pub(super) fn overloaded(&self) -> impl Iterator<Item = usize> + '_ {
+        let over = self.order.iter().rev().take_while(|(share, _)| self.is_overloaded(*share));
+        over.map(|(_, at)| *at)
     }
 
     /// Returns the share above which a node is overloaded, in millionths.
@@ -435,6 +447,13 @@ impl Fleet {
         chosen
     }
 
+    /// Returns the seats in use by the memory that they have left, where memory binds.
+    fn by_memory(&self, problem: &Problem<'_>) -> Option<ByMemory> {
+        let left = |at: &usize| (memory_left(&problem.seats[*at]), *at);
+        let bound = self.level(problem).is_bound_by_memory(self.ceiling);
+        bound.then(|| ByMemory(self.shares.keys().map(left).collect()))
+    }
+
     /// Moves everything away from a node; false, and nothing changed, when something has to stay.
     fn empty(&mut self, problem: &mut Problem<'_>, at: usize, moves: &mut Vec<Move>) -> bool {
         let mut leaving: Vec<&InstanceImage> = others(problem, at).collect();
@@ -444,9 +463,14 @@ impl Fleet {
             return false;
         }
         let allowance = self.allowance;
+        // Where memory binds what is left of it is in pieces: the large ones first, each where it leaves
+        // least.
+        let mut by_memory = self.by_memory(problem);
         leaving.sort_by_key(|i| {
             let peak = problem.forecast.instance(i.status.instance).peak;
-            (Reverse(peak), i.status.instance)
+            let memory = problem.state.spec(i).resources.memory;
+            let memory = by_memory.is_some().then_some(memory);
+            (Reverse(memory), Reverse(peak), i.status.instance)
         });
         let mut before = BTreeMap::from([(at, problem.seats[at].clone())]);
         let ceiling = problem.state.policy().band().ceiling;
@@ -458,10 +482,16 @@ impl Fleet {
                 Class::Standard | Class::Harvest => {
                     let whom = (&guest, &problem.evenness(&guest));
                     let fits = |to: &usize| problem.fits_evenly(*to, whom, ceiling).is_ok();
-                    self.ascending().map(|(_, to)| to).find(fits)
+                    match &by_memory {
+                        Some(seats) => seats.from(guest.spec.resources.memory).find(fits),
+                        None => self.ascending().map(|(_, to)| to).find(fits),
+                    }
                 }
             };
             let Some(to) = to else { return false };
+            if let Some(seats) = &mut by_memory {
+                seats.take(memory_left(&problem.seats[to]), to, guest.spec.resources.memory);
+            }
             before.entry(to).or_insert_with(|| problem.seats[to].clone());
             let way = (at, to, ShiftReason::Consolidate);
             self.go(problem, (instance, &guest), way, moves);
@@ -482,6 +512,27 @@ impl Fleet {
         }
         all
     }
+}
+
+/// Seats by the memory that they have left.
+#[derive(Debug)]
+struct ByMemory(BTreeSet<(Mebibytes, usize)>);
+
+impl ByMemory {
+    /// Returns the seats that have so much left, those with the least first.
+    fn from(&self, memory: Mebibytes) -> impl Iterator<Item = usize> + '_ {
+        self.0.range((memory, 0)..).map(|(_, at)| *at)
+    }
+
+    /// Takes memory of a seat.
+    fn take(&mut self, left: Mebibytes, at: usize, memory: Mebibytes) {
+        self.0.remove(&(left, at));
+        self.0.insert((left.saturating_sub(memory), at));
+    }
+}
+
+fn memory_left(seat: &Seat<'_>) -> Mebibytes {
+    seat.node.facts.capacity.memory.saturating_sub(seat.room.memory)
 }
 
 /// Returns the larger of the shares of CPU and memory that are taken where anything is reserved: what is

@@ -3,7 +3,7 @@
 //! What is healthy, measured, movable and rested is moved, and only while no other move is under way:
 //! what is measured during a move says little of the time after it.
 
-use tengyun_model::{Class, Kind, Phase};
+use tengyun_model::{Class, Kind, Millis, NodeId, Phase};
 
 use super::fleet::Fleet;
 use super::level;
@@ -98,7 +98,16 @@ pub(super) fn may_move(problem: &Problem<'_>, instance: &InstanceImage) -> bool 
         && !state.is_on_lost(instance)
 }
 
-/// Says whether an instance was not moved for long enough for a move to have paid back.
+/// What was moved to make nodes level pays by being level for this long: it does not go back before.
+const PAYBACK: Millis = Millis::from_secs(24 * 3600);
+
+/// Says whether an instance would only undo its last move on a node.
+pub(super) fn would_undo(problem: &Problem<'_>, instance: &InstanceImage, to: NodeId) -> bool {
+    let lately = instance.moved.is_some_and(|moved| problem.now.since(moved) < PAYBACK);
+    lately && problem.state.came_from(instance.status.instance) == Some(to)
+}
+
+/// Says whether an instance rested long enough since its last move to be moved again.
 pub(super) fn is_rested(problem: &Problem<'_>, instance: &InstanceImage) -> bool {
     let pause = problem.state.policy().move_cooldown();
     instance.moved.is_none_or(|moved| problem.now.since(moved) >= pause)

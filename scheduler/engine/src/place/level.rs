@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use tengyun_model::{Class, Permille};
 
 use super::fleet::{Fleet, Why, share_with};
+use super::improve::would_undo;
 use super::problem::Problem;
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
@@ -61,7 +62,8 @@ fn shift_one(
     (full, from): (u64, usize),
     moves: &mut Vec<Move>,
 ) -> bool {
-    let why = Why::of(fleet.is_overloaded(full), Why::Order);
+    let overloaded = fleet.is_overloaded(full);
+    let why = Why::of(overloaded, Why::Order);
     let mut movable = fleet.movable(problem, from, why);
     // What is reserved grows no more: a node that is full of it is as safe as any other.
     let over = full > fleet.ceiling();
@@ -77,7 +79,8 @@ fn shift_one(
             let taken = share_with(destination, destination.crew.load.with(expected));
             (left.max(taken), instance.status.instance)
         };
-        let mut ranked: Vec<_> = movable.iter().map(|i| (score(i), *i)).collect();
+        let new = |i: &&&InstanceImage| overloaded || !would_undo(problem, i, destination.node.id);
+        let mut ranked: Vec<_> = movable.iter().filter(new).map(|i| (score(i), *i)).collect();
         ranked.retain(|((fuller, _), _)| fuller.saturating_add(gain) <= full);
         ranked.sort_unstable_by_key(|(score, _)| *score);
         for (_, instance) in ranked {

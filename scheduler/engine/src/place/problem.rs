@@ -123,8 +123,8 @@ impl<'a> Seat<'a> {
     /// Returns the CPU that is spoken for, as one of this class sees it.
     pub(super) fn filled(&self, class: Class) -> Millicores {
         match class {
-            // Harvest is squeezed within a second: it counts beside what the others use on average.
-            Class::Harvest => self.crew.load.mean().saturating_add(self.crew.harvest),
+            // Harvest is squeezed within a second: it counts beside what the others seldom leave free.
+            Class::Harvest => self.crew.load.seldom_less().saturating_add(self.crew.harvest),
             Class::Critical | Class::Standard => self.peak(),
         }
     }

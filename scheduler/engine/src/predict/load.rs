@@ -84,6 +84,11 @@ impl Load {
         Millicores::new(self.mean)
     }
 
+    /// Returns what it is seldom below: less in one window of six.
+    pub(crate) fn seldom_less(self) -> Millicores {
+        self.mean().saturating_sub(self.deviation())
+    }
+
     /// Returns the peak of the sum: what must be below the ceiling, so that neither it nor the capacity
     /// is passed more often than its budget says.
     pub(crate) fn peak(self) -> Millicores {

@@ -208,6 +208,10 @@ impl State {
     }
 
     /// Returns the measured profile of an instance, to be added to.
+    pub(crate) fn profile(&self, id: InstanceId) -> Option<&Profile> {
+        self.derived.profiles.get(&id)
+    }
+
     pub(super) fn profile_mut(&mut self, id: InstanceId) -> Option<&mut Profile> {
         self.derived.profiles.get_mut(&id)
     }

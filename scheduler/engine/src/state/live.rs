@@ -197,12 +197,19 @@ impl State {
         self.calibration.spent(self.budget()).collect()
     }
 
-    /// Lets a replacement start from what was measured of the copy it replaces.
+    /// Lets a replacement start from what was measured of the copy that it replaces on another node.
     pub(super) fn inherit_track(&mut self, from: InstanceId, to: InstanceId) {
+        let came_from = self.instances.get(&from).and_then(|old| old.node);
         let track = self.profile_mut(from).and_then(|p| p.track.clone());
-        if let (Some(track), Some(profile)) = (track, self.profile_mut(to)) {
-            profile.track = Some(track);
+        if let Some(profile) = self.profile_mut(to) {
+            profile.track = track.or_else(|| profile.track.take());
+            profile.came_from = came_from;
         }
+    }
+
+    /// Returns where an instance was before it was moved to where it is, as far as this reign knows.
+    pub(crate) fn came_from(&self, id: InstanceId) -> Option<NodeId> {
+        self.profile(id).and_then(|profile| profile.came_from)
     }
 }
 

@@ -18,4 +18,7 @@ mod provision;
 mod reserve;
 mod rollout;
 mod scenario;
+mod siblings;
+mod steady;
+mod stuck;
 mod volumes;
