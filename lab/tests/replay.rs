@@ -34,19 +34,19 @@ fn the_fields_are_those_promised_and_the_figures_do_not_drift() {
           "instances": 120,
           "steps": 252,
           "coverage_pct": 100.0,
-          "nodes_mean": 4.65,
+          "nodes_mean": 4.63,
           "nodes_max": 5,
-          "utilisation_pct": 56.24,
-          "in_band_pct": 33.73,
-          "above80_pct": 0.939,
-          "above90_pct": 0.085,
+          "utilisation_pct": 56.44,
+          "in_band_pct": 35.65,
+          "above80_pct": 0.857,
+          "above90_pct": 0.0,
           "above100_pct": 0.0,
           "demand_lost_pct": 0.0,
-          "moves": 150,
-          "moves_per_instance_day": 1.429,
+          "moves": 136,
+          "moves_per_instance_day": 1.295,
           "lower_bound_nodes_mean": 3.79,
           "binding": "cpu",
-          "energy_kwh": 11.59,
+          "energy_kwh": 11.56,
           "seconds": 0.0
         }"#]]
     .assert_eq(&json(done(&wish("default")).figures));
@@ -103,9 +103,9 @@ fn what_harvest_work_was_given_it_does_or_it_waits() {
 #[test]
 fn the_distance_to_the_lower_bound_is_said() {
     let made = done(&wish("default"));
-    // 4.65 nodes where 3.79 could do.
-    assert!((made.above_bound.0 - 0.86).abs() < 0.011, "{:?}", made.above_bound);
-    assert!((made.above_bound.1 - 22.6).abs() < 0.4, "{:?}", made.above_bound);
+    // 4.63 nodes where 3.79 could do.
+    assert!((made.above_bound.0 - 0.84).abs() < 0.011, "{:?}", made.above_bound);
+    assert!((made.above_bound.1 - 22.2).abs() < 0.4, "{:?}", made.above_bound);
     assert!(made.table().contains("above the lower bound"), "{}", made.table());
 }
 
