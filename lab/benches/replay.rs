@@ -7,6 +7,8 @@
 
 #[path = "replay/calibration.rs"]
 mod calibration;
+#[path = "replay/frontier.rs"]
+mod frontier;
 #[path = "replay/process.rs"]
 mod process;
 #[path = "replay/scale.rs"]
@@ -67,6 +69,9 @@ fn main() {
     {
         table("bitbrains month, 32/128, no memory", &month, MemoryMode::None);
         table("bitbrains month, 32/128, memory used", &month, MemoryMode::Used);
+    }
+    if wanted("frontier") {
+        frontier::frontier(&traces);
     }
     if wanted("calibration") {
         calibration::calibration(&traces);

@@ -11,9 +11,13 @@ const DAYS: [&str; 5] = ["20110303", "20110306", "20110309", "20110322", "201103
 
 /// Replays some of the days on nodes of 32 cores; nothing without the traces.
 fn figures(days: &[&str], budget_pct: f64, harvest: bool) -> Option<Figures> {
+    figures_on("32/128", days, budget_pct, harvest)
+}
+
+fn figures_on(shape: &str, days: &[&str], budget_pct: f64, harvest: bool) -> Option<Figures> {
     let read = days.iter().map(|day| shared::trace(&format!("planetlab-{day}")));
     let read: Vec<Trace> = read.collect::<Option<_>>()?;
-    let shape = Shape::parse("32/128").expect("a shape");
+    let shape = Shape::parse(shape).expect("a shape");
     let wish =
         Replay { budget_pct: Some(budget_pct), harvest, ..Replay::new(shape, MemoryMode::None) };
     Some(replay(&Trace::stacked(read), &wish).expect("a replay").figures)
@@ -27,6 +31,20 @@ fn a_budget_of_one_percent_fills_the_band_and_is_kept() {
     assert!(f.above80_pct <= 1.0 && f.above80_pct >= 0.6, "{f:?}");
     assert!(f.above90_pct <= 0.03 && f.above100_pct <= 0.0, "{f:?}");
     assert!(f.moves_per_instance_day <= 0.6, "{f:?}");
+}
+
+#[test]
+fn a_budget_of_five_percent_buys_more_and_is_kept() {
+    let Some(f) = figures(&DAYS, 5.0, false) else { return };
+    assert!(f.utilisation_pct >= 70.5, "{f:?}");
+    assert!((3.0..=7.5).contains(&f.above80_pct), "{f:?}");
+}
+
+#[test]
+fn larger_nodes_are_filled_further() {
+    let Some(f) = figures_on("64/256", &DAYS, 1.0, false) else { return };
+    assert!(f.utilisation_pct >= 69.5, "{f:?}");
+    assert!((0.6..=1.5).contains(&f.above80_pct), "{f:?}");
 }
 
 #[test]

@@ -25,23 +25,28 @@ pub(super) fn calibration(traces: &Path) {
     );
     let read = |name: &str| trace::read(&traces.join(name), None).ok();
     let days: Vec<Trace> = DAYS.iter().filter_map(|d| read(&format!("planetlab-{d}"))).collect();
-    for (day, trace) in DAYS.iter().zip(&days) {
-        budgets(day, trace, 0, 1.5);
-    }
+    let mut all_hold = true;
     if days.len() == DAYS.len() {
-        budgets("stacked", &Trace::stacked(days), 0, 1.5);
-    }
-    if let Some(day) = read("google2011-gcd") {
-        budgets("google", &day, 0, 1.5);
+        all_hold &= budgets("stacked", &Trace::stacked(days.clone()), 0, (0.6, 1.5));
     }
     if let Some(month) = read("bitbrains-rnd-2013-7") {
-        budgets("bitbrains, all", &month, 0, 2.0);
-        budgets("bitbrains, later", &month, SIX_DAYS, 2.0);
+        budgets("bitbrains, all", &month, 0, (0.0, 2.0));
+        all_hold &= budgets("bitbrains, later", &month, SIX_DAYS, (0.0, 2.0));
     }
+    // One node is so much of a small fleet that its share is no promise.
+    for (day, trace) in DAYS.iter().zip(&days) {
+        budgets(day, trace, 0, (0.0, 1.5));
+    }
+    if let Some(day) = read("google2011-gcd") {
+        budgets("google", &day, 0, (0.0, 1.5));
+    }
+    assert!(all_hold, "a budget did not come out: see the lines that say false");
 }
 
-/// Plays every budget; those above `most` times the budget fail where enough events are expected.
-fn budgets(name: &str, trace: &Trace, learning: usize, most: f64) {
+/// Plays every budget; says whether all come out between `least` and `most` times what was asked for
+/// where enough events are expected, and elsewhere may by their interval.
+fn budgets(name: &str, trace: &Trace, learning: usize, (least, most): (f64, f64)) -> bool {
+    let mut all_hold = true;
     for budget_pct in BUDGETS {
         let shape = Shape::parse("32/128").expect("a shape");
         let wish = Replay { budget_pct: Some(budget_pct), ..Replay::new(shape, MemoryMode::None) };
@@ -53,13 +58,16 @@ fn budgets(name: &str, trace: &Trace, learning: usize, most: f64) {
         let (low, high) = interval::above80_pct(steps);
         let expected = nodes * budget_pct / 100.0;
         let ratio = share / budget_pct;
-        let holds = if expected >= EVENTS { ratio <= most } else { low <= budget_pct };
+        let comes_out = if expected >= EVENTS { ratio <= most } else { low <= budget_pct };
+        let holds = comes_out && ratio >= least;
+        all_hold &= holds;
         let one = 100.0 * real(steps.iter().map(|_| 1).sum()) / nodes;
         println!(
             "{name:<18}{budget_pct:>6}{share:>9.3}  {low:>7.3} to {high:<7.3}{ratio:>7.2}{expected:>9.0}\
              {one:>7.1}  {holds}"
         );
     }
+    all_hold
 }
 
 fn real(count: u64) -> f64 {
