@@ -239,7 +239,7 @@ pub fn forecast(state: &State, now: At) -> Forecast {
     for (at, (instance, profile)) in state.profiled().enumerate() {
         let expected = instance_forecast(profile, &terms, now);
         forecast.instances.push((instance.status.instance, expected));
-        if is_cold(profile, &terms) {
+        if is_cold(profile, &terms) && siblings::may_have_some(state, instance) {
             cold.push((at, instance, profile));
         } else {
             forecast.enter(instance, profile, expected);

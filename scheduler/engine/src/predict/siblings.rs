@@ -12,6 +12,12 @@ const HISTORY_MIN: Millis = Millis::from_secs(3600);
 /// So many siblings say something of others: one alone may be the odd one.
 const SIBLINGS_MIN: u64 = 2;
 
+/// Says whether there are enough copies of a workload for one to be foreseen by others.
+pub(super) fn may_have_some(state: &State, instance: &InstanceImage) -> bool {
+    let least = usize::try_from(SIBLINGS_MIN).expect("it is small");
+    state.of_workload(instance.workload).nth(least).is_some()
+}
+
 /// Returns what the copies of its workload and revision use on average that were measured for long enough,
 /// and how far one of them is from that; nothing without enough of them.
 pub(super) fn by_siblings(
