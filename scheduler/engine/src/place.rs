@@ -21,6 +21,7 @@ mod retire;
 mod score;
 mod seats;
 pub mod stuck;
+mod sums;
 
 use tengyun_model::At;
 

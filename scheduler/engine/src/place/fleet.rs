@@ -8,14 +8,13 @@ use tengyun_model::{Class, InstanceId, Mebibytes, Millis};
 
 use super::improve::{is_rested, may_move, others};
 use super::pack::best_among;
-use super::problem::{Guest, Problem, Seat};
+use super::problem::{Guest, PowerRank, Problem, Seat};
 use super::reserve;
+use super::sums::{Level, WHOLE, share_of};
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
-use crate::predict::{Lines, Load};
+use crate::predict::Load;
 
-/// The whole of a node, as shares are counted.
-pub(super) const WHOLE: u64 = 1_000_000;
 /// A node is emptied when the others would stay below the ceiling by this part of their noise, and by so
 /// much at least: less than the means move in a quarter of an hour, or it would be wanted again at once.
 const ROOM_LEFT: (u64, u64) = (16, 3000);
@@ -36,89 +35,6 @@ const ORDER_LEFT: (usize, usize) = (4, 5);
 /// What new nodes are filled with is larger than the average by this factor.
 const LARGE: u64 = 2;
 
-/// Sums over nodes, by which is known how full they would be if they were level.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Level {
-    load: Load,
-    capacity: u64,
-    /// Memory that is taken, and all there is.
-    memory: (u128, u128),
-    /// How many nodes there are of a capacity, and what such are foreseen with.
-    sizes: BTreeMap<u64, (u64, Lines)>,
-}
-
-impl Level {
-    pub(super) fn add(&mut self, seat: &Seat<'_>) {
-        self.load.merge(&seat.crew.load);
-        self.memory.0 += u128::from(seat.room.memory.get());
-        self.add_node(seat);
-    }
-
-    /// Adds a node like this one, with nothing on it.
-    pub(super) fn add_node(&mut self, seat: &Seat<'_>) {
-        let capacity = seat.node.facts.capacity.cpu.get();
-        self.capacity = self.capacity.saturating_add(capacity);
-        self.memory.1 += u128::from(seat.node.facts.capacity.memory.get());
-        let (count, lines) = self.sizes.entry(capacity).or_default();
-        (*count, *lines) = (*count + 1, seat.crew.load.lines());
-    }
-
-    /// Gives back memory that was taken.
-    pub(super) fn give_back(&mut self, memory: u64) {
-        self.memory.0 = self.memory.0.saturating_sub(u128::from(memory));
-    }
-
-    /// Takes away a node whose load goes to the others.
-    pub(super) fn remove_node(&mut self, seat: &Seat<'_>) {
-        let capacity = seat.node.facts.capacity.cpu.get();
-        self.capacity = self.capacity.saturating_sub(capacity);
-        let memory = u128::from(seat.node.facts.capacity.memory.get());
-        self.memory.1 = self.memory.1.saturating_sub(memory);
-        if let Some((count, _)) = self.sizes.get_mut(&capacity) {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    /// Says whether memory is nearer to being full than CPU is to the ceiling.
-    fn is_bound_by_memory(&self, ceiling: u64) -> bool {
-        let (taken, all) = self.memory;
-        taken.saturating_mul(u128::from(ceiling)) > all.saturating_mul(u128::from(self.share()))
-    }
-
-    /// Says whether there is memory for all.
-    pub(super) fn holds_memory(&self) -> bool {
-        self.memory.0 <= self.memory.1
-    }
-
-    /// Returns how full every node would be, in millionths.
-    pub(super) fn share(&self) -> u64 {
-        let peak = |(size, (count, lines)): (&u64, &(u64, Lines))| {
-            let load = self.load.with_lines(*lines);
-            load.peak_of_part(*size, self.capacity).get().saturating_mul(*count)
-        };
-        let sum = self.sizes.iter().map(peak).fold(0_u64, u64::saturating_add);
-        share_of(sum, self.capacity)
-    }
-
-    /// Returns one deviation of a node that is level, in millionths of it.
-    fn noise(&self) -> u64 {
-        let nodes: u64 = self.sizes.values().map(|(count, _)| *count).sum();
-        let (own, shared) = self.load.deviations();
-        let own = share_of(own.get(), self.capacity).saturating_mul(nodes.isqrt());
-        let shared = share_of(shared.get(), self.capacity);
-        if shared == 0 {
-            return own;
-        }
-        own.saturating_mul(own).saturating_add(shared.saturating_mul(shared)).isqrt()
-    }
-}
-
-fn share_of(used: u64, capacity: u64) -> u64 {
-    let share = u128::from(used) * u128::from(WHOLE);
-    let share = share.checked_div(u128::from(capacity)).unwrap_or(u128::MAX);
-    u64::try_from(share).unwrap_or(u64::MAX)
-}
-
 /// The nodes in use.
 #[derive(Clone, Debug)]
 pub(super) struct Fleet {
@@ -136,7 +52,12 @@ pub(super) struct Fleet {
     usual: u64,
     /// How many moves for the sake of order are left, and how many there are after a long rest.
     allowance: (usize, usize),
+    /// The nodes that nobody uses, once they were asked for.
+    unused: Option<Unused>,
 }
+
+/// Nodes that nobody uses, the first to be used first.
+type Unused = BTreeSet<(PowerRank, Reverse<u64>, usize)>;
 
 /// What an instance is moved for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +90,7 @@ impl Fleet {
             noise: 0,
             usual: 0,
             allowance: problem.state.moves_left(problem.now),
+            unused: None,
         };
         for (at, seat) in problem.seats.iter().enumerate() {
             if seat.crew.others > 0 && is_known(seat) {
@@ -179,7 +101,7 @@ impl Fleet {
         let instances: usize = fleet.shares.keys().map(|at| problem.seats[*at].crew.others).sum();
         let instances = u64::try_from(instances).unwrap_or(u64::MAX);
         fleet.noise = level.noise();
-        fleet.usual = level.load.mean().get() / instances.max(1);
+        fleet.usual = level.mean().get() / instances.max(1);
         fleet
     }
 
@@ -276,6 +198,15 @@ impl Fleet {
         self.allowance.0 -= usize::from(instance.moved.is_some() && self.allowance.0 > 0);
         problem.seats.put(to, guest);
         problem.seats.release(from, guest.expected);
+        for (at, seat) in [from, to].map(|at| (at, &problem.seats[at])) {
+            let ceiling = self.ceiling;
+            let Some(unused) = &mut self.unused else { continue };
+            if is_unused(seat, ceiling) {
+                unused.insert(rank(at, seat));
+            } else {
+                unused.remove(&rank(at, seat));
+            }
+        }
         self.enter(to, &problem.seats[to]);
         if self.shares.contains_key(&from) {
             self.enter(from, &problem.seats[from]);
@@ -295,10 +226,15 @@ impl Fleet {
     pub(super) fn open(&mut self, problem: &mut Problem<'_>, moves: &mut Vec<Move>) -> bool {
         let mut level = self.level(problem);
         let mut new = Vec::new();
-        while !self.shares.is_empty() && level.share() > self.ceiling {
-            let Some(at) = self.unused(problem, &new) else { break };
-            level.add(&problem.seats[at]);
-            new.push(at);
+        if !self.shares.is_empty() && level.share() > self.ceiling {
+            let ceiling = self.ceiling;
+            for (.., at) in self.unused(problem) {
+                level.add(&problem.seats[*at]);
+                new.push(*at);
+                if level.share() <= ceiling {
+                    break;
+                }
+            }
         }
         let goal = level.share();
         let filled = goal.saturating_sub(self.of_noise(FILL_LEFT));
@@ -319,15 +255,16 @@ impl Fleet {
         !moves.is_empty()
     }
 
-    /// Returns the node that nobody uses and that may be used: of those that draw least the largest.
-    fn unused(&self, problem: &Problem<'_>, taken: &[usize]) -> Option<usize> {
-        let free = |at: &usize| {
-            let seat = &problem.seats[*at];
-            let idle = seat.crew.others == 0 && !taken.contains(at);
-            idle && is_known(seat) && share(seat) < self.ceiling
-        };
-        let rank = |at: &usize| (problem.seats[*at].power, Reverse(capacity(problem, *at)), *at);
-        (0..problem.seats.len()).filter(free).min_by_key(rank)
+    /// Returns the nodes that nobody uses and that may be used, in the order in which they are: of those
+    /// that draw least the largest first. They are looked for when they are first asked for.
+    fn unused(&mut self, problem: &Problem<'_>) -> &Unused {
+        let ceiling = self.ceiling;
+        self.unused.get_or_insert_with(|| {
+            let all = problem.seats.iter().enumerate();
+            all.filter(|(_, seat)| is_unused(seat, ceiling))
+                .map(|(at, seat)| rank(at, seat))
+                .collect()
+        })
     }
 
     /// Moves the largest instance that a full node has too much of and that a new one has room for.
@@ -370,7 +307,7 @@ impl Fleet {
         (full, from): (u64, usize),
         moves: &mut Vec<Move>,
     ) -> bool {
-        let Some(new) = self.unused(problem, &[]) else { return false };
+        let Some((.., new)) = self.unused(problem).first().copied() else { return false };
         let mut movable = self.movable(problem, from, Why::Relief);
         let mean = |i: &InstanceImage| problem.forecast.instance(i.status.instance).mean.get();
         movable.sort_by_key(|i| (Reverse(mean(i)), i.status.instance));
@@ -504,6 +441,7 @@ impl Fleet {
                 }
                 problem.seats.restore(seat, as_it_was);
             }
+            self.unused = None;
             for instance in leaving {
                 self.moved.remove(&instance.status.instance);
             }
@@ -544,6 +482,15 @@ fn reserved_share(seat: &Seat<'_>) -> u64 {
     }
     let cpu = share_of(room.critical.get(), capacity.cpu.get());
     cpu.max(share_of(room.memory.get(), capacity.memory.get()))
+}
+
+/// Says whether nobody uses a node, and it may be used.
+fn is_unused(seat: &Seat<'_>, ceiling: u64) -> bool {
+    seat.crew.others == 0 && is_known(seat) && share(seat) < ceiling
+}
+
+fn rank(at: usize, seat: &Seat<'_>) -> (PowerRank, Reverse<u64>, usize) {
+    (seat.power, Reverse(seat.node.facts.capacity.cpu.get()), at)
 }
 
 /// Says whether a node may give and take: its agent is there, its use was measured lately, and it may

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use tengyun_model::{At, Class};
 
-use super::fleet::{Level, WHOLE, is_known};
+use super::fleet::is_known;
 use super::problem::{Problem, Seat};
+use super::sums::{Level, WHOLE};
 use crate::policy::Reserve;
 use crate::predict::Forecast;
 use crate::state::State;
