@@ -311,7 +311,8 @@ impl Fleet {
     fn unused(&self, problem: &Problem<'_>, taken: &[usize]) -> Option<usize> {
         let free = |at: &usize| {
             let seat = &problem.seats[*at];
-            let idle = seat.crew.others == 0 && !taken.contains(at);
+            let calm = seat.occupied.is_none();
+            let idle = seat.crew.others == 0 && calm && !taken.contains(at);
             idle && is_known(seat) && share(seat) < self.ceiling
         };
         let rank = |at: &usize| (problem.seats[*at].power, Reverse(capacity(problem, *at)), *at);
