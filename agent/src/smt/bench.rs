@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -132,20 +133,20 @@ impl Bench for Core<'_> {
 
 /// Works on all these threads at the same time and adds up what they did in a second.
 fn together(cpus: &[u32]) -> Result<u64, Fault> {
-    let begin = Barrier::new(cpus.len());
     thread::scope(|scope| {
-        let begin = &begin;
-        let start = |cpu: &u32| {
-            let cpu = *cpu;
-            let thread = Builder::new().name("smt".to_owned()).stack_size(STACK_BYTES);
-            thread.spawn_scoped(scope, move || alone(cpu, begin))
-        };
         let mut started = Vec::new();
-        for cpu in cpus {
-            // Those that wait for one that cannot start would wait for ever.
-            started.push(start(cpu).expect("a thread can be started"));
+        for cpu in cpus.iter().copied() {
+            let (begin, begins) = sync_channel(1);
+            let thread = Builder::new().name("smt".to_owned()).stack_size(STACK_BYTES);
+            let spawned = thread.spawn_scoped(scope, move || alone(cpu, &begins));
+            // Without a thread nobody is told to begin, and those that wait for it end.
+            started.push((spawned.map_err(|_| Fault::Busy)?, begin));
         }
-        started.into_iter().map(ended).try_fold(0_u64, |sum, done| Ok(sum.saturating_add(done?)))
+        for (_, begin) in &started {
+            begin.send(()).map_err(|_| Fault::Busy)?;
+        }
+        let mut done = started.into_iter().map(|(thread, _)| ended(thread));
+        done.try_fold(0_u64, |sum, done| Ok(sum.saturating_add(done?)))
     })
 }
 
@@ -154,10 +155,10 @@ fn ended(thread: ScopedJoinHandle<'_, Result<u64, Fault>>) -> Result<u64, Fault>
 }
 
 /// Works on one thread for the time of a run.
-fn alone(cpu: u32, begin: &Barrier) -> Result<u64, Fault> {
+fn alone(cpu: u32, begins: &Receiver<()>) -> Result<u64, Fault> {
     let pinned = pin(cpu);
     let mut work = Work::new(cpu);
-    begin.wait();
+    begins.recv().map_err(|_| Fault::Busy)?;
     pinned?;
     let (began, used) = (Instant::now(), own_time()?);
     let mut steps = 0_u64;
