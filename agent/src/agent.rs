@@ -4,6 +4,7 @@
 //! scheduler nor a workload can hold it up.
 
 mod adopt;
+mod gain;
 mod hear;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,6 +41,7 @@ use crate::run::cgroup::Cgroups;
 use crate::run::{Preparation, RunKey, RunTarget, Vault};
 use crate::services::Services;
 use crate::shim::record::Ended;
+use crate::smt::Gauge;
 use crate::start::{Ready, StartError};
 use crate::supply::{self, Supply};
 use crate::volumes::Volumes;
@@ -146,8 +148,12 @@ struct Agent {
     interval_ends: Instant,
     /// Held while the agent lives; a second agent on the same directory is refused.
     _lock: Flock<std::fs::File>,
-    /// Keeps the greeting readable for the link.
-    _hello: watch::Sender<v1::Hello>,
+    /// The greeting, as the link reads it.
+    hello: watch::Sender<v1::Hello>,
+    /// What the node says of itself.
+    of_node: NodeFacts,
+    /// Measures what SMT adds.
+    gauge: Gauge,
     leaving: bool,
     pulse: Pulse,
     figures: watch::Sender<Figures>,
@@ -161,7 +167,8 @@ impl Agent {
             cgroups,
             runner,
             dirs,
-            facts,
+            facts: of_node,
+            unmeasured,
             ledger,
             measure,
             fetcher,
@@ -170,7 +177,7 @@ impl Agent {
             lock,
         } = ready;
         let clock = Clock::start();
-        let hello = watch::Sender::new(hello(&facts));
+        let hello = watch::Sender::new(hello(&of_node));
         let reach = match &config.identity {
             Some(path) => Reach::Identity(path.clone()),
             None => Reach::Socket(config.scheduler_socket.clone()),
@@ -186,6 +193,8 @@ impl Agent {
         Self {
             report_interval: duration(config.report_interval.unwrap_or(REPORT_INTERVAL)),
             pulse: Pulse::new(config.supervisor.clone()),
+            gauge: Gauge::start(unmeasured, &config, &of_node.inventory),
+            of_node,
             config,
             clock,
             wanted: Arc::new(wanted(&ledger)),
@@ -209,7 +218,7 @@ impl Agent {
             report_at: Instant::now(),
             interval_ends: Instant::now(),
             _lock: lock,
-            _hello: hello,
+            hello,
             leaving: false,
             figures,
             teller,
@@ -241,6 +250,7 @@ impl Agent {
                 Some(fact) = self.facts.recv() => self.take_in(fact),
                 Some(incoming) = self.link.inbox.recv() => self.hear(incoming),
                 _ = samples.tick() => self.sample(),
+                Some(gain) = self.gauge.found() => self.gained(gain),
                 () = tokio::time::sleep_until(self.report_at), if !self.leaving => self.report(),
                 () = tokio::time::sleep_until(self.volumes_at) => self.look_at_volumes(),
                 () = tokio::time::sleep_until(wake) => {}
@@ -485,6 +495,7 @@ impl Agent {
             let harvest = ("harvest-allowance", usage.harvest_allowance);
             figures.cpu = [("used", usage.cpu), ("foreign", usage.cpu_foreign), harvest];
             figures.memory = [("used", usage.memory), ("foreign", usage.memory_foreign)];
+            (figures.io, figures.smt) = (usage.io, self.of_node.inventory.smt);
         });
     }
 
@@ -504,6 +515,7 @@ impl Agent {
         self.teller.stop().await;
         self.logs.stop().await;
         self.checks.stop().await;
+        self.gauge.stop().await;
         self.services.stop().await;
         self.hands.stop().await;
         self.measure.close(self.clock.monotonic());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
-use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName};
+use tengyun_model::{Mebibytes, Millicores, Millis, Name, NodeName, Permille};
 use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::sha256;
 
@@ -29,6 +29,8 @@ const METRICS_SOCKET: &str = "metrics.sock";
 pub struct CapacityOverrides {
     /// CPU; enforced by a quota on the node's control group.
     pub cpu: Option<Millicores>,
+    /// What the further threads of a core add; it is measured unless it is said.
+    pub smt_gain: Option<Permille>,
     /// Memory; enforced by a limit on the node's control group.
     pub memory: Option<Mebibytes>,
     /// Disk space for instances.
@@ -65,6 +67,8 @@ pub struct Config {
     pub cgroup_parent: Option<GroupPath>,
     /// Where the kernel's process files are.
     pub proc_root: PathBuf,
+    /// Where the kernel's devices are.
+    pub sys_root: PathBuf,
     /// Where the control group hierarchies are mounted.
     pub cgroup_root: PathBuf,
     /// Whether to stop all instances when the agent is told to end.
@@ -108,6 +112,7 @@ impl Config {
             cgroup_name: Name::new(CGROUP_NAME).expect("the constant is a name"),
             cgroup_parent: None,
             proc_root: PathBuf::from("/proc"),
+            sys_root: PathBuf::from("/sys"),
             cgroup_root: PathBuf::from("/sys/fs/cgroup"),
             stop_instances_on_exit: false,
             sample_interval: SAMPLE_INTERVAL,

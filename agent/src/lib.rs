@@ -30,6 +30,7 @@ mod run;
 mod services;
 mod shim;
 mod sketch;
+mod smt;
 mod start;
 mod supply;
 mod volumes;
@@ -39,8 +40,9 @@ pub use agent::{AgentError, run};
 pub use artifacts::ArtifactLimits;
 pub use config::{CapacityOverrides, Config, GroupPath, GroupPathError, OutputLimits};
 pub use identity::{identity_path, join};
-pub use observe::machine;
+pub use observe::{machine, machine_below};
 pub use roles::enter;
+pub use smt::known as known_smt;
 pub use start::StartError;
 pub use tengyun_daemon::metrics::SocketError;
 

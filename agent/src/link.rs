@@ -139,6 +139,8 @@ enum LinkError {
     Stream(#[from] tonic::Status),
     #[error("the scheduler ended the stream")]
     Ended,
+    #[error("what the node says of itself has changed: greeting anew")]
+    Changed,
     #[error("the scheduler did not greet first")]
     NoWelcome,
     #[error("the scheduler speaks wire version {0}, this agent {WIRE_VERSION}")]
@@ -229,6 +231,7 @@ impl Carrier {
                         return Ok(());
                     }
                 }
+                Ok(()) = self.hello.changed() => return Err((LinkError::Changed, true)),
                 Some(ask) = self.asks.recv() => {
                     let content = agent_message::Message::SecretRequest(asked.ask(ask));
                     if outbox.send(message(content)).await.is_err() {
@@ -320,6 +323,8 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tengyun_proto::v1::agent_service_server::AgentService;
+
     use super::*;
 
     #[test]
@@ -335,5 +340,55 @@ mod tests {
         assert!(is_spoken(WIRE_VERSION));
         assert!(!is_spoken(WIRE_VERSION + 1));
         assert!(!is_spoken(0));
+    }
+
+    /// A scheduler that greets everybody and passes on how it was greeted.
+    struct Host(mpsc::Sender<v1::Hello>);
+
+    #[tonic::async_trait]
+    impl AgentService for Host {
+        type AttachStream = ReceiverStream<Result<v1::SchedulerMessage, tonic::Status>>;
+
+        async fn attach(
+            &self,
+            request: tonic::Request<Streaming<v1::AgentMessage>>,
+        ) -> Result<tonic::Response<Self::AttachStream>, tonic::Status> {
+            let (mut inbound, heard) = (request.into_inner(), self.0.clone());
+            let (stream, outgoing) = mpsc::channel(1);
+            let welcome = v1::Welcome { wire_version: WIRE_VERSION, ..v1::Welcome::default() };
+            let message = Some(scheduler_message::Message::Welcome(welcome));
+            stream.try_send(Ok(v1::SchedulerMessage { message })).expect("it is empty");
+            tokio::spawn(async move {
+                while let Ok(Some(message)) = inbound.message().await {
+                    if let Some(agent_message::Message::Hello(hello)) = message.message {
+                        heard.send(hello).await.expect("the test listens");
+                    }
+                }
+                // The stream stays open as long as the agent's.
+                drop(stream);
+            });
+            Ok(tonic::Response::new(ReceiverStream::new(outgoing)))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_node_says_of_itself_is_said_anew_when_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("scheduler.sock");
+        let (heard, mut greetings) = mpsc::channel(4);
+        let incoming = uds::listen(&socket).unwrap();
+        let service = limits::agent_server(Host(heard));
+        let server = tokio::spawn(limits::server().serve_with_incoming(service, incoming));
+        let named = |name: &str| {
+            let facts = v1::NodeFacts { name: name.to_owned(), ..v1::NodeFacts::default() };
+            v1::Hello { facts: Some(facts), process: vec![7], ..v1::Hello::default() }
+        };
+        let hello = watch::Sender::new(named("before"));
+        let link = Link::start(Reach::Socket(socket), hello.subscribe());
+        assert_eq!(greetings.recv().await, Some(named("before")));
+        hello.send_replace(named("after"));
+        assert_eq!(greetings.recv().await, Some(named("after")));
+        link.stop().await;
+        server.abort();
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use tengyun_agent::{AgentError, CapacityOverrides, Config, GroupPath};
 use tengyun_daemon::log::{self, LogFormat};
-use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName};
+use tengyun_model::{Mebibytes, Member, Millicores, Millis, Name, NodeName, Permille};
 use tengyun_proto::identity::Identity;
 use tengyun_proto::supervisor::Supervisor;
 use tengyun_proto::token::Token;
@@ -36,6 +36,10 @@ struct Options {
     /// CPU that the node may promise, enforced where there are control groups
     #[arg(long, value_name = "MILLICORES")]
     cpu_millicores: Option<u64>,
+    /// What the further threads of a core add to it, in thousandths [default: measured once on an idle
+    /// core; nothing until then]
+    #[arg(long, value_name = "PERMILLE", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    smt_gain: Option<u32>,
     /// Memory that the node may promise, enforced where there are control groups
     #[arg(long, value_name = "MIB")]
     memory_mib: Option<u64>,
@@ -174,6 +178,7 @@ fn config(options: &Options) -> anyhow::Result<Config> {
     let mut config = Config::new(name, &options.state_dir, socket);
     config.capacity = CapacityOverrides {
         cpu: options.cpu_millicores.map(Millicores::new),
+        smt_gain: options.smt_gain.map(Permille::new),
         memory: options.memory_mib.map(Mebibytes::new),
         disk: options.disk_mib.map(Mebibytes::new),
         pids: options.pids,

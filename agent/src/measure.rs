@@ -61,6 +61,8 @@ pub(crate) struct Node<'a> {
     pub(crate) capacity: Millicores,
     /// Whether it is the machine or a share of it.
     pub(crate) scope: NodeScope,
+    /// Where the devices of a whole machine are.
+    pub(crate) sys_root: &'a Path,
     /// The group that holds every instance.
     pub(crate) group: Option<&'a Group>,
 }
@@ -69,11 +71,16 @@ impl Measure {
     /// Opens the meters of a state directory and the files of the machine.
     pub(crate) fn open(node: &Node<'_>, proc_root: &Path, dir: &Path) -> std::io::Result<Self> {
         let source = node.group.and_then(group_source);
+        let sampler = Sampler::new(proc_root, source.as_ref());
         Ok(Self {
             boot: node.boot,
             capacity: node.capacity,
             scope: node.scope,
-            sampler: Sampler::new(proc_root, source.as_ref()),
+            // The disks and links of a machine that is shared are everybody's.
+            sampler: match node.scope {
+                NodeScope::Machine => sampler.with_devices(node.sys_root),
+                NodeScope::Group => sampler,
+            },
             meters: Meters::open(dir, node.boot)?,
             guard: Guard::default(),
             harvest: BTreeSet::new(),
@@ -83,6 +90,17 @@ impl Measure {
             reported: NodeUsage::default(),
             sketches: Sketches::default(),
         })
+    }
+
+    /// Takes in that the node may promise another amount of CPU.
+    pub(crate) const fn promise(&mut self, capacity: Millicores) {
+        self.capacity = capacity;
+    }
+
+    /// Returns the CPU that the node may promise.
+    #[cfg(test)]
+    pub(crate) const fn capacity(&self) -> Millicores {
+        self.capacity
     }
 
     /// Begins to measure a start, or goes on after a restart of the agent.
@@ -218,5 +236,6 @@ fn group_source(group: &Group) -> Option<Source> {
         unit: group.cpu_unit(),
         memory: group.memory_usage_file(),
         memory_stat: group.memory_stat_file(),
+        io: group.io_file(),
     })
 }

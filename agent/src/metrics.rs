@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tengyun_daemon::metrics::{Exposition, Kind, Socket, Value, process};
-use tengyun_model::{At, Mebibytes, Millicores};
+use tengyun_model::{At, Mebibytes, Millicores, NodeIo, Permille, Smt};
 use tengyun_proto::identity::Identity;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -37,6 +37,8 @@ pub(crate) struct Figures {
     pub(crate) unacknowledged: usize,
     pub(crate) cpu: [(&'static str, Millicores); 3],
     pub(crate) memory: [(&'static str, Mebibytes); 2],
+    pub(crate) io: NodeIo,
+    pub(crate) smt: Smt,
 }
 
 /// The task that tells the figures.
@@ -77,6 +79,7 @@ fn text(figures: &Figures, identity: Option<&Path>) -> String {
     text.family(Kind::Info, "tengyun_agent", "", "The agent's version.").sample(&version, true);
     link(&mut text, figures, now);
     node(&mut text, figures);
+    devices(&mut text, figures);
     if let Some(identity) = identity.and_then(|path| Identity::load(path).ok()) {
         let left = Value::Thousandths(identity.certificate.until.since(now).get());
         let help = "Time until the node's certificate ends.";
@@ -131,5 +134,30 @@ fn node(text: &mut Exposition, figures: &Figures) {
     let mut memory = text.family(Kind::Gauge, "tengyun_agent_memory_bytes", "bytes", help);
     for (of, amount) in figures.memory.iter().filter(|(of, _)| !of.is_empty()) {
         memory.sample(&[("of", of)], amount.get().saturating_mul(1024 * 1024));
+    }
+}
+
+/// What was measured of disks, links and further threads; what was not is left out.
+fn devices(text: &mut Exposition, figures: &Figures) {
+    let NodeIo { disk_busy, network_busy, network_bytes } = figures.io;
+    let ratio = |share: Permille| Value::Thousandths(u64::from(share.get()));
+    if let Some(share) = disk_busy {
+        let help = "Share of the time in which the busiest disk had something to do.";
+        let name = ("tengyun_agent_disk_busy_ratio", "ratio");
+        text.one(Kind::Gauge, name, help, ratio(share));
+    }
+    if let Some(share) = network_busy {
+        let help = "The fullest direction of the fullest link.";
+        let name = ("tengyun_agent_network_busy_ratio", "ratio");
+        text.one(Kind::Gauge, name, help, ratio(share));
+    }
+    if let Some(bytes) = network_bytes {
+        let help = "Bytes a second received and sent over all links.";
+        text.one(Kind::Gauge, ("tengyun_agent_network_rate_bytes", "bytes"), help, bytes);
+    }
+    if figures.smt.cores > 0 {
+        let help = "What the further threads of a core add to it, and where that is known from.";
+        let mut gain = text.family(Kind::Gauge, "tengyun_agent_smt_gain_ratio", "ratio", help);
+        gain.sample(&[("source", figures.smt.source.as_str())], ratio(figures.smt.gain));
     }
 }

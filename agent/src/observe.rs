@@ -6,15 +6,16 @@
 mod enforcement;
 mod file;
 mod inventory;
+mod io;
 mod proc;
 mod rates;
 mod sampler;
 mod tree;
 
-pub use inventory::machine;
+pub use inventory::{machine, machine_below};
 
 pub(crate) use enforcement::{Probe, enforcement};
-pub(crate) use inventory::{Roots, inventory};
+pub(crate) use inventory::{Roots, inventory, siblings};
 pub(crate) use rates::{NodeScope, usage};
 #[cfg(test)]
 pub(crate) use sampler::Reading;

@@ -21,6 +21,7 @@ use crate::run::{
     FIRST_OF_DEPARTMENTS, InstanceDirs, RunError, Runner, RunnerConfig, ServiceDirs, Stores, UIDS,
     VOLUMES, Vault, VolumeDirs,
 };
+use crate::smt;
 
 /// Others pass through to reach the working directories of their instances, and look at nothing.
 const STATE_MODE: u32 = 0o711;
@@ -65,6 +66,8 @@ pub(crate) struct Ready {
     pub(crate) runner: Runner,
     pub(crate) dirs: InstanceDirs,
     pub(crate) facts: NodeFacts,
+    /// Cores of which the gain of SMT is to be measured.
+    pub(crate) unmeasured: Vec<Vec<u32>>,
     pub(crate) ledger: Ledger,
     pub(crate) measure: Measure,
     pub(crate) fetcher: Arc<Fetcher>,
@@ -86,8 +89,9 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
     let dirs = InstanceDirs::open(&instances).map_err(at(instances.clone()))?;
     let (cgroup_root, parent) = (&config.cgroup_root, config.cgroup_parent.as_ref());
     let own = own_limits(&config.proc_root, cgroup_root, parent);
-    let machine = inventory(&roots(&config), CgroupVersion::None);
+    let machine = machine(&config);
     let bounds = Bounds::of(&config.capacity, own, &machine);
+    let unmeasured = smt::unmeasured(&machine, bounds, &config.sys_root);
     let mut cgroups = Cgroups::probe(cgroup_root, parent, &config.cgroup_name, &config.name);
     let bounded = cgroups.bound(bounds.cpu, bounds.memory);
     let cgroups = Arc::new(cgroups);
@@ -125,12 +129,33 @@ pub(crate) fn start(config: Config) -> Result<Ready, StartError> {
         boot: facts.inventory.boot_id,
         capacity: facts.capacity.cpu,
         scope: if bounds.is_less() { NodeScope::Group } else { NodeScope::Machine },
+        sys_root: &config.sys_root,
         group: cgroups.node(),
     };
     let measure = Measure::open(&node, &config.proc_root, &config.state_dir)
         .map_err(at(config.state_dir.join(crate::meter::FILE)))?;
     let fetcher = Arc::new(fetcher);
-    Ok(Ready { config, cgroups, runner, dirs, facts, ledger, measure, fetcher, cache, vault, lock })
+    Ok(Ready {
+        config,
+        cgroups,
+        runner,
+        dirs,
+        facts,
+        unmeasured,
+        ledger,
+        measure,
+        fetcher,
+        cache,
+        vault,
+        lock,
+    })
+}
+
+/// Finds out what the machine is made of, and what is known of its SMT.
+fn machine(config: &Config) -> Inventory {
+    let machine = inventory(&roots(config), CgroupVersion::None);
+    let smt = smt::known(config.capacity.smt_gain, &config.state_dir, &machine);
+    Inventory { smt, ..machine }
 }
 
 /// Makes the state directory and takes it for this agent alone.
@@ -147,7 +172,11 @@ fn take(dir: &Path) -> Result<Flock<File>, StartError> {
 }
 
 fn roots(config: &Config) -> Roots {
-    Roots { proc: config.proc_root.clone(), sys: PathBuf::from("/sys"), etc: PathBuf::from("/etc") }
+    Roots {
+        proc: config.proc_root.clone(),
+        sys: config.sys_root.clone(),
+        etc: PathBuf::from("/etc"),
+    }
 }
 
 /// Says all that the node says of itself when it joins.

@@ -105,6 +105,32 @@ async fn no_process_of_a_workload_outlives_it_however_it_hides() {
 }
 
 #[tokio::test]
+async fn what_an_instance_writes_to_disk_is_reported_where_groups_count_it() {
+    let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let counted = std::path::Path::new("/sys/fs/cgroup/blkio/cgroup.procs").exists()
+        || unified.split_whitespace().any(|controller| controller == "io");
+    if !has_cgroups() || !counted {
+        return skip("needs root and a controller of IO");
+    }
+    let mut stage = Stage::start();
+    // Direct, so that the group that writes is the one that pays.
+    let write = "dd if=/dev/zero of=big bs=1M count=4 oflag=direct 2>/dev/null";
+    stage.assign(&[shell(1, &format!("while {write}; do :; done; echo no; exec sleep 1000"))]);
+    let wrote = stage.report("it wrote or could not", |report| {
+        let usage = report.usage.as_ref()?.instances.iter().find(|i| i.instance == 1)?;
+        usage.io_bytes_per_second.filter(|bytes| *bytes > 0)
+    });
+    let cannot = tokio::time::timeout(Duration::from_secs(20), wrote).await;
+    if stage.stdout(1, 1) == "no\n" {
+        skip("needs a file system that takes direct writes");
+    } else {
+        let bytes = cannot.expect("what is written is counted");
+        assert!(bytes >= 1024, "{bytes} a second");
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn an_agent_that_comes_back_adopts_the_same_processes() {
     let mut stage = Stage::start();
     stage.assign(&[shell(1, "exec sleep 1000"), shell(2, "exec sleep 1000")]);

@@ -1,6 +1,7 @@
 //! `tengyun describe`: everything about one node, workload or instance.
 
 use serde_json::json;
+use tengyun_model::Permille;
 use tengyun_proto::v1;
 
 use crate::failure::Failure;
@@ -85,6 +86,7 @@ fn inventory_fields(inventory: &v1::Inventory) -> Vec<(&'static str, String)> {
         ("machine id", inventory.machine_id.clone()),
         ("kernel", format!("{} {}", inventory.kernel, inventory.architecture)),
         ("processor", processor.said()),
+        ("SMT", smt(&inventory.smt.unwrap_or_default())),
         ("memory", memory(inventory.memory_mib)),
         ("control groups", word(&wire_word(inventory.cgroup().as_str_name(), "CGROUP_VERSION_"))),
         ("pressure (PSI)", yes(inventory.psi)),
@@ -92,6 +94,29 @@ fn inventory_fields(inventory: &v1::Inventory) -> Vec<(&'static str, String)> {
     ];
     fields.extend(inventory.disks.iter().map(disk));
     fields
+}
+
+/// Says what the further threads of cores add; nothing of an agent that does not say.
+fn smt(smt: &v1::Smt) -> String {
+    let source = smt.source();
+    if matches!(source, v1::SmtSource::Unspecified) {
+        return String::new();
+    }
+    if smt.cores == 0 {
+        return Message::SmtSingle {}.said();
+    }
+    let gain = Permille::new(smt.gain_permille);
+    let source = word(&wire_word(source.as_str_name(), "SMT_SOURCE_"));
+    Message::SmtGain { cores: &smt.cores, gain: &gain, source: &source }.said()
+}
+
+/// Says how busy something of a node was, and whether it gets nothing new for that.
+fn busy(node: &v1::NodeView, (what, share): (&str, Option<u32>)) -> String {
+    let Some(share) = share.map(Permille::new) else { return Message::NotMeasured {}.said() };
+    if node.occupied == what {
+        return Message::BusyClosed { share: &share }.said();
+    }
+    share.to_string()
 }
 
 /// What of it may be promised, is promised and is used.
@@ -111,6 +136,9 @@ fn use_fields(node: &v1::NodeView, capacity: &v1::Capacity) -> Vec<(&'static str
         ("forecast peak", cores(node.forecast_cpu_millicores)),
         ("reserved", both(node.reserved_cpu_millicores, node.reserved_memory_mib)),
         ("harvest may use", cores(usage.harvest_allowance_millicores)),
+        ("disk busy", busy(node, ("disk", node.disk_busy_permille))),
+        ("network busy", busy(node, ("network", node.network_busy_permille))),
+        ("network", usage.network_bytes_per_second.map(rate).unwrap_or_default()),
         ("binding resource", word(&node.binding)),
         (
             "assignment",
@@ -118,6 +146,11 @@ fn use_fields(node: &v1::NodeView, capacity: &v1::Capacity) -> Vec<(&'static str
                 .said(),
         ),
     ]
+}
+
+/// Shows a rate of bytes.
+fn rate(bytes: u64) -> String {
+    format!("{}.{:02} MB/s", bytes / 1_000_000, bytes / 10_000 % 100)
 }
 
 /// Shows an amount of CPU and one of memory.
@@ -243,6 +276,7 @@ fn instance_text(view: &v1::InstanceView) -> String {
         ("message", status.message),
         ("replaces", view.replaces.map_or_else(dash, replaced)),
         ("uses", both(view.cpu_used_millicores, view.memory_used_mib)),
+        ("disk traffic", view.io_bytes_per_second.map(rate).unwrap_or_default()),
         ("forecast", crate::get::expected(view.expected.as_ref())),
         ("forecast peak", cores(view.forecast_cpu_millicores)),
         ("why here", heard(view.reason_said.as_ref(), &view.reason)),

@@ -4,6 +4,7 @@
 //! a root, so that tests give it another machine.
 
 mod daemon;
+mod devices;
 mod hardening;
 mod host;
 mod system;
@@ -102,6 +103,7 @@ pub(crate) async fn run(
     let mut report = Report::new(session.language);
     let host = Host::new(args.root.clone());
     system::look(&mut report, &host);
+    devices::look(&mut report, &host);
     hardening::look(&mut report, &host);
     daemon::look(&mut report, &host, &global.state_dir());
     if host.is_alive() {
@@ -162,6 +164,15 @@ mod tests {
         ("proc/mounts", "tmpfs /run tmpfs rw,nosuid,nodev 0 0\n"),
         ("proc/swaps", "Filename Type Size Used Priority\n"),
         ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
+        ("sys/block/vda/device/model", ""),
+        ("sys/block/loop0/size", ""),
+        ("proc/diskstats", "254 0 vda 1 2 3 4 5 6 7 8 9 10 11\n"),
+        ("sys/class/net/eth0/device/x", ""),
+        ("sys/class/net/eth0/speed", "25000\n"),
+        ("sys/class/net/lo/mtu", ""),
+        ("proc/net/dev", "eth0: 1\n"),
+        ("sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0-1\n"),
+        ("sys/devices/system/cpu/cpu1/topology/thread_siblings_list", "0-1\n"),
         ("proc/cpuinfo", "flags : fpu vme\n"),
         ("proc/sys/kernel/pid_max", "4194304\n"),
         ("proc/sys/kernel/yama/ptrace_scope", "1\n"),
@@ -192,6 +203,7 @@ mod tests {
         let host = Host::new(Some(dir.path().to_owned()));
         let mut report = Report::new(language);
         system::look(&mut report, &host);
+        devices::look(&mut report, &host);
         hardening::look(&mut report, &host);
         report.findings
     }
@@ -233,6 +245,10 @@ mod tests {
                 "huge-pages",
                 Warn,
             ),
+            ("sys/block/vda/device/model", None, "disk-use", Warn),
+            ("proc/diskstats", None, "disk-use", Warn),
+            ("sys/class/net/eth0/device/x", None, "network-use", Warn),
+            ("proc/net/dev", None, "network-use", Warn),
             ("proc/sys/kernel/pid_max", Some("32768\n"), "pid-max", Warn),
             ("proc/sys/kernel/yama/ptrace_scope", Some("0\n"), "ptrace", Warn),
             ("proc/sys/kernel/dmesg_restrict", Some("0\n"), "dmesg", Warn),
@@ -270,6 +286,23 @@ mod tests {
         let guest = [("proc/cpuinfo", Some("flags : fpu hypervisor\n"))];
         assert!(said(&guest).contains("virtual machine"));
         assert!(said(&[("run/systemd/container", Some("docker\n"))]).contains("container"));
+    }
+
+    #[test]
+    fn threads_disks_and_links_are_named_with_what_is_known_of_them() {
+        let said = |changes: &[(&str, Option<&str>)], check: &str| {
+            let all = findings(changes, Language::English);
+            all.iter().find(|f| f.check == check).unwrap().found.clone()
+        };
+        assert!(said(&[], "smt").starts_with("1 core(s), 2 threads"), "{}", said(&[], "smt"));
+        assert!(said(&[], "smt").ends_with("add 0.0 % to their core (assumed)"));
+        let topology = "sys/devices/system/cpu/cpu1/topology/thread_siblings_list";
+        let off = said(&[(topology, Some("1\n"))], "smt");
+        assert_eq!(off, "2 core(s) of one thread each");
+        assert_eq!(said(&[], "disk-use"), "use of vda is read");
+        assert_eq!(said(&[], "network-use"), "traffic of eth0 (25000 Mbit/s) is read");
+        let unknown = [("sys/class/net/eth0/speed", Some("-1\n"))];
+        assert_eq!(said(&unknown, "network-use"), "traffic of eth0 (of unknown speed) is read");
     }
 
     #[test]

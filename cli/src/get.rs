@@ -87,12 +87,13 @@ pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> Str
         let facts = node.facts.clone().unwrap_or_default();
         let capacity = facts.capacity.clone().unwrap_or_default();
         let usage = node.usage.clone().unwrap_or_default();
+        let utilisation = utilisation(&facts, &usage);
         vec![
             facts.name,
             node_state(node),
             cores(capacity.cpu_millicores),
             cores(usage.cpu_millicores),
-            percent(usage.cpu_millicores, capacity.cpu_millicores),
+            utilisation,
             cores(node.forecast_cpu_millicores),
             cores(usage.cpu_foreign_millicores),
             of(&memory(usage.memory_mib), &memory(capacity.memory_mib)),
@@ -101,6 +102,16 @@ pub(crate) fn node_table(session: &Session, list: &v1::ListNodesResponse) -> Str
         ]
     };
     table(&headings, &list.nodes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Says how much of its CPU a node uses. Where cores run several threads all of these together have more
+/// time than the cores count for: then the node is simply full.
+fn utilisation(facts: &v1::NodeFacts, usage: &v1::NodeUsage) -> String {
+    let whole = facts.capacity.as_ref().map_or(0, |capacity| capacity.cpu_millicores);
+    let smt = facts.inventory.as_ref().and_then(|inventory| inventory.smt);
+    let several = smt.is_some_and(|smt| smt.cores > 0);
+    let used = usage.cpu_millicores;
+    percent(if several { used.min(whole) } else { used }, whole)
 }
 
 /// Says how a node is, and what operators wish of it when that is not to serve.
@@ -125,6 +136,7 @@ pub(crate) fn node_json(node: &v1::NodeView) -> Value {
             "control": e.control().as_str_name(), "level": e.level().as_str_name(), "reason": e.reason,
         })
     };
+    let smt = inventory.smt.unwrap_or_default();
     json!({
         "node": node.node,
         "name": facts.name,
@@ -145,6 +157,10 @@ pub(crate) fn node_json(node: &v1::NodeView) -> Value {
         "used_memory_mib": usage.memory_mib,
         "harvest_allowance_millicores": usage.harvest_allowance_millicores,
         "pressure_cpu_permille": usage.pressure_cpu_permille,
+        "disk_busy_permille": node.disk_busy_permille,
+        "network_busy_permille": node.network_busy_permille,
+        "network_bytes_per_second": usage.network_bytes_per_second,
+        "occupied": node.occupied,
         "forecast_cpu_millicores": node.forecast_cpu_millicores,
         "reserved_cpu_millicores": node.reserved_cpu_millicores,
         "reserved_memory_mib": node.reserved_memory_mib,
@@ -156,6 +172,11 @@ pub(crate) fn node_json(node: &v1::NodeView) -> Value {
         "sockets": inventory.sockets,
         "cores": inventory.cores,
         "threads": inventory.threads,
+        "smt": {
+            "cores": smt.cores,
+            "gain_permille": smt.gain_permille,
+            "source": wire_word(smt.source().as_str_name(), "SMT_SOURCE_"),
+        },
         "numa_nodes": inventory.numa_nodes,
         "memory_mib": inventory.memory_mib,
         "cgroup": inventory.cgroup().as_str_name(),
@@ -395,6 +416,7 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
         "replaces": i.replaces,
         "used_cpu_millicores": i.cpu_used_millicores,
         "used_memory_mib": i.memory_used_mib,
+        "io_bytes_per_second": i.io_bytes_per_second,
         "forecast_cpu_millicores": i.forecast_cpu_millicores,
         "expected": i.expected.as_ref().map(expected_json),
         "reason": i.reason,
@@ -429,6 +451,19 @@ mod tests {
         assert!(within("city/finance/treasury", Some("city/finance")));
         assert!(within("city/finance", Some("city/finance")));
         assert!(!within("city/finances", Some("city/finance")));
+    }
+
+    #[test]
+    fn a_node_is_no_more_than_full_where_its_cores_run_several_threads() {
+        let capacity = v1::Capacity { cpu_millicores: 5000, ..v1::Capacity::default() };
+        let usage = v1::NodeUsage { cpu_millicores: 7000, ..v1::NodeUsage::default() };
+        let shown = |cores| {
+            let smt = Some(v1::Smt { cores, gain_permille: 250, ..v1::Smt::default() });
+            let inventory = Some(v1::Inventory { smt, ..v1::Inventory::default() });
+            let capacity = Some(capacity.clone());
+            utilisation(&v1::NodeFacts { capacity, inventory, ..v1::NodeFacts::default() }, &usage)
+        };
+        assert_eq!((shown(4), shown(0)), ("100.0 %".to_owned(), "140.0 %".to_owned()));
     }
 
     #[test]

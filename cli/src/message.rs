@@ -57,7 +57,7 @@ pub(crate) use catalogue::Message;
 pub(crate) use heard::{ended, heard, kind, refusal, told};
 pub(crate) use knob::knob;
 pub(crate) use lab::{lab_label, lab_note, lab_table};
-pub(crate) use word::{reason, word};
+pub(crate) use word::{reason, word, word_in};
 
 #[cfg(test)]
 mod tests {

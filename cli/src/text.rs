@@ -227,6 +227,11 @@ fn label_of_a_forecast(english: &str) -> &str {
         "span" => "时段",
         "workloads" => "工作负载",
         "refused" => "被拒绝",
+        "SMT" => "SMT",
+        "disk busy" => "磁盘忙",
+        "network busy" => "网口忙",
+        "network" => "网络流量",
+        "disk traffic" => "磁盘流量",
         "forecast" => "预测",
         other => other,
     }

@@ -171,7 +171,7 @@ impl Cloud {
             let usage_of = |instance: InstanceId| {
                 let (cpu, memory) = used(place_of(&self.state, instance)?);
                 let (cpu, memory) = (Millicores::new(cpu), Mebibytes::new(memory));
-                Some(InstanceUsage { instance, cpu, memory })
+                Some(InstanceUsage { instance, cpu, memory, io_bytes: None })
             };
             let instances: Vec<InstanceUsage> =
                 self.state.on_node(node).filter_map(usage_of).collect();

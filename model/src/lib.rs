@@ -27,14 +27,15 @@ pub use identity::{Digest, Grant, Member, Role, Wisher};
 pub use name::{DepartmentPath, Name, NameError, NodeName, WorkloadKey};
 pub use node::{
     Capacity, CgroupVersion, Control, Disk, Enforcement, EnforcementLevel, Inventory, NodeFacts,
+    Smt, SmtSource,
 };
 pub use policy::Band;
 pub use provision::{Artifact, Origin, Provision, SecretName, SecretSpec};
 pub use said::{Argument, Code, Said};
 pub use unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
 pub use usage::{
-    InstanceSketch, InstanceUsage, MeterKey, MeterRecord, NodeUsage, Report, SKETCH_WINDOWS_MAX,
-    Sketch, SketchWindow, UsageHistory, VolumeUsage,
+    InstanceSketch, InstanceUsage, MeterKey, MeterRecord, NodeIo, NodeUsage, Report,
+    SKETCH_WINDOWS_MAX, Sketch, SketchWindow, UsageHistory, VolumeUsage,
 };
 pub use workload::{
     Class, Constraints, CopyKey, FileSpec, HealthCheck, HealthProbe, Kind, MovePolicy, OnLost,

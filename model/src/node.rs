@@ -5,12 +5,12 @@ use std::fmt;
 
 use crate::id::{BootId, MachineId};
 use crate::name::{Name, NodeName};
-use crate::unit::{Mebibytes, Millicores};
+use crate::unit::{Mebibytes, Millicores, Permille};
 
 /// What may be promised to instances on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
-    /// CPU, counted in cores (not in hardware threads).
+    /// CPU, counted in cores (not in hardware threads), each with what its second thread adds.
     pub cpu: Millicores,
     /// Memory.
     pub memory: Mebibytes,
@@ -47,6 +47,50 @@ pub struct Disk {
     pub free: Mebibytes,
 }
 
+/// Where the gain of SMT is known from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SmtSource {
+    /// The agent says nothing of it, as those before 0.2 did: cores are counted.
+    #[default]
+    Unsaid,
+    /// No core runs more than one thread, or nothing tells which threads share one.
+    Single,
+    /// It was not measured yet, and the least is taken.
+    Assumed,
+    /// It was measured on this machine.
+    Measured,
+    /// The operator said it.
+    Said,
+}
+
+impl SmtSource {
+    /// Every source.
+    pub const ALL: [Self; 5] =
+        [Self::Unsaid, Self::Single, Self::Assumed, Self::Measured, Self::Said];
+
+    /// Returns the word used in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsaid => "unsaid",
+            Self::Single => "single",
+            Self::Assumed => "assumed",
+            Self::Measured => "measured",
+            Self::Said => "said",
+        }
+    }
+}
+
+/// What the further threads of cores add (SMT).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Smt {
+    /// Cores that run more than one thread.
+    pub cores: u32,
+    /// How much more such a core does with all its threads than with one.
+    pub gain: Permille,
+    /// Where that is known from.
+    pub source: SmtSource,
+}
+
 /// What the server is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
@@ -78,6 +122,8 @@ pub struct Inventory {
     pub psi: bool,
     /// Whether the agent runs as root.
     pub root: bool,
+    /// What the further threads of its cores add.
+    pub smt: Smt,
 }
 
 /// What a node can enforce on an instance.

@@ -12,7 +12,7 @@ use crate::assignment::{Exit, Phase};
 use crate::id::{Admission, Epoch, Incarnation, InstanceId, NodeId, OperationId, Revision};
 use crate::identity::{Grant, Member, Role};
 use crate::name::{DepartmentPath, Name, NodeName, WorkloadKey};
-use crate::unit::{Mebibytes, Millicores};
+use crate::unit::{Mebibytes, Millicores, Permille};
 use crate::workload::CopyKey;
 
 pub use code::Code;
@@ -175,7 +175,7 @@ macro_rules! text {
 
 text! {
     Admission, DepartmentPath, Epoch, Incarnation, InstanceId, Name, NodeId, NodeName, OperationId,
-    Revision, String, WorkloadKey, i32, u16, u32, u64, usize,
+    Permille, Revision, String, WorkloadKey, i32, u16, u32, u64, usize,
 }
 
 impl From<&str> for Argument {

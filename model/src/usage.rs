@@ -14,6 +14,19 @@ pub struct InstanceUsage {
     pub cpu: Millicores,
     /// Working set at its end.
     pub memory: Mebibytes,
+    /// Bytes a second that it read from and wrote to disks; `None` where that is not measured.
+    pub io_bytes: Option<u64>,
+}
+
+/// How busy a node's disks and network links were; `None` is what was not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeIo {
+    /// Share of the time in which its busiest disk had something to do.
+    pub disk_busy: Option<Permille>,
+    /// The fullest direction of its fullest link, of those whose speed is known.
+    pub network_busy: Option<Permille>,
+    /// Bytes a second received and sent over all its links.
+    pub network_bytes: Option<u64>,
 }
 
 /// What a node used over the last interval.
@@ -39,6 +52,8 @@ pub struct NodeUsage {
     pub instances: Vec<InstanceUsage>,
     /// Each copy that has volumes on the node's disk, in ascending order.
     pub volumes: Vec<VolumeUsage>,
+    /// How busy its disks and links were.
+    pub io: NodeIo,
 }
 
 /// What the volumes of one copy hold.

@@ -258,11 +258,27 @@ fn meter() -> impl Strategy<Value = MeterRecord> {
     })
 }
 
+fn io() -> impl Strategy<Value = NodeIo> {
+    let share = || option::of((0..=1000_u32).prop_map(Permille::new));
+    (share(), share(), any::<Option<u64>>()).prop_map(|(disk_busy, network_busy, network_bytes)| {
+        NodeIo { disk_busy, network_busy, network_bytes }
+    })
+}
+
+fn smt() -> impl Strategy<Value = Smt> {
+    let sources = prop::sample::select(SmtSource::ALL.to_vec());
+    (any::<u32>(), 0..=1000_u32, sources).prop_map(|(cores, gain, source)| Smt {
+        cores,
+        gain: Permille::new(gain),
+        source,
+    })
+}
+
 fn usage() -> impl Strategy<Value = NodeUsage> {
-    let instances = btree_map(any::<u64>(), any::<(u64, u64)>(), 0..4);
+    let instances = btree_map(any::<u64>(), any::<(u64, u64, Option<u64>)>(), 0..4);
     let volumes = btree_map(copy(), any::<u64>(), 0..3);
-    let all = (any::<[u64; 7]>(), option::of(any::<u32>()), instances, volumes);
-    all.prop_map(|(n, pressure, each, volumes)| NodeUsage {
+    let all = (any::<[u64; 7]>(), option::of(any::<u32>()), instances, volumes, io());
+    all.prop_map(|(n, pressure, each, volumes, io)| NodeUsage {
         at: At::from_millis(n[0]),
         interval: Millis::new(n[1]),
         cpu: Millicores::new(n[2]),
@@ -273,12 +289,14 @@ fn usage() -> impl Strategy<Value = NodeUsage> {
         harvest_allowance: Millicores::new(n[6]),
         instances: each
             .into_iter()
-            .map(|(id, (cpu, memory))| InstanceUsage {
+            .map(|(id, (cpu, memory, io_bytes))| InstanceUsage {
                 instance: InstanceId::new(id),
                 cpu: Millicores::new(cpu),
                 memory: Mebibytes::new(memory),
+                io_bytes,
             })
             .collect(),
+        io,
         volumes: volumes
             .into_iter()
             .map(|(copy, used)| VolumeUsage { copy, used: Mebibytes::new(used) })
@@ -320,8 +338,9 @@ fn inventory() -> impl Strategy<Value = Inventory> {
         vec(disk, 0..3),
         cgroup,
         any::<(u64, bool, bool)>(),
+        smt(),
     )
-        .prop_map(|(ids, texts, n, disks, cgroup, rest)| Inventory {
+        .prop_map(|(ids, texts, n, disks, cgroup, rest, smt)| Inventory {
             machine_id: MachineId::new(ids.0),
             boot_id: BootId::new(ids.1),
             kernel: texts.0,
@@ -336,6 +355,7 @@ fn inventory() -> impl Strategy<Value = Inventory> {
             cgroup,
             psi: rest.1,
             root: rest.2,
+            smt,
         })
 }
 
@@ -586,4 +606,26 @@ fn an_operation_id_is_hexadecimal() {
     assert!(operation_id("operation_id", "0f1e2d3c4b5a69788796a5b4c3d2e1f0").is_ok());
     let error = operation_id("operation_id", "x").unwrap_err();
     assert_eq!(error.to_string(), "operation_id: \"x\" is not 32 hexadecimal digits");
+}
+
+#[test]
+fn no_share_is_more_than_the_whole_and_what_is_not_measured_is_not_said() {
+    let busy = v1::NodeUsage { disk_busy_permille: Some(1001), ..v1::NodeUsage::default() };
+    let error = NodeUsage::try_from(busy).unwrap_err();
+    assert_eq!(error.to_string(), "disk_busy_permille: is 1001, at most 1000 is allowed");
+    let busy = v1::NodeUsage { network_busy_permille: Some(u32::MAX), ..v1::NodeUsage::default() };
+    assert!(NodeUsage::try_from(busy).is_err());
+    assert_eq!(NodeUsage::try_from(v1::NodeUsage::default()).unwrap().io, NodeIo::default());
+    let smt = Some(v1::Smt { gain_permille: 1001, ..v1::Smt::default() });
+    let id = "0".repeat(32);
+    let wire = v1::Inventory {
+        machine_id: id.clone(),
+        boot_id: id,
+        cgroup: v1::CgroupVersion::None.into(),
+        ..v1::Inventory::default()
+    };
+    let found = Inventory::try_from(wire.clone()).unwrap();
+    assert_eq!(v1::Inventory::from(&found), wire, "an older agent's words stay as they were");
+    let error = Inventory::try_from(v1::Inventory { smt, ..wire }).unwrap_err();
+    assert_eq!(error.to_string(), "smt.gain_permille: is 1001, at most 1000 is allowed");
 }

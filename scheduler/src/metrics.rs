@@ -210,6 +210,11 @@ fn nodes(text: &mut Exposition, figures: &Figures) {
     for (wish, count) in &figures.wishes {
         wishes.sample(&[("wish", wish)], *count);
     }
+    let help = "Nodes that get nothing new because their disks or links are too busy.";
+    let mut occupied = text.family(Kind::Gauge, "tengyun_nodes_occupied", "", help);
+    for (what, count) in &figures.occupied {
+        occupied.sample(&[("by", what)], *count);
+    }
     let help = "Nodes that run or are to run something.";
     text.one(Kind::Gauge, ("tengyun_nodes_in_use", ""), help, figures.in_use);
     let help = "CPU of the connected nodes: what they have, what is used, and by others than us.";

@@ -3,19 +3,24 @@
 //! Every source may be missing (containers hide `/sys`, ARM has no socket ids); what cannot be read
 //! is counted from the next best source, and never invented.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use procfs::{CpuInfo, FromBufRead as _};
 use sysinfo::Disks;
-use tengyun_model::{BootId, CgroupVersion, Disk, Inventory, MachineId, Mebibytes};
+use tengyun_model::{
+    BootId, CgroupVersion, Disk, Inventory, MachineId, Mebibytes, Permille, Smt, SmtSource,
+};
 
 /// The most disks named; a server with more is described by its first ones.
 const DISKS_MAX: usize = 64;
 /// The most characters kept of a text that the machine chose.
 const TEXT_MAX: usize = 128;
+
+/// The most threads that a core is believed to run; POWER has 8, others 2 or 4.
+const THREADS_OF_CORE_MAX: usize = 8;
 
 /// Where the kernel and the system show themselves.
 #[derive(Clone, Debug)]
@@ -41,9 +46,17 @@ pub fn machine() -> Inventory {
     inventory(&Roots::of_this_machine(), CgroupVersion::None)
 }
 
+/// Finds out what the machine is made of whose files are below a directory.
+pub fn machine_below(root: &Path) -> Inventory {
+    let at = |name: &str| root.join(name);
+    let roots = Roots { proc: at("proc"), sys: at("sys"), etc: at("etc") };
+    inventory(&roots, CgroupVersion::None)
+}
+
 /// Finds out what the server is made of.
 pub(crate) fn inventory(roots: &Roots, cgroup: CgroupVersion) -> Inventory {
     let topology = Topology::read(roots);
+    let source = if topology.smt == 0 { SmtSource::Single } else { SmtSource::Assumed };
     let uname = nix::sys::utsname::uname().ok();
     let word = |text: Option<&std::ffi::OsStr>| clean(&text.unwrap_or_default().to_string_lossy());
     Inventory {
@@ -63,7 +76,15 @@ pub(crate) fn inventory(roots: &Roots, cgroup: CgroupVersion) -> Inventory {
         cgroup,
         psi: roots.proc.join("pressure/cpu").exists(),
         root: nix::unistd::Uid::effective().is_root(),
+        smt: Smt { cores: topology.smt, gain: Permille::ZERO, source },
     }
+}
+
+/// Returns the online threads of each core that has several, as far as `/sys` tells.
+pub(crate) fn siblings(sys: &Path) -> Vec<Vec<u32>> {
+    let threads = Threads::read(sys);
+    let cores = threads.into_iter().flat_map(|threads| threads.cores.into_values());
+    cores.filter(|core| core.len() > 1).collect()
 }
 
 /// Reads the id of the running boot; zero where the kernel does not tell.
@@ -79,6 +100,8 @@ struct Topology {
     sockets: u32,
     cores: u32,
     threads: u32,
+    /// Cores with more than one thread.
+    smt: u32,
 }
 
 impl Topology {
@@ -93,12 +116,59 @@ impl Topology {
             .unwrap_or_else(|| Self::of_threads(model, count(listed).max(1)))
     }
 
-    /// Every online thread names its socket and the threads that share its core.
     fn of_sys(sys: &Path, model: &str) -> Option<Self> {
-        let cpus = sys.join("devices/system/cpu");
-        let mut threads = 0_u32;
-        let (mut cores, mut sockets) = (BTreeSet::new(), BTreeSet::new());
-        for entry in fs::read_dir(&cpus).ok()?.flatten() {
+        let threads = Threads::read(sys)?;
+        let sizes: Vec<usize> = threads.cores.values().map(Vec::len).collect();
+        Some(Self {
+            model: model.to_owned(),
+            sockets: count(threads.sockets.len()),
+            cores: count(sizes.len()),
+            threads: count(sizes.iter().sum()),
+            smt: several(sizes.into_iter()),
+        })
+    }
+
+    /// A container without `/sys` sees the lines of `/proc/cpuinfo`; x86 has the ids there, ARM not.
+    fn of_cpuinfo(info: &CpuInfo, model: &str) -> Option<Self> {
+        let (mut cores, mut sockets) = (BTreeMap::new(), BTreeSet::new());
+        for cpu in 0..info.num_cores() {
+            let socket = info.get_field(cpu, "physical id")?;
+            let core: &mut usize =
+                cores.entry((socket, info.get_field(cpu, "core id")?)).or_default();
+            *core = core.saturating_add(1);
+            sockets.insert(socket);
+        }
+        let threads = count(info.num_cores());
+        let smt = several(cores.values().copied());
+        let (sockets, cores) = (count(sockets.len()), count(cores.len()));
+        (threads > 0).then_some(Self { model: model.to_owned(), sockets, cores, threads, smt })
+    }
+
+    /// Without topology every thread counts as a core of one socket.
+    const fn of_threads(model: String, threads: u32) -> Self {
+        Self { model, sockets: 1, cores: threads, threads, smt: 0 }
+    }
+}
+
+/// Counts the cores with more than one thread.
+fn several(sizes: impl Iterator<Item = usize>) -> u32 {
+    count(sizes.filter(|threads| *threads > 1).count())
+}
+
+/// The online threads, as `/sys` shows them.
+#[derive(Debug, Default)]
+struct Threads {
+    /// By core.
+    cores: BTreeMap<String, Vec<u32>>,
+    sockets: BTreeSet<u32>,
+}
+
+impl Threads {
+    /// Every online thread names its socket and the threads that share its core; `None` where there
+    /// are none.
+    fn read(sys: &Path) -> Option<Self> {
+        let mut found = Self::default();
+        for entry in fs::read_dir(sys.join("devices/system/cpu")).ok()?.flatten() {
             let name = entry.file_name();
             let cpu = name.to_str().and_then(|n| n.strip_prefix("cpu")?.parse::<u32>().ok());
             let online = text(&entry.path().join("online")).is_none_or(|t| t.trim() != "0");
@@ -111,33 +181,42 @@ impl Topology {
             // Core ids are unique in a socket, on some ARM servers only in a cluster of it; the list
             // of a core's threads is unique on the machine.
             let siblings = word("core_cpus_list").or_else(|| word("thread_siblings_list"));
-            let core = siblings.or_else(|| Some(format!("{socket}/{}", word("core_id")?)));
-            cores.insert(core.unwrap_or_else(|| format!("cpu{cpu}")));
-            sockets.insert(socket);
-            threads = threads.saturating_add(1);
+            let siblings = siblings.filter(|list| is_core(list, cpu));
+            let core_id = || Some(format!("{socket}/{}", word("core_id")?.parse::<u32>().ok()?));
+            let core = siblings.or_else(core_id).unwrap_or_else(|| format!("cpu{cpu}"));
+            found.cores.entry(core).or_default().push(cpu);
+            found.sockets.insert(socket);
         }
-        let model = model.to_owned();
-        let (sockets, cores) = (count(sockets.len()), count(cores.len()));
-        (threads > 0).then_some(Self { model, sockets, cores, threads })
-    }
-
-    /// A container without `/sys` sees the lines of `/proc/cpuinfo`; x86 has the ids there, ARM not.
-    fn of_cpuinfo(info: &CpuInfo, model: &str) -> Option<Self> {
-        let (mut cores, mut sockets) = (BTreeSet::new(), BTreeSet::new());
-        for cpu in 0..info.num_cores() {
-            let socket = info.get_field(cpu, "physical id")?;
-            cores.insert((socket, info.get_field(cpu, "core id")?));
-            sockets.insert(socket);
+        // No core runs so many threads: who says so knows nothing, and each counts as a core.
+        let crowds: Vec<String> =
+            found.cores.iter().filter(|(_, c)| is_crowd(c)).map(|(n, _)| n.clone()).collect();
+        for name in crowds {
+            for cpu in found.cores.remove(&name).unwrap_or_default() {
+                found.cores.insert(format!("cpu{cpu}"), vec![cpu]);
+            }
         }
-        let threads = count(info.num_cores());
-        let (sockets, cores) = (count(sockets.len()), count(cores.len()));
-        (threads > 0).then_some(Self { model: model.to_owned(), sockets, cores, threads })
+        found.cores.values_mut().for_each(|core| core.sort_unstable());
+        (!found.cores.is_empty()).then_some(found)
     }
+}
 
-    /// Without topology every thread counts as a core of one socket.
-    const fn of_threads(model: String, threads: u32) -> Self {
-        Self { model, sockets: 1, cores: threads, threads }
+fn is_crowd(core: &[u32]) -> bool {
+    core.len() > THREADS_OF_CORE_MAX
+}
+
+/// Says whether a list such as `0,64` or `0-1` names this thread and no more than a core can have.
+fn is_core(list: &str, cpu: u32) -> bool {
+    let (mut named, mut own) = (0_u64, false);
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) else {
+            return false;
+        };
+        let Some(more) = last.checked_sub(first) else { return false };
+        named = named.saturating_add(u64::from(more).saturating_add(1));
+        own |= (first..=last).contains(&cpu);
     }
+    own && usize::try_from(named).is_ok_and(|named| named <= THREADS_OF_CORE_MAX)
 }
 
 fn numa_nodes(sys: &Path) -> u32 {
@@ -230,6 +309,62 @@ mod tests {
         files.push(("sys/devices/system/cpu/cpufreq/x".to_owned(), ""));
         let (_dir, roots) = machine(&files);
         assert_eq!(shape(&roots), (2, 2, 4, 2));
+    }
+
+    fn listed(cores: &[&str]) -> Vec<(String, String)> {
+        let file = |(number, list): (usize, &&str)| {
+            let name = format!("sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list");
+            (name, format!("{list}\n"))
+        };
+        cores.iter().enumerate().map(file).collect()
+    }
+
+    fn smt(cores: &[&str]) -> ((u32, u32), Smt, Vec<Vec<u32>>) {
+        let files = listed(cores);
+        let files: Vec<(String, &str)> =
+            files.iter().map(|(n, c)| (n.clone(), c.as_str())).collect();
+        let (_dir, roots) = machine(&files);
+        let found = inventory(&roots, CgroupVersion::None);
+        ((found.cores, found.threads), found.smt, siblings(&roots.sys))
+    }
+
+    #[test]
+    fn threads_that_share_a_core_are_found_and_their_gain_is_not_known() {
+        let (counts, found, siblings) = smt(&["0,2", "1,3", "0,2", "1,3"]);
+        assert_eq!(counts, (2, 4));
+        let assumed = Smt { cores: 2, gain: Permille::ZERO, source: SmtSource::Assumed };
+        assert_eq!(found, assumed);
+        assert_eq!(siblings, [[0, 2], [1, 3]]);
+        let power = ["0-7"; 8];
+        assert_eq!(smt(&power).1.cores, 1);
+    }
+
+    #[test]
+    fn a_machine_of_both_kinds_of_cores_counts_those_with_several_threads() {
+        let (counts, found, siblings) = smt(&["0-1", "0-1", "2", "3"]);
+        assert_eq!((counts, found.cores), ((3, 4), 1));
+        assert_eq!(siblings, [[0, 1]]);
+    }
+
+    #[test]
+    fn where_smt_is_off_or_unknown_there_is_none() {
+        for cores in [&["0", "1"][..], &["nonsense", ""], &["0-", "-1"], &["7-0", "1-0"]] {
+            let (counts, found, siblings) = smt(cores);
+            assert_eq!((counts, found.cores), ((2, 2), 0), "{cores:?}");
+            assert_eq!(found.source, SmtSource::Single, "{cores:?}");
+            assert!(siblings.is_empty(), "{cores:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_no_core_can_have_is_not_believed() {
+        for list in ["0-4294967295", "0-8", "1-2", "0,1,2,3,4,5,6,7,8", "99999999999999999999"] {
+            let (counts, found, _) = smt(&[list]);
+            assert_eq!((counts, found.cores), ((1, 1), 0), "{list}");
+        }
+        let one_core: Vec<_> = (0..9).flat_map(|number| cpu(number, "0", "0")).collect();
+        let (_dir, roots) = machine(&one_core);
+        assert_eq!(shape(&roots), (1, 9, 9, 1), "nine threads on one core are nine cores");
     }
 
     #[test]

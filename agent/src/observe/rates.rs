@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tengyun_model::{InstanceId, InstanceUsage, Mebibytes, Millicores, NodeUsage};
+use tengyun_model::{InstanceId, InstanceUsage, Millicores, Millis, NodeIo, NodeUsage, Permille};
 
 use super::sampler::{Reading, Sample};
 
@@ -31,6 +31,8 @@ pub(crate) fn usage(before: &Sample, now: &Sample, scope: NodeScope) -> NodeUsag
         let nanos = since(before.instances.get(key), *reading);
         sum.cpu_nanos = sum.cpu_nanos.saturating_add(nanos);
         sum.memory = sum.memory.saturating_add(reading.memory);
+        let bytes = io_since(before.instances.get(key), *reading);
+        sum.io_bytes = bytes.map(|bytes| bytes.saturating_add(sum.io_bytes.unwrap_or(0)));
     }
     let summed = used.values().map(|r| r.cpu_nanos).fold(0, u64::saturating_add);
     let group = now.node.map(|node| since(before.node.as_ref(), node));
@@ -56,10 +58,61 @@ pub(crate) fn usage(before: &Sample, now: &Sample, scope: NodeScope) -> NodeUsag
         harvest_allowance: Millicores::ZERO,
         instances: used
             .into_iter()
-            .map(|(id, used)| of(id, rate(used.cpu_nanos), used.memory))
+            .map(|(instance, used)| InstanceUsage {
+                instance,
+                cpu: rate(used.cpu_nanos),
+                memory: used.memory,
+                io_bytes: used.io_bytes.and_then(|bytes| a_second(bytes, interval)),
+            })
             .collect(),
         volumes: Vec::new(),
+        io: io(before, now, interval),
     }
+}
+
+/// Derives how busy disks and links were. What the earlier sample lacks, and a counter that went back, says
+/// nothing of this interval.
+fn io(before: &Sample, now: &Sample, interval: Millis) -> NodeIo {
+    let busy = now.io.disks.iter().filter_map(|(name, busy)| {
+        let millis = busy.checked_sub(*before.io.disks.get(name)?)?;
+        share(millis, interval.get())
+    });
+    let links = now.io.links.iter().filter_map(|(name, link)| {
+        let before = before.io.links.get(name)?;
+        let received = link.received.checked_sub(before.received)?;
+        Some((received, link.sent.checked_sub(before.sent)?, link.speed))
+    });
+    let links: Vec<(u64, u64, Option<u64>)> = links.collect();
+    let bytes = links.iter().map(|(received, sent, _)| received.saturating_add(*sent));
+    let bytes = bytes.reduce(u64::saturating_add);
+    let fullest = links.iter().filter_map(|(received, sent, speed)| {
+        // Each direction has the whole speed.
+        share(a_second(*received.max(sent), interval)?, (*speed)?)
+    });
+    NodeIo {
+        disk_busy: busy.max(),
+        network_busy: fullest.max(),
+        network_bytes: bytes.and_then(|bytes| a_second(bytes, interval)),
+    }
+}
+
+/// Returns the share that a part is of a whole, no more than that; nothing of nothing.
+fn share(part: u64, whole: u64) -> Option<Permille> {
+    let share = (u128::from(part) * 1000).checked_div(u128::from(whole))?;
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    Some(Permille::new(share).min(Permille::WHOLE))
+}
+
+/// Returns so much as a rate; nothing where no time passed.
+fn a_second(amount: u64, interval: Millis) -> Option<u64> {
+    let rate = (u128::from(amount) * 1000).checked_div(u128::from(interval.get()))?;
+    Some(u64::try_from(rate).unwrap_or(u64::MAX))
+}
+
+/// Returns what was read and written since; nothing where it was not counted before, and may be old.
+fn io_since(before: Option<&Reading>, now: Reading) -> Option<u64> {
+    let (before, now) = (before?.io_bytes?, now.io_bytes?);
+    Some(now.checked_sub(before).unwrap_or(now))
 }
 
 fn since(before: Option<&Reading>, now: Reading) -> u64 {
@@ -81,14 +134,11 @@ fn pressure(before: &Sample, now: &Sample, scope: NodeScope) -> Option<u32> {
     u32::try_from(share).ok()
 }
 
-const fn of(instance: InstanceId, cpu: Millicores, memory: Mebibytes) -> InstanceUsage {
-    InstanceUsage { instance, cpu, memory }
-}
-
 #[cfg(test)]
 mod tests {
-    use tengyun_model::{Incarnation, Millis};
+    use tengyun_model::{Incarnation, Mebibytes};
 
+    use super::super::io::{IoReading, LinkReading};
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -183,5 +233,66 @@ mod tests {
     fn no_time_gives_no_rate() {
         let one = sample(5, SECOND, &[(1, 1, SECOND)]);
         assert_eq!(usage(&one, &one, NodeScope::Machine).cpu, Millicores::ZERO);
+    }
+
+    /// Bytes received and sent, and the speed.
+    type Counts = (u64, u64, Option<u64>);
+
+    fn devices(second: u64, disks: &[(&str, u64)], links: &[(&str, Counts)]) -> Sample {
+        let link = |(received, sent, speed)| LinkReading { received, sent, speed };
+        let io = IoReading {
+            disks: disks.iter().map(|(name, busy)| ((*name).into(), *busy)).collect(),
+            links: links.iter().map(|(name, all)| ((*name).into(), link(*all))).collect(),
+        };
+        Sample { io, ..sample(second, 0, &[]) }
+    }
+
+    fn measured(before: &Sample, now: &Sample) -> (Option<u32>, Option<u32>, Option<u64>) {
+        let io = usage(before, now, NodeScope::Machine).io;
+        (io.disk_busy.map(Permille::get), io.network_busy.map(Permille::get), io.network_bytes)
+    }
+
+    #[test]
+    fn the_busiest_disk_and_the_fullest_direction_of_a_link_count() {
+        let fast = Some(1_000_000);
+        let before =
+            devices(0, &[("a", 0), ("b", 500)], &[("x", (0, 0, fast)), ("y", (9, 9, None))]);
+        let links = [("x", (500_000, 1_400_000, fast)), ("y", (100_009, 9, None))];
+        let now = devices(2, &[("a", 300), ("b", 2300)], &links);
+        assert_eq!(measured(&before, &now), (Some(900), Some(700), Some(1_000_000)));
+        let busier = devices(1, &[("a", 5000)], &[("x", (9_000_000, 0, fast))]);
+        let (disk, link, _) = measured(&before, &busier);
+        assert_eq!((disk, link), (Some(1000), Some(1000)), "no share is more than the whole");
+    }
+
+    #[test]
+    fn what_was_not_there_or_counts_anew_says_nothing() {
+        let none = devices(0, &[], &[]);
+        let now = devices(1, &[("a", 900)], &[("x", (7, 7, Some(10)))]);
+        assert_eq!(measured(&none, &now), (None, None, None), "a device that is new");
+        assert_eq!(measured(&now, &now), (None, None, None), "no time");
+        let wrapped = devices(2, &[("a", 3)], &[("x", (6, 9, Some(10)))]);
+        assert_eq!(measured(&now, &wrapped), (None, None, None));
+        let unknown = |second, sent| devices(second, &[], &[("x", (0, sent, None))]);
+        assert_eq!(measured(&unknown(0, 0), &unknown(1, 5)), (None, None, Some(5)));
+    }
+
+    #[test]
+    fn what_an_instance_reads_and_writes_is_a_rate_from_its_second_reading_on() {
+        let with = |second, bytes: Option<u64>| {
+            let mut sample = sample(second, 0, &[(1, 1, 0)]);
+            sample.instances.values_mut().for_each(|reading| reading.io_bytes = bytes);
+            sample
+        };
+        let rate = |before, now| usage(&before, &now, NodeScope::Group).instances[0].io_bytes;
+        assert_eq!(rate(with(0, Some(100)), with(2, Some(4100))), Some(2000));
+        assert_eq!(
+            rate(with(0, Some(4100)), with(2, Some(100))),
+            Some(50),
+            "its group is a new one"
+        );
+        assert_eq!(rate(with(0, None), with(2, Some(100))), None);
+        assert_eq!(rate(with(0, Some(100)), with(2, None)), None);
+        assert_eq!(rate(sample(0, 0, &[]), with(2, Some(100))), None);
     }
 }

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use tengyun_model::{At, Incarnation, InstanceId, Mebibytes, Millis};
 
 use super::file::{Buffer, Keeping, Kept};
+use super::io::{self, Devices, IoReading};
 use super::proc::{self, TICK_NANOS};
 use super::tree::Processes;
 use crate::run::cgroup::CpuUnit;
 
-/// The most instances whose three files stay open: with the others an agent has, that is below the
+/// The most instances whose four files stay open: with the others an agent has, that is below the
 /// 1024 open files that a process is commonly allowed.
-const KEPT_OPEN_MAX: usize = 200;
+const KEPT_OPEN_MAX: usize = 150;
 const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Names one start of one instance.
@@ -34,6 +35,8 @@ pub(crate) enum Source {
         memory: Option<PathBuf>,
         /// Its parts, to leave out file cache that can be dropped.
         memory_stat: Option<PathBuf>,
+        /// What it read from and wrote to disks, where there is a controller of IO.
+        io: Option<PathBuf>,
     },
     /// The processes below its shim: approximate.
     Tree {
@@ -53,6 +56,8 @@ pub(crate) struct Reading {
     pub(crate) base_nanos: u64,
     /// Working set.
     pub(crate) memory: Mebibytes,
+    /// Bytes read from and written to disks since the beginning.
+    pub(crate) io_bytes: Option<u64>,
 }
 
 /// Raw counters at one moment.
@@ -70,6 +75,8 @@ pub(crate) struct Sample {
     pub(crate) pressure_micros: Option<u64>,
     /// The group that holds every instance.
     pub(crate) node: Option<Reading>,
+    /// The machine's disks and links; nothing of them where the node is a share of it.
+    pub(crate) io: IoReading,
     /// Every instance whose counters could be read.
     pub(crate) instances: BTreeMap<Key, Reading>,
 }
@@ -81,6 +88,7 @@ pub(crate) struct Sampler {
     stat: Kept,
     meminfo: Kept,
     pressure: Kept,
+    devices: Option<Devices>,
     node: Option<Watched>,
     instances: BTreeMap<Key, Watched>,
     buffer: Buffer,
@@ -95,12 +103,19 @@ impl Sampler {
             stat: kept("stat"),
             meminfo: kept("meminfo"),
             pressure: kept("pressure/cpu"),
+            devices: None,
             node: None,
             instances: BTreeMap::new(),
             buffer: Buffer::new(),
         };
         sampler.node = node.map(|source| sampler.watch(source, Keeping::Open));
         sampler
+    }
+
+    /// Reads the machine's disks and links too.
+    pub(crate) fn with_devices(mut self, sys_root: &Path) -> Self {
+        self.devices = Some(Devices::new(&self.proc_root, sys_root));
+        self
     }
 
     /// Begins to read an instance.
@@ -127,10 +142,12 @@ impl Sampler {
             let reading = watched.read(buffer, &processes)?;
             Some((*key, reading))
         });
+        let devices = self.devices.as_mut();
         Sample {
             monotonic,
             wall,
             instances: instances.collect(),
+            io: devices.map(|devices| devices.read(monotonic, buffer)).unwrap_or_default(),
             busy_nanos: self.stat.read(buffer).and_then(proc::busy_nanos),
             memory_used: Mebibytes::new(used_kib / 1024),
             pressure_micros: self.pressure.read(buffer).and_then(proc::pressure_micros),
@@ -163,26 +180,36 @@ struct Watched {
 
 #[derive(Debug)]
 enum Files {
-    Group { cpu: Kept, unit: CpuUnit, memory: Option<Kept>, memory_stat: Option<Kept> },
-    Tree { shim: (u32, u64), highest_nanos: u64 },
+    Group {
+        cpu: Kept,
+        unit: CpuUnit,
+        memory: Option<Kept>,
+        memory_stat: Option<Kept>,
+        io: Option<Kept>,
+    },
+    Tree {
+        shim: (u32, u64),
+        highest_nanos: u64,
+    },
 }
 
 impl Watched {
     fn read(&mut self, buffer: &mut Buffer, processes: &Processes) -> Option<Reading> {
-        let (cpu_nanos, bytes) = self.files.read(buffer, processes)?;
+        let (cpu_nanos, bytes, io_bytes) = self.files.read(buffer, processes)?;
         let memory = Mebibytes::new(bytes.div_ceil(MEBIBYTE));
-        Some(Reading { cpu_nanos, base_nanos: self.base_nanos, memory })
+        Some(Reading { cpu_nanos, base_nanos: self.base_nanos, memory, io_bytes })
     }
 }
 
 impl Files {
     fn new(source: &Source, keeping: Keeping) -> Self {
         match source {
-            Source::Group { cpu, unit, memory, memory_stat } => Self::Group {
+            Source::Group { cpu, unit, memory, memory_stat, io } => Self::Group {
                 cpu: Kept::new(cpu, keeping),
                 unit: *unit,
                 memory: memory.as_ref().map(|path| Kept::new(path, keeping)),
                 memory_stat: memory_stat.as_ref().map(|path| Kept::new(path, keeping)),
+                io: io.as_ref().map(|path| Kept::new(path, keeping)),
             },
             Source::Tree { shim, start_ticks } => {
                 Self::Tree { shim: (*shim, *start_ticks), highest_nanos: 0 }
@@ -190,21 +217,28 @@ impl Files {
         }
     }
 
-    /// Reads nanoseconds of CPU and bytes of memory.
-    fn read(&mut self, buffer: &mut Buffer, processes: &Processes) -> Option<(u64, u64)> {
+    /// Reads nanoseconds of CPU, bytes of memory, and bytes of disks where they are counted.
+    fn read(
+        &mut self,
+        buffer: &mut Buffer,
+        processes: &Processes,
+    ) -> Option<(u64, u64, Option<u64>)> {
         match self {
-            Self::Group { cpu, unit, memory, memory_stat } => {
+            Self::Group { cpu, unit, memory, memory_stat, io } => {
                 let cpu_nanos = cpu_nanos(cpu.read(buffer)?, *unit)?;
                 let used = memory.as_mut().and_then(|file| file.number(buffer)).unwrap_or(0);
                 let cache =
                     memory_stat.as_mut().and_then(|file| file.read(buffer).and_then(droppable));
-                Some((cpu_nanos, used.saturating_sub(cache.unwrap_or(0))))
+                let io = io
+                    .as_mut()
+                    .and_then(|file| file.read(buffer).map(|text| io_bytes(text, *unit)));
+                Some((cpu_nanos, used.saturating_sub(cache.unwrap_or(0)), io))
             }
             Self::Tree { shim, highest_nanos } => {
                 let used = processes.below(*shim, buffer)?;
                 // A process that ends while its tree is summed up is missed until the next time.
                 *highest_nanos = used.ticks.saturating_mul(TICK_NANOS).max(*highest_nanos);
-                Some((*highest_nanos, used.bytes))
+                Some((*highest_nanos, used.bytes, None))
             }
         }
     }
@@ -215,6 +249,14 @@ fn cpu_nanos(text: &str, unit: CpuUnit) -> Option<u64> {
     match unit {
         CpuUnit::Nanoseconds => text.trim().parse().ok(),
         CpuUnit::MicrosecondsInStat => proc::named(text, "usage_usec")?.checked_mul(1000),
+    }
+}
+
+/// Reads what went to disks and came from them; each version of control groups has a form of its own.
+fn io_bytes(text: &str, unit: CpuUnit) -> u64 {
+    match unit {
+        CpuUnit::Nanoseconds => io::bytes_serviced(text),
+        CpuUnit::MicrosecondsInStat => io::bytes_in_stat(text),
     }
 }
 
@@ -245,7 +287,7 @@ mod tests {
 
     fn counter(path: PathBuf) -> Source {
         let unit = CpuUnit::Nanoseconds;
-        Source::Group { cpu: path, unit, memory: None, memory_stat: None }
+        Source::Group { cpu: path, unit, memory: None, memory_stat: None, io: None }
     }
 
     fn take(sampler: &mut Sampler) -> Sample {
@@ -264,12 +306,15 @@ mod tests {
             ("v2/cpu.stat", "usage_usec 7000\nuser_usec 1\n"),
             ("v2/memory.current", "4194304\n"),
             ("v2/memory.stat", "inactive_file 1048576\n"),
+            ("v1/io", "8:0 Read 900\n8:0 Write 50\nTotal 950\n"),
+            ("v2/io", "8:0 rbytes=300 wbytes=70 rios=1 wios=1\n"),
         ]);
         let group = |version: &str, cpu: &str, unit, memory: &str| Source::Group {
             cpu: dir.path().join(version).join(cpu),
             unit,
             memory: Some(dir.path().join(version).join(memory)),
             memory_stat: Some(dir.path().join(version).join("memory.stat")),
+            io: Some(dir.path().join(version).join("io")),
         };
         let mut sampler = Sampler::new(&dir.path().join("proc"), None);
         let v1 = group("v1", "cpuacct.usage", CpuUnit::Nanoseconds, "memory.usage_in_bytes");
@@ -280,13 +325,14 @@ mod tests {
         assert_eq!(sample.busy_nanos, Some(1_000_000_000));
         assert_eq!(sample.memory_used, Mebibytes::new(2));
         assert_eq!(sample.pressure_micros, Some(77));
-        let reading = |nanos, mib| Reading {
+        let reading = |nanos, mib, io| Reading {
             cpu_nanos: nanos,
             base_nanos: nanos,
             memory: Mebibytes::new(mib),
+            io_bytes: Some(io),
         };
-        assert_eq!(sample.instances[&key(1)], reading(5_000_000, 8));
-        assert_eq!(sample.instances[&key(2)], reading(7_000_000, 3));
+        assert_eq!(sample.instances[&key(1)], reading(5_000_000, 8, 950));
+        assert_eq!(sample.instances[&key(2)], reading(7_000_000, 3, 370));
         sampler.remove(key(1));
         assert_eq!(take(&mut sampler).instances.len(), 1);
     }

@@ -57,12 +57,24 @@ pub(crate) enum Controller {
     Pids,
     /// Holding all processes still.
     Freezer,
+    /// What is read from and written to disks, in version 2.
+    Io,
+    /// The same in version 1.
+    Blkio,
 }
 
 impl Controller {
     /// Every controller, in the order in which a process joins.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Cpuset, Self::Freezer, Self::Memory, Self::Pids, Self::Cpuacct, Self::Cpu];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Cpuset,
+        Self::Freezer,
+        Self::Memory,
+        Self::Pids,
+        Self::Cpuacct,
+        Self::Cpu,
+        Self::Io,
+        Self::Blkio,
+    ];
 
     /// Returns the kernel's word.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -73,6 +85,8 @@ impl Controller {
             Self::Memory => "memory",
             Self::Pids => "pids",
             Self::Freezer => "freezer",
+            Self::Io => "io",
+            Self::Blkio => "blkio",
         }
     }
 
@@ -271,6 +285,11 @@ impl Group {
     /// Returns the file that divides the memory in use.
     pub(crate) fn memory_stat_file(&self) -> Option<PathBuf> {
         either!(self, g => g.memory_stat_file())
+    }
+
+    /// Returns the file of what is read from and written to disks, in bytes.
+    pub(crate) fn io_file(&self) -> Option<PathBuf> {
+        either!(self, g => g.io_file())
     }
 
     /// Reads the CPU counter in microseconds.

@@ -17,6 +17,7 @@ fn usage(at: At, interval: Millis, foreign: u64, uses: &[(u64, u64)]) -> NodeUsa
         instance: InstanceId::new(*id),
         cpu: Millicores::new(*cpu),
         memory: Mebibytes::new(cpu + 1),
+        io_bytes: None,
     };
     NodeUsage {
         at,

@@ -236,7 +236,7 @@ impl Stage {
     /// The control groups of this stage that are there.
     pub(crate) fn groups(&self) -> Vec<PathBuf> {
         let name = self.config.cgroup_name.as_str();
-        let hierarchies = ["", "cpu", "cpuacct", "cpuset", "memory", "pids", "freezer"];
+        let hierarchies = ["", "cpu", "cpuacct", "cpuset", "memory", "pids", "freezer", "blkio"];
         let groups = hierarchies.iter().map(|h| Path::new("/sys/fs/cgroup").join(h).join(name));
         groups.filter(|group| group.exists()).collect()
     }

@@ -38,6 +38,15 @@ impl Host {
         self.read(path)?.trim().parse().ok()
     }
 
+    /// Returns the names in a directory, in order; none when there is no such directory.
+    pub(super) fn list(&self, path: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(Path::new(path))).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Says whether there is such a file or directory.
     pub(super) fn has(&self, path: &str) -> bool {
         self.path(Path::new(path)).exists()

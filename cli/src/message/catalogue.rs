@@ -85,6 +85,22 @@ messages! {
         "执行 `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`"
     PidMax { pids } "{pids} processes" "最多 {pids} 个进程"
     PidMaxNext {} "`sysctl kernel.pid_max=4194304`" "执行 `sysctl kernel.pid_max=4194304`"
+    SmtCores { cores } "{cores} core(s) of one thread each" "{cores} 个核，每核一个线程"
+    SmtThreads { cores, threads, gain, source }
+        "{cores} core(s), {threads} threads; those beyond the first add {gain} to their core ({source})"
+        "{cores} 个核，{threads} 个线程；首个之外的线程使其核多出 {gain}（{source}）"
+    DisksRead { disks } "use of {disks} is read" "可读取 {disks} 的使用情况"
+    DisksUnread {} "no disk's use can be read" "读不到任何磁盘的使用情况"
+    DisksUnreadNext {}
+        "let the agent see /proc/diskstats and /sys/block; no node is held back by its disks without them"
+        "让代理能看到 /proc/diskstats 和 /sys/block；否则节点不因磁盘忙而停止接收"
+    LinksRead { links } "traffic of {links} is read" "可读取 {links} 的流量"
+    LinkFast { link, megabits } "{link} ({megabits} Mbit/s)" "{link}（速率 {megabits} Mbit/s）"
+    LinkUnknown { link } "{link} (of unknown speed)" "{link}（速率未知）"
+    LinksUnread {} "no link's traffic can be read" "读不到任何网口的流量"
+    LinksUnreadNext {}
+        "let the agent see /proc/net/dev and /sys/class/net; no node is held back by its links without them"
+        "让代理能看到 /proc/net/dev 和 /sys/class/net；否则节点不因网口满而停止接收"
     MachinePhysical {} "a physical server" "物理服务器"
     MachineVirtual {} "a virtual machine: foreign use of its host is not seen" "虚拟机：看不到宿主机上的其他占用"
     MachineContainer {} "a container: its limits bound the node" "容器：节点受容器限额约束"
@@ -285,6 +301,12 @@ messages! {
     Processor { model, sockets, cores, threads, numa }
         "{model}: {sockets} socket(s), {cores} core(s), {threads} thread(s), {numa} NUMA node(s)"
         "{model}：{sockets} 路，{cores} 核，{threads} 线程，{numa} 个 NUMA 节点"
+    SmtSingle {} "no core is known to run more than one thread" "未见有核运行多个线程"
+    SmtGain { cores, gain, source }
+        "{cores} core(s) run several threads, which add {gain} to each ({source})"
+        "{cores} 个核有多个线程，使每核多出 {gain}（{source}）"
+    NotMeasured {} "not measured" "未测量"
+    BusyClosed { share } "{share}: nothing new comes" "{share}：不再接收新实例"
     DiskOn { device, mount, free, total }
         "{device} on {mount}: {free} free of {total}"
         "{device} 挂载于 {mount}：共 {total}，剩余 {free}"

@@ -27,6 +27,7 @@ const WORDS: &[(&str, &str)] = pairs! {
     "cpu" "CPU"
     "memory" "内存"
     "disk" "磁盘"
+    "network" "网络"
     "pids" "进程数"
     "counter" "计数资源"
 
@@ -94,6 +95,10 @@ const WORDS: &[(&str, &str)] = pairs! {
     "own-user" "专用用户"
     "cpu-meter" "CPU 计量"
     "memory-meter" "内存计量"
+    "single" "单线程"
+    "assumed" "未测先取"
+    "measured" "实测"
+    "said" "人工指定"
     "enforced" "强制执行"
     "approximate" "近似"
     "not enforced" "未执行"
@@ -126,7 +131,7 @@ pub(crate) fn word(english: &str) -> String {
     word_in(Language::of_locale(), english).to_owned()
 }
 
-fn word_in(language: Language, english: &str) -> &str {
+pub(crate) fn word_in(language: Language, english: &str) -> &str {
     language.among(WORDS, english)
 }
 
@@ -148,7 +153,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use tengyun_engine::image::NodeWish;
-    use tengyun_model::{Class, Control, EnforcementLevel, Kind, Phase};
+    use tengyun_model::{Class, Control, EnforcementLevel, Kind, Phase, SmtSource};
 
     use super::*;
 
@@ -174,6 +179,8 @@ mod tests {
             EnforcementLevel::NotEnforced,
         ];
         all.extend(levels.iter().map(|level| level.as_str().to_owned()));
+        let sources = SmtSource::ALL.iter().filter(|source| **source != SmtSource::Unsaid);
+        all.extend(sources.map(|source| source.as_str().to_owned()));
         for word in all {
             assert!(words.contains(word.as_str()), "{word} has no Chinese");
         }

@@ -75,6 +75,7 @@ impl Cloud {
                 instance,
                 cpu: Millicores::new(use_of(instance, window)),
                 memory: Mebibytes::new(700),
+                io_bytes: None,
             };
             let instances: Vec<InstanceUsage> = self.state.on_node(node).map(used).collect();
             let usage = NodeUsage {

@@ -252,7 +252,12 @@ impl Side {
             let ended = instance.status.phase.is_final() || instance.replaces.is_some();
             let used = copies.get(&(instance.workload, instance.ordinal));
             if let Some((used_cpu, used_memory)) = used.copied().filter(|_| !ended) {
-                instances.push(InstanceUsage { instance: id, cpu: used_cpu, memory: used_memory });
+                instances.push(InstanceUsage {
+                    instance: id,
+                    cpu: used_cpu,
+                    memory: used_memory,
+                    io_bytes: None,
+                });
                 cpu = cpu.saturating_add(used_cpu);
                 memory = memory.saturating_add(used_memory);
             }

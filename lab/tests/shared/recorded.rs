@@ -68,6 +68,7 @@ impl Recorded {
                 instance,
                 cpu: Millicores::new(500),
                 memory: Mebibytes::new(100),
+                io_bytes: None,
             };
             let instances: Vec<_> = self.state.on_node(node).map(used).collect();
             let cpu = instances.iter().map(|i| i.cpu).sum::<Millicores>();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use tengyun_model::OperationId;
+use tengyun_model::{OperationId, Permille};
 
 use super::{ConvertError, TEXT_BYTES_MAX};
 
@@ -64,6 +64,15 @@ pub(super) fn count(field: &str, len: usize, max: usize) -> Result<(), ConvertEr
         ));
     }
     Ok(())
+}
+
+/// Checks a share: nothing is more than the whole.
+pub(super) fn share(field: &str, wire: u32) -> Result<Permille, ConvertError> {
+    let share = Permille::new(wire);
+    if share > Permille::WHOLE {
+        return Err(ConvertError::new(field, format!("is {wire}, at most 1000 is allowed")));
+    }
+    Ok(share)
 }
 
 /// Checks a free text: bounded, and without a zero byte, which would cut it short in a system call.

@@ -2,9 +2,10 @@
 
 use tengyun_model::{
     BootId, Capacity, Disk, Enforcement, Inventory, MachineId, Mebibytes, Millicores, NodeFacts,
+    Smt, SmtSource,
 };
 
-use super::field::{ascending, hex, keyed, list, message, parsed, text, texts, word};
+use super::field::{ascending, hex, keyed, list, message, parsed, share, text, texts, word};
 use super::{ConvertError, ITEMS_MAX};
 use crate::v1;
 
@@ -77,6 +78,12 @@ impl TryFrom<v1::Inventory> for Inventory {
             cgroup: word::<v1::CgroupVersion, _>("cgroup", wire.cgroup)?,
             psi: wire.psi,
             root: wire.root,
+            smt: wire
+                .smt
+                .map(Smt::try_from)
+                .transpose()
+                .map_err(|e| e.within("smt"))?
+                .unwrap_or_default(),
         })
     }
 }
@@ -98,7 +105,39 @@ impl From<&Inventory> for v1::Inventory {
             cgroup: v1::CgroupVersion::from(inventory.cgroup).into(),
             psi: inventory.psi,
             root: inventory.root,
+            // What nobody said is not written down either: old journals keep their bytes.
+            smt: (inventory.smt != Smt::default()).then(|| inventory.smt.into()),
         }
+    }
+}
+
+impl TryFrom<v1::Smt> for Smt {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Smt) -> Result<Self, ConvertError> {
+        let gain = share("gain_permille", wire.gain_permille)?;
+        // A source that is not known here is none that this release could tell apart.
+        let source = match wire.source() {
+            v1::SmtSource::Unspecified => SmtSource::Unsaid,
+            v1::SmtSource::Single => SmtSource::Single,
+            v1::SmtSource::Assumed => SmtSource::Assumed,
+            v1::SmtSource::Measured => SmtSource::Measured,
+            v1::SmtSource::Said => SmtSource::Said,
+        };
+        Ok(Self { cores: wire.cores, gain, source })
+    }
+}
+
+impl From<Smt> for v1::Smt {
+    fn from(smt: Smt) -> Self {
+        let source = match smt.source {
+            SmtSource::Unsaid => v1::SmtSource::Unspecified,
+            SmtSource::Single => v1::SmtSource::Single,
+            SmtSource::Assumed => v1::SmtSource::Assumed,
+            SmtSource::Measured => v1::SmtSource::Measured,
+            SmtSource::Said => v1::SmtSource::Said,
+        };
+        Self { cores: smt.cores, gain_permille: smt.gain.get(), source: source.into() }
     }
 }
 

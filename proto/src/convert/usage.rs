@@ -2,11 +2,11 @@
 
 use tengyun_model::{
     At, BootId, CoreMillis, Epoch, Generation, Incarnation, InstanceId, InstanceUsage,
-    MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millicores, Millis, NodeUsage, Report,
-    VolumeUsage,
+    MebibyteSeconds, Mebibytes, MeterKey, MeterRecord, Millicores, Millis, NodeIo, NodeUsage,
+    Permille, Report, VolumeUsage,
 };
 
-use super::field::{ascending, hex, list, message};
+use super::field::{ascending, hex, list, message, share};
 use super::{ConvertError, METERS_MAX, NODE_INSTANCES_MAX};
 use crate::v1;
 
@@ -18,6 +18,7 @@ impl TryFrom<v1::InstanceUsage> for InstanceUsage {
             instance: InstanceId::new(wire.instance),
             cpu: Millicores::new(wire.cpu_millicores),
             memory: Mebibytes::new(wire.memory_mib),
+            io_bytes: wire.io_bytes_per_second,
         })
     }
 }
@@ -28,6 +29,7 @@ impl From<&InstanceUsage> for v1::InstanceUsage {
             instance: usage.instance.get(),
             cpu_millicores: usage.cpu.get(),
             memory_mib: usage.memory.get(),
+            io_bytes_per_second: usage.io_bytes,
         }
     }
 }
@@ -51,8 +53,17 @@ impl TryFrom<v1::NodeUsage> for NodeUsage {
                 let volumes: Vec<VolumeUsage> = list("volumes", wire.volumes, NODE_INSTANCES_MAX)?;
                 ascending("volumes", volumes, |each| each.copy.clone())?
             },
+            io: NodeIo {
+                disk_busy: busy("disk_busy_permille", wire.disk_busy_permille)?,
+                network_busy: busy("network_busy_permille", wire.network_busy_permille)?,
+                network_bytes: wire.network_bytes_per_second,
+            },
         })
     }
+}
+
+fn busy(field: &str, wire: Option<u32>) -> Result<Option<Permille>, ConvertError> {
+    wire.map(|wire| share(field, wire)).transpose()
 }
 
 impl TryFrom<v1::VolumeUsage> for VolumeUsage {
@@ -82,6 +93,9 @@ impl From<&NodeUsage> for v1::NodeUsage {
             harvest_allowance_millicores: usage.harvest_allowance.get(),
             instances: usage.instances.iter().map(Into::into).collect(),
             volumes: usage.volumes.iter().map(Into::into).collect(),
+            disk_busy_permille: usage.io.disk_busy.map(Permille::get),
+            network_busy_permille: usage.io.network_busy.map(Permille::get),
+            network_bytes_per_second: usage.io.network_bytes,
         }
     }
 }

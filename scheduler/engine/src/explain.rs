@@ -15,6 +15,7 @@ use crate::command::{Past, Refusal};
 use crate::event::stop_said;
 use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::liveness;
+use crate::occupancy::{Dimension, Occupied};
 use crate::place::drain::{Leave, leave};
 use crate::place::problem::{Guest, Problem};
 use crate::predict::{Forecast, InstanceForecast};
@@ -170,11 +171,20 @@ fn unplaced(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdic
         return said!(WaitsVolumes, name, refusal.unwrap_or_else(|| said!(WaitsSoon)));
     }
     let refused = nodes.iter().filter(|n| n.refusal.is_some()).count();
-    if refused == nodes.len() {
+    let busy = |what| nodes.iter().filter(|node| is_occupied(node, what)).count();
+    let (disks, links) = (busy(Dimension::Disk), busy(Dimension::Network));
+    if refused == nodes.len() && disks + links > 0 {
+        said!(WaitsCalm, refused, disks, links)
+    } else if refused == nodes.len() {
         said!(WaitsNone, refused)
     } else {
         said!(WaitsSome, nodes.len() - refused, nodes.len())
     }
+}
+
+/// Says whether a node takes nothing new because this of it is busy.
+fn is_occupied(node: &NodeVerdict, what: Dimension) -> bool {
+    matches!(node.refusal, Some(Refusal::Occupied(occupied)) if occupied.what == what)
 }
 
 /// Returns the node where the volumes of an instance are.
@@ -305,6 +315,10 @@ fn advice(name: &NodeName, refusal: &Refusal, foreign: Millicores) -> Said {
         Refusal::NoLabel { name: label, value } => said!(HelpLabel, label, value),
         Refusal::AntiAffinity(key) => said!(HelpAntiAffinity, key),
         Refusal::Spread(label) => said!(HelpSpread, label),
+        Refusal::Occupied(Occupied { what: Dimension::Disk, .. }) => said!(HelpDiskBusy, name),
+        Refusal::Occupied(Occupied { what: Dimension::Network, .. }) => {
+            said!(HelpNetworkBusy, name)
+        }
         Refusal::NodeAway => said!(HelpAgentOf, name),
         Refusal::NodeLost => said!(HelpBack, name),
         Refusal::NotOpen(_) => said!(HelpUncordon, name),

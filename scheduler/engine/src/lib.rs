@@ -11,6 +11,7 @@ pub mod event;
 pub mod explain;
 pub mod image;
 pub mod liveness;
+pub mod occupancy;
 pub mod place;
 pub mod plan;
 pub mod policy;

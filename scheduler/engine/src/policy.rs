@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use tengyun_model::{Band, Millis, Permille, said};
 
 use crate::command::Refusal;
+use crate::occupancy::Dimension;
 
 /// One knob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +143,10 @@ knobs! {
         "whether nodes that draw the fewest watts a core (label power-watts) are used first, others emptied first"
     raw_reserve "reserve" "0 none, 1 node, 2 rack" 0 0..2
         "nodes are emptied only while all would fit without the largest node, or rack; few nodes seldom could"
+    raw_disk "disk_busy_ceiling" "permille of time" 800 100..1000
+        "a node whose busiest disk was busier over a window gets nothing new; above it waits grow fast, 1000 is off"
+    raw_network "network_ceiling" "permille of a link" 800 100..1000
+        "a node whose fullest link was fuller over a window gets nothing new; the rest is for bursts, 1000 is off"
     raw_port_first "port_first" "port number" 20_000 1024..65_535
         "the first port that is chosen for workloads which leave it open"
     raw_port_last "port_last" "port number" 29_999 1024..65_535
@@ -250,6 +255,15 @@ impl Policy {
             1 => Reserve::Node,
             _ => Reserve::Rack,
         }
+    }
+
+    /// Returns how busy a node may be for something new to come; nothing where that does not matter.
+    pub fn occupancy_ceiling(&self, what: Dimension) -> Option<Permille> {
+        let ceiling = permille(match what {
+            Dimension::Disk => self.raw_disk(),
+            Dimension::Network => self.raw_network(),
+        });
+        (ceiling < Permille::WHOLE).then_some(ceiling)
     }
 
     /// Returns the pause between two rounds of moves.

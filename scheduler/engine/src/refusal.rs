@@ -8,6 +8,7 @@ use tengyun_model::{
 };
 
 use crate::image::NodeWish;
+use crate::occupancy::{Dimension, Occupied};
 
 /// A normal answer that says no.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub enum Refusal {
     AntiAffinity(WorkloadKey),
     /// The label's value has more instances than others already.
     Spread(String),
+    /// The node's disks or links are too busy for anything new.
+    Occupied(Occupied),
     /// The node's agent is away.
     NodeAway,
     /// The node takes nothing new, as operators wish.
@@ -338,6 +341,8 @@ impl Refusal {
             Self::NoLabel { .. } => "no-label",
             Self::AntiAffinity(_) => "anti-affinity",
             Self::Spread(_) => "spread",
+            Self::Occupied(Occupied { what: Dimension::Disk, .. }) => "disk-busy",
+            Self::Occupied(Occupied { what: Dimension::Network, .. }) => "network-busy",
             Self::NodeAway => "node-away",
             Self::NotOpen(_) => "node-not-open",
             Self::NodeLost => "node-lost",
@@ -400,6 +405,7 @@ impl Refusal {
             Self::NoLabel { name, value } => said!(NoLabel, name, value),
             Self::AntiAffinity(key) => said!(AntiAffinity, key),
             Self::Spread(label) => said!(Spread, label),
+            Self::Occupied(occupied) => occupied.said(),
             Self::NodeAway => said!(NodeAway),
             Self::NotOpen(NodeWish::Cordon) => said!(NodeCordoned),
             Self::NotOpen(NodeWish::Serve) => said!(NodeOpen),

@@ -23,6 +23,7 @@ pub(crate) struct Figures {
     pub spent: Vec<Spent>,
     pub nodes: BTreeMap<&'static str, u64>,
     pub wishes: BTreeMap<&'static str, u64>,
+    pub occupied: BTreeMap<&'static str, u64>,
     pub in_use: usize,
     pub cpu: [(&'static str, Millicores); 3],
     pub memory: [(&'static str, Mebibytes); 2],
@@ -51,6 +52,7 @@ impl View<'_> {
             spent: state.spent(),
             nodes: ["connected", "returned", "away", "suspect", "lost"].map(|s| (s, 0)).into(),
             wishes: ["serve", "cordon", "drain", "drain-by-force"].map(|w| (w, 0)).into(),
+            occupied: ["disk", "network"].map(|what| (what, 0)).into(),
             in_use: self.nodes_in_use(),
             cpu: ["capacity", "used", "foreign"].map(|of| (of, Millicores::ZERO)),
             memory: ["capacity", "used"].map(|of| (of, Mebibytes::ZERO)),
@@ -81,6 +83,9 @@ impl View<'_> {
         for node in state.nodes() {
             add(&mut figures.nodes, liveness::condition(state, node, self.now).as_str());
             add(&mut figures.wishes, node.wish.as_str());
+            if let Some(occupied) = state.occupied(node.id, self.now) {
+                add(&mut figures.occupied, occupied.what.as_str());
+            }
             if !state.connected(node.id) {
                 continue;
             }

@@ -7,7 +7,7 @@ use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
 use tengyun_engine::predict::{Forecast, InstanceForecast};
 use tengyun_engine::{Effect, InstanceImage, PolicyImage, Refusal, StopReason};
-use tengyun_model::{InstanceId, Mebibytes, Millicores, Said, WorkloadKey, said};
+use tengyun_model::{InstanceId, InstanceUsage, Mebibytes, Millicores, Said, WorkloadKey, said};
 use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
@@ -15,12 +15,17 @@ use super::View;
 use super::refusal::refusal;
 
 /// The newest use of every instance.
-pub(super) struct Used(BTreeMap<InstanceId, (Millicores, Mebibytes)>);
+pub(super) struct Used(BTreeMap<InstanceId, InstanceUsage>);
 
 impl Used {
     /// Returns what one instance used; nothing when it is not known.
     pub(super) fn of(&self, id: InstanceId) -> (Millicores, Mebibytes) {
-        self.0.get(&id).copied().unwrap_or_default()
+        self.0.get(&id).map(|used| (used.cpu, used.memory)).unwrap_or_default()
+    }
+
+    /// Returns the bytes a second that one instance reads and writes, where that is measured.
+    fn io_bytes(&self, id: InstanceId) -> Option<u64> {
+        self.0.get(&id)?.io_bytes
     }
 
     /// Returns what several instances used.
@@ -106,7 +111,7 @@ impl View<'_> {
     pub(super) fn used(&self) -> Used {
         let usages = self.state.nodes().filter_map(|node| self.state.usage(node.id));
         let each = usages.flat_map(|usage| &usage.instances);
-        Used(each.map(|used| (used.instance, (used.cpu, used.memory))).collect())
+        Used(each.map(|used| (used.instance, *used)).collect())
     }
 
     fn instance(
@@ -138,6 +143,7 @@ impl View<'_> {
             reason_said: to_wire(&reason),
             ports: self.state.ports(instance).iter().map(Into::into).collect(),
             expected: Some(expected(forecast.instance(id), forecast.margin(id, instance.node))),
+            io_bytes_per_second: used.io_bytes(id),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
+use tengyun_engine::occupancy::Dimension;
 use tengyun_engine::place::{reserve, stuck};
 use tengyun_engine::policy::Reserve;
 use tengyun_engine::predict::{Forecast, Spent};
@@ -143,6 +144,7 @@ impl View<'_> {
         };
         let staying = self.holds(node.id).filter(stays).count();
         let expected = forecast.node(node.id).peak;
+        let occupied = self.state.occupied(node.id, self.now);
         v1::NodeView {
             node: node.id.get(),
             facts: Some((&node.facts).into()),
@@ -160,7 +162,14 @@ impl View<'_> {
             wish: node.wish.as_str().to_owned(),
             lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
             staying: small(staying),
+            disk_busy_permille: self.busy(node.id, Dimension::Disk),
+            network_busy_permille: self.busy(node.id, Dimension::Network),
+            occupied: occupied.map(|it| it.what.as_str()).unwrap_or_default().to_owned(),
         }
+    }
+
+    fn busy(&self, node: NodeId, what: Dimension) -> Option<u32> {
+        self.state.occupancy(node, what, self.now).map(Permille::get)
     }
 
     /// Returns the CPU reserved by critical instances and the memory reserved by all.
@@ -190,5 +199,42 @@ impl View<'_> {
             (cpu.share_of(capacity.cpu), "cpu"),
         ];
         shares.into_iter().max_by_key(|(share, _)| *share).map_or("cpu", |(_, name)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tengyun_engine::{Command, Entry, State};
+    use tengyun_model::{At, Millis, NodeIo, NodeUsage};
+
+    use super::*;
+    use crate::dispatch::Links;
+    use crate::fixture::facts;
+
+    #[test]
+    fn a_node_whose_disk_is_busy_is_shown_and_counted_as_closed() {
+        let (mut state, links, node) =
+            (State::new(), Links::new(Millis::from_secs(3)), NodeId::new(1));
+        let mut enter = |at: u64, command| {
+            let entry = Entry { at: At::from_millis(at), by: None, command };
+            assert!(matches!(state.apply(&entry), tengyun_engine::Outcome::Applied(_)));
+        };
+        enter(0, Command::BeginEpoch);
+        enter(0, Command::RegisterNode(facts("n1")));
+        enter(0, Command::ConnectNode(node));
+        for second in (10..=300).step_by(10) {
+            let busy = |share| Some(Permille::new(share));
+            let io = NodeIo { disk_busy: busy(950), network_busy: busy(10), ..NodeIo::default() };
+            let usage = NodeUsage { interval: Millis::from_secs(10), io, ..NodeUsage::default() };
+            enter(second * 1000, Command::ReportUsage { node, usage });
+        }
+        let seen = |at: u64| {
+            let view = View::new(&state, &links, At::from_millis(at), None);
+            let node = view.nodes().nodes.remove(0);
+            let counted = view.figures().occupied["disk"];
+            (node.disk_busy_permille, node.network_busy_permille, node.occupied, counted)
+        };
+        assert_eq!(seen(301_000), (Some(950), Some(10), "disk".to_owned(), 1));
+        assert_eq!(seen(400_000), (None, None, String::new(), 0), "nothing was heard for long");
     }
 }

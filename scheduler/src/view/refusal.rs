@@ -53,6 +53,7 @@ fn remedy(refusal: &Refusal) -> Said {
         Refusal::PortTaken(_) => said!(DoOtherPort),
         Refusal::NoLabel { .. } => said!(DoLabel),
         Refusal::AntiAffinity(_) | Refusal::Spread(_) => said!(DoRelax),
+        Refusal::Occupied(_) => said!(DoAwaitCalm),
         Refusal::NodeAway => said!(DoStartAgent),
         Refusal::NotOpen(_) => said!(DoUncordon),
         Refusal::NodeLost => said!(DoBringBack),

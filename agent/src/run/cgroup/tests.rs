@@ -57,7 +57,7 @@ fn v2_tree() -> tempfile::TempDir {
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     plant(dir.path(), &all, &V2_FILES);
     fs::write(dir.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
-    fs::write(dir.path().join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
+    fs::write(dir.path().join("cgroup.subtree_control"), "cpu memory pids io\n").unwrap();
     dir
 }
 
@@ -96,6 +96,13 @@ fn version_two_gets_every_limit_in_its_own_file() {
     assert_eq!(group.procs_files(), [top.join(instance).join("cgroup.procs")]);
     assert_eq!(group.cpu_usage_file(), Some(top.join(instance).join("cpu.stat")));
     assert_eq!(group.cpu_unit(), CpuUnit::MicrosecondsInStat);
+    assert_eq!(group.io_file(), Some(top.join(instance).join("io.stat")));
+    // Where IO is not delegated it is not counted, and nothing else is missing.
+    fs::write(dir.path().join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+    fs::write(dir.path().join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
+    let cgroups = probe(dir.path());
+    assert!(cgroups.controls(Controller::Pids) && !cgroups.controls(Controller::Io));
+    assert_eq!(cgroups.node().and_then(Group::io_file), None);
 }
 
 #[test]
@@ -211,7 +218,9 @@ fn version_one_writes_each_controllers_own_files() {
             Controller::Memory => &["cgroup.procs", "memory.limit_in_bytes"],
             Controller::Pids => &["cgroup.procs", "pids.max"],
             Controller::Cpuset => &["cgroup.procs", "cpuset.cpus", "cpuset.mems"],
-            Controller::Cpuacct | Controller::Freezer => &["cgroup.procs"],
+            Controller::Cpuacct | Controller::Freezer | Controller::Io | Controller::Blkio => {
+                &["cgroup.procs"]
+            }
         };
         plant(&dir.path().join(controller.as_str()), &groups, files);
     }
@@ -229,6 +238,8 @@ fn version_one_writes_each_controllers_own_files() {
     assert_eq!(read("memory/t/i/memory.limit_in_bytes"), "67108864");
     assert_eq!(read("pids/t/i/pids.max"), "32");
     assert_eq!(group.procs_files().len(), Controller::ALL.len());
+    let io = dir.path().join("blkio/t/i/blkio.throttle.io_service_bytes");
+    assert_eq!(group.io_file(), Some(io));
     assert!(group.set_idle().unwrap());
     fs::write(dir.path().join("cpu/t/i/cpu.shares"), "2").unwrap();
     group.set_weight(Millicores::new(500)).unwrap();

@@ -63,7 +63,12 @@ impl Group {
             match controller {
                 Controller::Cpuset => inherit_cpuset(dir)?,
                 Controller::Memory => count_children(dir),
-                Controller::Cpu | Controller::Cpuacct | Controller::Pids | Controller::Freezer => {}
+                Controller::Cpu
+                | Controller::Cpuacct
+                | Controller::Pids
+                | Controller::Freezer
+                | Controller::Io
+                | Controller::Blkio => {}
             }
         }
         Ok(())
@@ -157,6 +162,10 @@ impl Group {
 
     pub(super) fn memory_stat_file(&self) -> Option<PathBuf> {
         self.dirs.get(&Controller::Memory).map(|dir| dir.join("memory.stat"))
+    }
+
+    pub(super) fn io_file(&self) -> Option<PathBuf> {
+        self.dirs.get(&Controller::Blkio).map(|dir| dir.join("blkio.throttle.io_service_bytes"))
     }
 }
 

@@ -8,8 +8,10 @@ use tengyun_model::{Mebibytes, Millicores};
 
 use super::{CgroupError, Controller, control};
 
-/// The controllers that groups of ours use; the freezer and the CPU counter are always there.
-const WANTED: [Controller; 3] = [Controller::Cpu, Controller::Memory, Controller::Pids];
+/// The controllers that groups of ours use, what limits before what only counts; the freezer and the CPU
+/// counter are always there.
+const WANTED: [Controller; 4] =
+    [Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Io];
 /// The file that says what is handed down.
 const SUBTREE: &str = "cgroup.subtree_control";
 /// How often a freezing group is looked at where the kernel has no `cgroup.kill`.
@@ -151,6 +153,10 @@ impl Group {
 
     pub(super) fn memory_stat_file(&self) -> Option<PathBuf> {
         self.controls(Controller::Memory).then(|| self.dir.join("memory.stat"))
+    }
+
+    pub(super) fn io_file(&self) -> Option<PathBuf> {
+        self.controls(Controller::Io).then(|| self.dir.join("io.stat"))
     }
 
     fn set(&self, file: &str, value: &str) -> Result<(), CgroupError> {

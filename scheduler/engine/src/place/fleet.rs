@@ -486,7 +486,8 @@ fn reserved_share(seat: &Seat<'_>) -> u64 {
 
 /// Says whether nobody uses a node, and it may be used.
 fn is_unused(seat: &Seat<'_>, ceiling: u64) -> bool {
-    seat.crew.others == 0 && is_known(seat) && share(seat) < ceiling
+    let idle = seat.crew.others == 0 && seat.occupied.is_none();
+    idle && is_known(seat) && share(seat) < ceiling
 }
 
 fn rank(at: usize, seat: &Seat<'_>) -> (PowerRank, Reverse<u64>, usize) {

@@ -69,8 +69,9 @@ fn shift_one(
     let over = full > fleet.ceiling();
     movable.retain(|i| over || problem.state.spec(i).class != Class::Critical);
     let gain = fleet.of_noise(GAIN);
+    let calm = |at: &usize| *at != from && problem.seats[*at].occupied.is_none();
     let emptiest: Vec<usize> =
-        fleet.ascending().map(|(_, at)| at).filter(|at| *at != from).take(DESTINATIONS).collect();
+        fleet.ascending().map(|(_, at)| at).filter(calm).take(DESTINATIONS).collect();
     for to in emptiest {
         let (source, destination) = (&problem.seats[from], &problem.seats[to]);
         let score = |instance: &&InstanceImage| {

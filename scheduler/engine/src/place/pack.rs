@@ -187,8 +187,19 @@ pub(super) fn best_among(
     order.best(&problem.seats, guest, Among::Used, fits)
 }
 
-/// Returns the seat that an instance should have; as [`best_seat`], by the order of seats.
+/// Returns the seat that an instance should have. What is critical goes where disks or links are busy rather
+/// than nowhere: they are busiest when much was lost and comes back.
 pub(super) fn find_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
+    let found = calm_seat(problem, guest);
+    let critical = guest.spec.class == Class::Critical && !guest.presses;
+    if found.is_some() || !critical || problem.seats.iter().all(|seat| seat.occupied.is_none()) {
+        return found;
+    }
+    calm_seat(problem, &Guest { presses: true, ..*guest })
+}
+
+/// Returns the seat that an instance should have where it is calm; as [`best_seat`], by the order of seats.
+fn calm_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
     let (class, band) = (guest.spec.class, problem.state.policy().band());
     problem.look_up(guest);
     if !problem.seats.is_worth_sorting() || problem.state.policy().prefers_low_power() {
@@ -271,12 +282,12 @@ fn make_room(
     tried.yielding = Some(yielding);
 }
 
-/// Returns the seats that have harvest, or anything that leaves.
+/// Returns the seats that have harvest, or anything that leaves, and that something new may come to.
 pub(super) fn yielding(problem: &Problem<'_>) -> Vec<usize> {
     let left: BTreeSet<NodeId> = problem.state.leaving().filter_map(|i| i.node).collect();
     let yields = |seat: &Seat<'_>| {
         let any = seat.crew.has_harvest() || left.contains(&seat.node.id);
-        any && seat.connected && seat.node.is_open()
+        any && seat.connected && seat.node.is_open() && seat.occupied.is_none()
     };
     let seats = problem.seats.iter().enumerate();
     seats.filter(|(_, seat)| yields(seat)).map(|(at, _)| at).collect()

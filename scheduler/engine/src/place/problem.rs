@@ -10,6 +10,7 @@ use super::feasible::{self, Room};
 use super::seats::Seats;
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish, NodeImage};
+use crate::occupancy::Occupied;
 use crate::policy::Policy;
 use crate::predict::{Crew, Forecast, InstanceForecast, Terms, empty_crew};
 use crate::state::{Live, State, VolumeNeed};
@@ -52,6 +53,8 @@ pub(crate) struct Seat<'a> {
     pub(crate) connected: bool,
     /// Whether its use was measured lately.
     pub(crate) measured: bool,
+    /// Why nothing new should come, if its disks or links are that busy.
+    pub(crate) occupied: Option<Occupied>,
     /// How dear a core of it is; equal for all unless the policy minds power.
     pub(crate) power: PowerRank,
 }
@@ -73,6 +76,7 @@ impl<'a> Seat<'a> {
             guests: Vec::new(),
             connected: live.is_some_and(Live::connected) && !state.withholds(node.id),
             measured: expected.measured,
+            occupied: live.and_then(|live| live.occupied(state.policy(), now)),
             power: PowerRank::of(state.policy(), node),
         };
         if let Some(usage) = live.and_then(Live::usage) {
@@ -164,9 +168,23 @@ pub(crate) struct Guest<'a> {
     pub(crate) replaces: Option<tengyun_model::InstanceId>,
     /// What its volumes ask of the node.
     pub(crate) volumes: Option<VolumeNeed>,
+    /// Where it is already, or belongs: there it is nothing new.
+    pub(crate) home: Option<NodeId>,
+    /// Whether it may also go where disks or links are busy.
+    pub(crate) presses: bool,
 }
 
 impl Guest<'_> {
+    /// Checks that the disks and links of a seat are calm enough for it.
+    fn check_calm(&self, seat: &Seat<'_>) -> Result<(), Refusal> {
+        match seat.occupied {
+            Some(occupied) if !self.presses && self.home != Some(seat.node.id) => {
+                Err(Refusal::Occupied(occupied))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Returns the CPU that it is counted with.
     fn wanted(&self) -> Millicores {
         match self.spec.class {
@@ -215,12 +233,15 @@ impl<'a> Problem<'a> {
         let id = instance.status.instance;
         let state: &'a State = self.state;
         let workload = state.workload(instance.workload).expect("its workload outlives it");
+        let home = if replaces { instance.node } else { state.bound_to(instance) };
         let revision = if replaces { workload.revision } else { instance.revision };
         Guest {
             spec: &workload.revisions[&revision],
             expected: self.forecast.instance(id),
             replaces: replaces.then_some(id),
             volumes: state.volume_need(instance, &workload.revisions[&revision]),
+            home,
+            presses: false,
         }
     }
 
@@ -271,6 +292,7 @@ impl<'a> Problem<'a> {
         if !seat.connected {
             return Err(Refusal::NodeAway);
         }
+        guest.check_calm(seat)?;
         seat.room.fits(guest.spec, &seat.node.facts.capacity)?;
         feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
         feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage};
+use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage, Permille};
 
 use super::State;
 use crate::liveness;
+use crate::occupancy::{Dimension, Occupancy, Occupied};
+use crate::policy::Policy;
 use crate::predict::{Budget, Lines, Spent, Sum, Track, drifted, sample, window_of};
 
 /// What is known of a node in this reign.
@@ -15,6 +17,8 @@ pub(crate) struct Live {
     seen: Option<At>,
     usage: Option<NodeUsage>,
     foreign: Option<Track>,
+    /// How busy its disks and links are; most of a cloud may not measure it.
+    occupancy: Option<Box<Occupancy>>,
 }
 
 impl Live {
@@ -37,6 +41,10 @@ impl Live {
 
     pub(crate) fn usage(&self) -> Option<&NodeUsage> {
         self.usage.as_ref()
+    }
+
+    pub(crate) fn occupied(&self, policy: &Policy, now: At) -> Option<Occupied> {
+        self.occupancy.as_ref()?.occupied(policy, now)
     }
 
     pub(crate) fn foreign(&self) -> Option<&Track> {
@@ -92,6 +100,17 @@ impl State {
         self.watch.held.get(&node).copied()
     }
 
+    /// Returns how busy the disks or links of a node were over the last window; nothing where that was not
+    /// measured lately.
+    pub fn occupancy(&self, node: NodeId, what: Dimension, now: At) -> Option<Permille> {
+        self.live.get(&node)?.occupancy.as_ref()?.level(what, &self.policy, now)
+    }
+
+    /// Says why a node is so busy that nothing new should come to it, if it is.
+    pub fn occupied(&self, node: NodeId, now: At) -> Option<Occupied> {
+        self.live.get(&node)?.occupied(&self.policy, now)
+    }
+
     /// Takes in what a node used. Instances that are not on it are passed over.
     pub(super) fn report_usage(&mut self, node: NodeId, usage: &NodeUsage, at: At) {
         let window = self.policy.window();
@@ -106,6 +125,9 @@ impl State {
         let number = window_of(at, window.get());
         if let Some(closed) = track.observe(at, foreign, (window, most)) {
             sum.add(&closed, closed.foreseen.map_or(0, |(mean, _)| mean), 0);
+        }
+        if usage.io.disk_busy.is_some() || usage.io.network_busy.is_some() {
+            live.occupancy.get_or_insert_default().observe(at, usage.io, usage.interval, window);
         }
         live.usage = Some(usage.clone());
         let drift = self.drift.ratio_before(number);

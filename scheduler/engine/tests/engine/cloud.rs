@@ -10,8 +10,8 @@ use tengyun_engine::{
 };
 use tengyun_model::{
     At, Capacity, Exit, Incarnation, InstanceId, InstanceStatus, InstanceUsage, Inventory,
-    Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeUsage, OperationId, Phase, Resources,
-    Stop, WorkloadId, WorkloadSpec,
+    Mebibytes, Millicores, Millis, NodeFacts, NodeId, NodeIo, NodeUsage, OperationId, Phase,
+    Resources, Stop, WorkloadId, WorkloadSpec,
 };
 
 /// How often the agents of the tests report.
@@ -25,6 +25,8 @@ pub(crate) struct Cloud {
     pub(crate) uses: BTreeMap<String, u64>,
     /// What others than us use on each node.
     pub(crate) foreign: BTreeMap<NodeId, u64>,
+    /// How busy the disks and links of each node are, where that is measured.
+    pub(crate) io: BTreeMap<NodeId, NodeIo>,
     /// How many plans may follow each other before nothing moves any more.
     pub(crate) rounds: u32,
     /// Whether losses are judged while time passes.
@@ -40,10 +42,10 @@ impl Cloud {
         let now = At::from_millis(1_800_000_000_000);
         let (state, entries) = (State::new(), Vec::new());
         let (uses, foreign) = (BTreeMap::new(), BTreeMap::new());
-        let events = Vec::new();
+        let (events, io) = (Vec::new(), BTreeMap::new());
         let (rounds, watches, operations) = (1, false, 0);
         let mut cloud =
-            Self { state, entries, now, uses, foreign, rounds, watches, events, operations };
+            Self { state, entries, now, uses, foreign, io, rounds, watches, events, operations };
         cloud.must(Command::BeginEpoch);
         for number in 1..=nodes {
             let Effect::Node(id) = cloud.must(Command::RegisterNode(facts(number))) else {
@@ -236,7 +238,7 @@ impl Cloud {
             let instance = self.state.instance(id)?;
             let name = self.state.spec(instance).key.name.to_string();
             let cpu = Millicores::new(self.uses.get(&name).copied().unwrap_or_default());
-            Some(InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64) })
+            Some(InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64), io_bytes: None })
         };
         let instances: Vec<InstanceUsage> = self.state.on_node(node).filter_map(used).collect();
         let cpu_foreign = Millicores::new(self.foreign.get(&node).copied().unwrap_or_default());
@@ -247,6 +249,7 @@ impl Cloud {
             cpu: ours.saturating_add(cpu_foreign),
             cpu_foreign,
             instances,
+            io: self.io.get(&node).copied().unwrap_or_default(),
             ..NodeUsage::default()
         };
         self.must(Command::ReportUsage { node, usage });

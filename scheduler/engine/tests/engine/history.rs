@@ -96,7 +96,7 @@ impl World {
         let used = |id: InstanceId| {
             let name = self.state.spec(self.state.instance(id).unwrap()).key.name.to_string();
             let cpu = Millicores::new(used(&name, self.now));
-            InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64) }
+            InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64), io_bytes: None }
         };
         let instances: Vec<_> = self.state.on_node(node).map(used).collect();
         let cpu_foreign = Millicores::new(30);

@@ -387,6 +387,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         instance,
         cpu: Millicores::new(cpu),
         memory: Mebibytes::new(memory),
+        io_bytes: None,
     });
     let uses = prop::collection::vec(used, 0..6);
     prop_oneof![
@@ -546,6 +547,7 @@ proptest! {
             instance: InstanceId::new(*id),
             cpu: Millicores::new(*cpu),
             memory: Mebibytes::new(1),
+            io_bytes: None,
         };
         // One sample an instance: two of one instance in one report would be a sequence.
         let mut instances: Vec<_> = uses.iter().map(used).collect();
