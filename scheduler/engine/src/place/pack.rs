@@ -14,7 +14,7 @@ use super::order::Among;
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
 use crate::place::feasible::{self, Room};
-use crate::plan::{Move, StopReason};
+use crate::plan::{Move, StopReason, about};
 use crate::predict::InstanceForecast;
 
 /// Instances that start together, as guests: one, or all of a gang.
@@ -37,8 +37,14 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let mut tried = Tried::default();
     let mut harvest = Vec::new();
     let mut gangs = BTreeSet::new();
+    // What stops is queued again, and then a gang waits with it: it starts by the next plan.
+    let stopped = moves.iter().filter(|step| matches!(step, Move::Stop { .. })).map(about);
+    let queued: BTreeSet<WorkloadId> =
+        stopped.filter_map(|id| state.instance(id)).map(|stopped| stopped.workload).collect();
     for instance in waiting {
-        if state.waits_in_gang(instance) && !gangs.insert(instance.workload) {
+        if state.waits_in_gang(instance)
+            && (!gangs.insert(instance.workload) || queued.contains(&instance.workload))
+        {
             continue;
         }
         let all = state.starts_with(instance);
