@@ -10,6 +10,7 @@ mod kinds;
 mod loss;
 mod members;
 mod operate;
+mod order;
 mod policy;
 mod ports;
 mod power;
