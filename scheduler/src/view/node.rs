@@ -4,12 +4,13 @@ use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
 use tengyun_engine::place::{reserve, stuck};
 use tengyun_engine::policy::Reserve;
-use tengyun_engine::predict::{Forecast, Spent};
+use tengyun_engine::predict::{Forecast, Spent, Violations};
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
 use tengyun_model::{Class, Kind, Mebibytes, Millicores, NodeId, Permille, Said, said};
 use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
+use super::instance::accuracy;
 use super::{View, refusal, small};
 
 impl View<'_> {
@@ -53,6 +54,23 @@ impl View<'_> {
             budget_hundredths_percent: policy.violation_budget() / 100,
             ceiling_permille: policy.band().ceiling.get(),
             sizes: self.state.spent().into_iter().map(size).collect(),
+            hours: self.state.hours().by_week().iter().map(hour).collect(),
+            instance_windows: self.state.hours().all().instances,
+            instance_windows_above: self.state.hours().all().affected,
+        }
+    }
+
+    /// Returns where the move ledger stands.
+    pub(super) fn ledger(&self) -> v1::MoveLedger {
+        let moves = self.state.moves(self.now);
+        let alive = self.state.instances().filter(|i| !i.status.phase.is_final()).count();
+        v1::MoveLedger {
+            last_day: moves.last_day,
+            instances: small(alive).into(),
+            left: moves.left,
+            at_once: moves.at_once,
+            daily: moves.daily,
+            payback_millis: self.state.policy().move_cooldown().get(),
         }
     }
 
@@ -142,7 +160,8 @@ impl View<'_> {
             i.wish == InstanceWish::Run && self.state.spec(i).kind == Kind::PerNode
         };
         let staying = self.holds(node.id).filter(stays).count();
-        let expected = forecast.node(node.id).peak;
+        let (expected, margin) = (forecast.node(node.id).peak, forecast.node(node.id).margin);
+        let ceiling = node.facts.capacity.cpu.share(self.state.policy().band().ceiling);
         v1::NodeView {
             node: node.id.get(),
             facts: Some((&node.facts).into()),
@@ -160,6 +179,9 @@ impl View<'_> {
             wish: node.wish.as_str().to_owned(),
             lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
             staying: small(staying),
+            margin_cpu_millicores: margin.get(),
+            ceiling_cpu_millicores: ceiling.get(),
+            accuracy: accuracy(self.state.node_accuracy(node.id)),
         }
     }
 
@@ -190,5 +212,15 @@ impl View<'_> {
             (cpu.share_of(capacity.cpu), "cpu"),
         ];
         shares.into_iter().max_by_key(|(share, _)| *share).map_or("cpu", |(_, name)| name)
+    }
+}
+
+fn hour(of: &Violations) -> v1::BudgetHour {
+    v1::BudgetHour {
+        windows: of.windows,
+        above: of.above,
+        overloads: of.overloads,
+        instance_windows: of.instances,
+        instance_windows_above: of.affected,
     }
 }
