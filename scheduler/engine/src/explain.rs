@@ -188,10 +188,8 @@ fn unplaced(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdic
     if refused < nodes.len() {
         return said!(WaitsSome, nodes.len() - refused, nodes.len());
     }
-    match waiting::is_made_for(problem, instance) {
-        Some(name) => said!(WaitsLeaving, name),
-        None => said!(WaitsNone, refused),
-    }
+    let made_for = waiting::is_made_for(problem, instance);
+    made_for.map_or_else(|| said!(WaitsNone, refused), |name| said!(WaitsLeaving, name))
 }
 
 /// Returns the node where the volumes of an instance are.

@@ -7,8 +7,8 @@
 
 use tengyun_model::{At, Mebibytes, Millicores, Millis};
 
-use super::accuracy::Tally;
 use super::Part;
+use super::accuracy::Tally;
 
 /// A sample counts for at most this long, however late the report came.
 const SAMPLE_MAX: Millis = Millis::from_secs(300);

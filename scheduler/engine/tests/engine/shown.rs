@@ -182,7 +182,7 @@ fn play(cloud: &mut Cloud, key: &WorkloadKey) -> (BTreeSet<InstanceId>, BTreeMap
                     evicted.insert(instance);
                 }
                 Move::Start { instance, node } => {
-                    let instance = cloud.state.instance(instance).unwrap();
+                    let instance = cloud.state.instance(instance).expect("it is planned");
                     if cloud.state.spec(instance).key == *key {
                         *started.entry(node).or_insert(0) += 1;
                     }
@@ -245,7 +245,7 @@ fn a_rehearsal_names_the_victims_and_the_nodes_that_come_to_be() {
         }
         assert_eq!(nodes, started, "{copies} of {memory}, {gang}");
         assert_eq!(nodes.values().sum::<u32>() + told.waits, copies);
-        assert!(!told.after.is_empty() == !victims.is_empty(), "{told:?}");
+        assert_eq!(told.after.is_empty(), victims.is_empty(), "{told:?}");
     }
 }
 
