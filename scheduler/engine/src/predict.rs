@@ -268,6 +268,19 @@ pub fn forecast(state: &State, now: At) -> Forecast {
     forecast
 }
 
+/// Forecasts a copy that is not there yet: by its siblings or by its request, as it will be once it is.
+pub(crate) fn newcomer(
+    (state, forecast): (&State, &Forecast),
+    copy: &InstanceImage,
+    spec: &WorkloadSpec,
+    now: At,
+) -> InstanceForecast {
+    let by_siblings = || siblings::by_siblings((state, forecast), copy, (&Terms::of(state), now));
+    let siblings = is_cold(&Profile::of(spec), &Terms::of(state)).then(by_siblings).flatten();
+    let by_request = || InstanceForecast::new(spec.resources.cpu, Millicores::ZERO, false);
+    siblings.unwrap_or_else(by_request)
+}
+
 /// Returns what a node carries without any instance: what is not ours, and the margin of its kind.
 pub(crate) fn empty_crew(state: &State, node: NodeId, terms: &Terms) -> Crew {
     let mut load = Load::on(state.lines(state.capacity(node)));

@@ -14,7 +14,7 @@ use super::pack::{Party, Tried, seat, start, would_fit};
 use super::problem::{Guest, Problem, lives};
 use crate::image::{InstanceImage, InstanceWish};
 use crate::plan::{Move, StopReason};
-use crate::predict::{Forecast, InstanceForecast};
+use crate::predict::{Forecast, InstanceForecast, newcomer};
 use crate::state::{State, fresh_status};
 
 /// So many copies are rehearsed at most; what comes of the others is not said.
@@ -43,12 +43,15 @@ pub fn rehearse(state: &State, forecast: &Forecast, spec: &WorkloadSpec, now: At
     }
     let (copies, untold) = missing(state, spec);
     let images: Vec<InstanceImage> =
-        copies.into_iter().map(|copy| image(state, copy, now)).collect();
+        copies.into_iter().map(|copy| image(state, spec, copy, now)).collect();
+    let Some(first) = images.first() else { return Rehearsal::default() };
+    let expected = newcomer((state, forecast), first, spec, now);
     let gang = spec.gang && images.len() > 1;
     let size = if gang { images.len() } else { 1 };
     let mut waiting: Vec<Party<'_>> = Vec::new();
     for together in images.chunks(size) {
-        waiting.push(together.iter().map(|one| (one, guest(state, spec, one))).collect());
+        waiting
+            .push(together.iter().map(|one| (one, guest(state, (spec, expected), one))).collect());
     }
     let mut stage = Stage { passes: 0, cleared: BTreeSet::new(), told: Rehearsal::default() };
     stage.told.untold = untold;
@@ -74,20 +77,27 @@ fn missing(state: &State, spec: &WorkloadSpec) -> (Vec<u32>, u32) {
     (missing, untold)
 }
 
-fn guest<'a>(state: &State, spec: &'a WorkloadSpec, image: &InstanceImage) -> Guest<'a> {
-    let mean = spec.resources.cpu;
-    let expected = InstanceForecast { mean, peak: mean, ..InstanceForecast::default() };
-    Guest { spec, expected, replaces: None, volumes: state.volume_need(image, spec) }
+/// Returns a copy as a guest that is expected to use so much.
+fn guest<'a>(
+    state: &State,
+    (spec, expected): (&'a WorkloadSpec, InstanceForecast),
+    copy: &InstanceImage,
+) -> Guest<'a> {
+    Guest { spec, expected, replaces: None, volumes: state.volume_need(copy, spec) }
 }
 
-/// Makes what a copy would be that waits. It is of no workload that there is, so nothing is taken for it.
-fn image(state: &State, ordinal: u32, at: At) -> InstanceImage {
+/// Makes what a copy would be that waits.
+fn image(state: &State, spec: &WorkloadSpec, ordinal: u32, at: At) -> InstanceImage {
+    let known = state.workload_keyed(&spec.key);
+    let first = (WorkloadId::new(u32::MAX), Revision::new(1));
+    let (workload, revision) =
+        known.map_or(first, |known| (known.id, state.revision_after(known, spec)));
     let last = state.next_instance().get();
     let instance = InstanceId::new(last.saturating_add(1).saturating_add(ordinal.into()));
     InstanceImage {
-        workload: WorkloadId::new(u32::MAX),
+        workload,
         ordinal,
-        revision: Revision::new(1),
+        revision,
         node: None,
         wish: InstanceWish::Run,
         replaces: None,
@@ -178,7 +188,9 @@ fn everywhere<'a>(problem: &Problem<'a>, spec: &'a WorkloadSpec) -> Rehearsal {
         if there.next().is_some() || !labels.all(|is| is) {
             continue;
         }
-        let guest = guest(state, spec, &image(state, node.id.get(), problem.now));
+        let copy = image(state, spec, node.id.get(), problem.now);
+        let expected = newcomer((state, problem.forecast), &copy, spec, problem.now);
+        let guest = guest(state, (spec, expected), &copy);
         let whom = (&guest, &problem.evenness(&guest));
         if problem.fits(at, &guest, ceiling).is_ok() {
             told.starts.insert(node.id, 1);

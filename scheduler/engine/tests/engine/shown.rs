@@ -278,6 +278,24 @@ fn a_rehearsal_counts_only_copies_that_are_not_there_and_evicts_nothing_for_harv
     assert_eq!(started.len(), 4);
 }
 
+#[test]
+fn a_rehearsal_expects_of_new_copies_what_their_siblings_use() {
+    let mut cloud = Cloud::of(4);
+    cloud.uses.insert("app".to_owned(), 50);
+    let mut app = spec("app");
+    app.resources.cpu = Millicores::new(500);
+    app.instances = 2;
+    cloud.apply(app.clone());
+    cloud.pass(Millis::from_secs(5400));
+    app.instances = 5;
+    let told = rehearsed(&cloud, &app);
+    let key = app.key.clone();
+    cloud.apply(app);
+    let (_, started) = play(&mut cloud, &key);
+    assert_eq!((told.starts, told.after, told.waits), (started, BTreeMap::new(), 0));
+    assert!(cloud.layout().len() < 4, "by their requests each would need its own node");
+}
+
 fn record(cloud: &mut Cloud, decisions: &mut Decisions, plan: Plan) {
     let forecast = predict::forecast(&cloud.state, cloud.now);
     let decided = decided(&cloud.state, &forecast, &plan, cloud.now);
