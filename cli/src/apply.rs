@@ -11,7 +11,7 @@ use tengyun_proto::v1;
 use crate::failure::{Failure, refusal_text};
 use crate::manifest;
 use crate::message::{Message, word};
-use crate::output::{joined, note, show};
+use crate::output::{clean, joined, note, show, table};
 use crate::session::{Session, operation_id, path};
 
 /// How many workloads go in one call, so that a large file makes no message beyond the limit.
@@ -23,7 +23,7 @@ pub(crate) struct ApplyArgs {
     /// The manifest; `-` reads standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Check everything and change nothing
+    /// Check everything, say what would become of it and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<(), Failur
     for specs in specs.chunks(ITEMS_A_CALL) {
         results.extend(apply(session, specs, args.dry_run).await?);
     }
-    let table = || joined(results.iter().map(line));
+    let table = || results.iter().map(|r| line(r) + "\n" + &rehearsal(session, r)).collect();
     let json: Vec<_> = results.iter().map(json).collect();
     show(session.format, table, &json!(json))?;
     let refused = results.iter().filter(|r| r.refusal.is_some()).count();
@@ -83,6 +83,77 @@ fn line(result: &v1::ApplyResult) -> String {
     Message::Applied { name: &name, effect: &effect, revision }.said()
 }
 
+/// Says what would become of copies that are not there yet; nothing where nothing was rehearsed.
+fn rehearsal(session: &Session, result: &v1::ApplyResult) -> String {
+    let Some(of) = &result.rehearsal else { return String::new() };
+    let mut lines = Vec::new();
+    let copies = |nodes: &[v1::RehearsedNode]| nodes.iter().map(|n| n.copies).sum::<u32>();
+    let listed = |nodes: &[v1::RehearsedNode]| {
+        let node = |n: &v1::RehearsedNode| {
+            Message::OnNode { node: &clean(&n.name), copies: &n.copies }.said()
+        };
+        nodes.iter().map(node).collect::<Vec<_>>().join(", ")
+    };
+    if !of.starts.is_empty() {
+        let (copies, nodes) = (&copies(&of.starts), &listed(&of.starts));
+        lines.push(Message::WouldStart { copies, nodes }.said());
+    }
+    if !of.after.is_empty() {
+        let (copies, nodes) = (&copies(&of.after), &listed(&of.after));
+        lines.push(Message::WouldStartAfter { copies, nodes }.said());
+    }
+    if of.waits > 0 {
+        lines.push(Message::WouldWait { copies: &of.waits }.said());
+    }
+    if of.untold > 0 {
+        lines.push(Message::WouldBeUntold { copies: &of.untold }.said());
+    }
+    lines.extend(victims(session, of));
+    joined(lines.iter().flat_map(|lines| lines.lines()).map(|line| format!("  {line}")))
+}
+
+/// Names the harvest that would be evicted, where, and of which department.
+fn victims(session: &Session, of: &v1::Rehearsal) -> Vec<String> {
+    let all = u32::try_from(of.victims.len()).unwrap_or(u32::MAX);
+    let all = all.saturating_add(of.victims_hidden);
+    if all == 0 {
+        return Vec::new();
+    }
+    let mut lines = vec![Message::WouldEvict { count: &all }.said()];
+    if of.victims_hidden > 0 {
+        lines.push(Message::WouldEvictHidden { count: &of.victims_hidden }.said());
+    }
+    let row = |victim: &v1::Victim| {
+        let key = victim.key.clone().unwrap_or_default();
+        let department = key.department.clone();
+        vec![victim.instance.to_string(), path(key), victim.node_name.clone(), department]
+    };
+    if !of.victims.is_empty() {
+        let headings = session.headings(&["INSTANCE", "WORKLOAD", "NODE", "DEPARTMENT"]);
+        lines.push(table(&headings, &of.victims.iter().map(row).collect::<Vec<_>>()));
+    }
+    lines
+}
+
+fn rehearsal_json(of: &v1::Rehearsal) -> serde_json::Value {
+    let nodes = |nodes: &[v1::RehearsedNode]| {
+        let node = |n: &v1::RehearsedNode| json!({"node": n.name, "copies": n.copies});
+        nodes.iter().map(node).collect::<Vec<_>>()
+    };
+    let victim = |victim: &v1::Victim| {
+        let key = victim.key.clone().unwrap_or_default();
+        json!({
+            "instance": victim.instance, "node": victim.node_name, "department": key.department,
+            "workload": path(key),
+        })
+    };
+    json!({
+        "starts": nodes(&of.starts), "after": nodes(&of.after), "waits": of.waits,
+        "victims": of.victims.iter().map(victim).collect::<Vec<_>>(),
+        "victims_hidden": of.victims_hidden, "untold": of.untold,
+    })
+}
+
 fn name(result: &v1::ApplyResult) -> String {
     path(result.key.clone().unwrap_or_default())
 }
@@ -97,6 +168,7 @@ fn json(result: &v1::ApplyResult) -> serde_json::Value {
         "effect": result.effect,
         "revision": result.revision,
         "refusal": refusal,
+        "rehearsal": result.rehearsal.as_ref().map(rehearsal_json),
     })
 }
 

@@ -133,7 +133,8 @@ fn use_fields(node: &v1::NodeView, capacity: &v1::Capacity) -> Vec<(&'static str
         ("capacity", capacity),
         ("used", both(usage.cpu_millicores, usage.memory_mib)),
         ("foreign", both(usage.cpu_foreign_millicores, usage.memory_foreign_mib)),
-        ("forecast peak", cores(node.forecast_cpu_millicores)),
+        ("forecast peak", node_forecast(node)),
+        ("forecast so far", crate::get::accuracy(node.accuracy.as_ref())),
         ("reserved", both(node.reserved_cpu_millicores, node.reserved_memory_mib)),
         ("harvest may use", cores(usage.harvest_allowance_millicores)),
         ("disk busy", busy(node, ("disk", node.disk_busy_permille))),
@@ -215,9 +216,24 @@ fn workload_text(view: &v1::WorkloadView) -> String {
         ("command", spec.command.join(" ")),
         ("requests", requests.said()),
         ("uses", both(view.cpu_used_millicores, view.memory_used_mib)),
+        ("forecast", workload_forecast(view)),
+        ("forecast so far", crate::get::accuracy(view.accuracy.as_ref())),
         ("health check", spec.health.as_ref().map(health).unwrap_or_default()),
         ("volumes", spec.volumes.iter().map(volume).collect::<Vec<_>>().join(", ")),
     ])
+}
+
+/// Says what a node is foreseen to use at most, and what it may be filled to.
+fn node_forecast(node: &v1::NodeView) -> String {
+    let (peak, margin) = (cores(node.forecast_cpu_millicores), cores(node.margin_cpu_millicores));
+    let ceiling = cores(node.ceiling_cpu_millicores);
+    Message::NodeForecast { peak: &peak, margin: &margin, ceiling: &ceiling }.said()
+}
+
+/// Says what the instances of a workload are expected to use on average, and what is added to that.
+fn workload_forecast(view: &v1::WorkloadView) -> String {
+    let (mean, margin) = (cores(view.mean_cpu_millicores), cores(view.margin_cpu_millicores));
+    Message::WorkloadForecast { mean: &mean, margin: &margin }.said()
 }
 
 /// Says what a health check asks, and how often.
@@ -279,6 +295,7 @@ fn instance_text(view: &v1::InstanceView) -> String {
         ("disk traffic", view.io_bytes_per_second.map(rate).unwrap_or_default()),
         ("forecast", crate::get::expected(view.expected.as_ref())),
         ("forecast peak", cores(view.forecast_cpu_millicores)),
+        ("forecast so far", crate::get::accuracy(view.accuracy.as_ref())),
         ("why here", heard(view.reason_said.as_ref(), &view.reason)),
         ("ports", crate::get::ports(view)),
     ])

@@ -5,7 +5,7 @@ use tengyun_proto::v1;
 
 use crate::failure::Failure;
 use crate::message::{Message, heard};
-use crate::output::{clean, cores, show, table};
+use crate::output::{clean, cores, show, table, time};
 use crate::session::{Session, key_of, path};
 
 /// Explains an instance by its number, or every instance of a workload.
@@ -43,6 +43,12 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
     if !expected.is_empty() {
         text = text + &Message::ForecastIs { expected: &expected }.said() + "\n";
     }
+    let accuracy = crate::get::accuracy(explanation.accuracy.as_ref());
+    if !accuracy.is_empty() {
+        text = text + &Message::ForecastWas { accuracy: &accuracy }.said() + "\n";
+    }
+    text.push_str(&decided(explanation));
+    text.push_str(&excluded(session, &explanation.excluded));
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {
             let why = heard(n.reason_said.as_ref(), &n.reason);
@@ -65,6 +71,71 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
     text
 }
 
+/// Says by which figures it got its node; or that they are not known any more.
+fn decided(explanation: &v1::Explanation) -> String {
+    let Some(of) = &explanation.decision else {
+        let none = || Message::DecisionNone {}.said() + "\n";
+        return if explanation.placed { none() } else { String::new() };
+    };
+    let (at, node, from) = (time(of.at_millis), clean(&of.to), clean(&of.from));
+    let expected = crate::get::expected(of.expected.as_ref());
+    let why = heard(of.reason_said.as_ref(), &of.reason);
+    let (at, node, expected) = (&at, &node, &expected);
+    let head = if of.from.is_empty() {
+        Message::DecisionPlaced { time: at, node, expected }
+    } else {
+        Message::DecisionMoved { time: at, from: &from, node, why: &why, expected }
+    };
+    let (before, after) = (cores(of.before_millicores), cores(of.after_millicores));
+    let bound = &cores(of.bound_millicores);
+    let peak = Message::DecisionPeak { node, before: &before, after: &after, bound };
+    let mut lines = vec![head.said(), peak.said()];
+    if of.left_before_millicores > 0 {
+        let (before, after) = (cores(of.left_before_millicores), cores(of.left_after_millicores));
+        let left = Message::DecisionLeft { node: &from, before: &before, after: &after };
+        lines.push(left.said());
+    }
+    let used = &of.nodes_in_use;
+    lines.push(match &of.nodes_needed {
+        Some(needed) => Message::DecisionBound { used, needed }.said(),
+        None => Message::DecisionFleet { used }.said(),
+    });
+    if !of.runner_up.is_empty() {
+        let (node, peak) = (clean(&of.runner_up), cores(of.runner_up_millicores));
+        let bound = &cores(of.runner_up_bound_millicores);
+        lines.push(Message::DecisionOther { node: &node, peak: &peak, bound }.said());
+    }
+    lines.push(Message::CalculatedNow {}.said());
+    lines.join("\n") + "\n"
+}
+
+/// Counts the nodes by what keeps it from them.
+fn excluded(session: &Session, all: &[v1::ExcludedView]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let row = |of: &v1::ExcludedView| {
+        let why = heard(of.reason_said.as_ref(), &of.reason);
+        vec![of.nodes.to_string(), why, of.nearest.clone()]
+    };
+    let headings = session.headings(&["NODES", "WHY NOT", "NEAREST"]);
+    table(&headings, &all.iter().map(row).collect::<Vec<_>>())
+}
+
+fn decision_json(of: &v1::DecisionView) -> Value {
+    json!({
+        "at_millis": of.at_millis, "from": of.from, "to": of.to, "reason": of.reason,
+        "expected": of.expected.as_ref().map(crate::get::expected_json),
+        "before_millicores": of.before_millicores, "after_millicores": of.after_millicores,
+        "bound_millicores": of.bound_millicores,
+        "left_before_millicores": of.left_before_millicores,
+        "left_after_millicores": of.left_after_millicores,
+        "nodes_in_use": of.nodes_in_use, "nodes_needed": of.nodes_needed,
+        "runner_up": of.runner_up, "runner_up_millicores": of.runner_up_millicores,
+        "runner_up_bound_millicores": of.runner_up_bound_millicores,
+    })
+}
+
 fn one_json(explanation: &v1::Explanation) -> Value {
     let node = |n: &v1::ExplainedNode| {
         json!({
@@ -73,11 +144,16 @@ fn one_json(explanation: &v1::Explanation) -> Value {
             "margin_millicores": n.margin_millicores, "bound_millicores": n.bound_millicores,
         })
     };
+    let excluded = |of: &v1::ExcludedView| json!({"nodes": of.nodes, "nearest": of.nearest, "reason": of.reason});
     json!({
         "instance": explanation.instance,
         "workload": path(explanation.key.clone().unwrap_or_default()),
         "summary": explanation.summary,
         "expected": explanation.expected.as_ref().map(crate::get::expected_json),
+        "accuracy": explanation.accuracy.as_ref().map(crate::get::accuracy_json),
+        "placed": explanation.placed,
+        "decision": explanation.decision.as_ref().map(decision_json),
+        "excluded": explanation.excluded.iter().map(excluded).collect::<Vec<_>>(),
         "nodes": explanation.nodes.iter().map(node).collect::<Vec<_>>(),
         "remedy": explanation.remedy,
     })

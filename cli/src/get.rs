@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tengyun_proto::v1;
 
+use crate::budget::share;
 use crate::failure::Failure;
 use crate::message::{Message, word};
 use crate::output::{
@@ -23,6 +24,9 @@ pub(crate) struct GetArgs {
     /// Ended instances too
     #[arg(long)]
     all: bool,
+    /// Also margins, and how good forecasts were lately, of nodes, workloads or instances
+    #[arg(long)]
+    wide: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -43,13 +47,14 @@ enum What {
 
 /// Lists what was asked for.
 pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<(), Failure> {
+    let department = args.department.as_deref();
     match args.what {
-        What::Nodes => nodes(session).await,
+        What::Nodes => nodes(session, args.wide).await,
         What::Departments => departments(session).await,
-        What::Workloads => workloads(session, args.department.as_deref()).await,
-        What::Instances => instances(session, args.department.as_deref(), args.all).await,
-        What::Volumes => crate::volume::list(session, args.department.as_deref()).await,
-        What::Runs => crate::runs::list(session, args.department.as_deref()).await,
+        What::Workloads => workloads(session, department, args.wide).await,
+        What::Instances => instances(session, department, (args.all, args.wide)).await,
+        What::Volumes => crate::volume::list(session, department).await,
+        What::Runs => crate::runs::list(session, department).await,
     }
 }
 
@@ -58,15 +63,37 @@ pub(crate) async fn list_nodes(session: &Session) -> Result<v1::ListNodesRespons
     session.call(|mut o| async move { o.list_nodes(v1::ListNodesRequest {}).await }).await
 }
 
-async fn nodes(session: &Session) -> Result<(), Failure> {
+async fn nodes(session: &Session, wide: bool) -> Result<(), Failure> {
     let list = list_nodes(session).await?;
     let json: Vec<Value> = list.nodes.iter().map(node_json).collect();
     let text = || {
         let bound = at_least(list.nodes_needed, &list.nodes_needed_by);
         let in_use = Message::NodesInUse { nodes: &list.nodes_in_use, least: &bound };
-        format!("{}{}\n", node_table(session, &list), in_use.said())
+        let nodes = if wide { wide_nodes(session, &list) } else { node_table(session, &list) };
+        format!("{nodes}{}\n", in_use.said())
     };
     show(session.format, text, &json!(json))
+}
+
+/// Makes the table of what nodes are foreseen with.
+fn wide_nodes(session: &Session, list: &v1::ListNodesResponse) -> String {
+    let row = |node: &v1::NodeView| {
+        let facts = node.facts.clone().unwrap_or_default();
+        let capacity = facts.capacity.unwrap_or_default().cpu_millicores;
+        let [missed, error] = accuracy_cells(node.accuracy.as_ref());
+        vec![
+            facts.name,
+            cores(capacity),
+            cores(node.usage.clone().unwrap_or_default().cpu_millicores),
+            cores(node.forecast_cpu_millicores),
+            cores(node.margin_cpu_millicores),
+            cores(node.ceiling_cpu_millicores),
+            missed,
+            error,
+        ]
+    };
+    let headings = ["NODE", "CAPACITY", "USED", "FORECAST", "MARGIN", "BOUND", "MISSED", "ERROR"];
+    table(&session.headings(&headings), &list.nodes.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Makes the table of nodes.
@@ -129,7 +156,6 @@ pub(crate) fn node_state(node: &v1::NodeView) -> String {
 pub(crate) fn node_json(node: &v1::NodeView) -> Value {
     let facts = node.facts.clone().unwrap_or_default();
     let capacity = facts.capacity.clone().unwrap_or_default();
-    let usage = node.usage.clone().unwrap_or_default();
     let inventory = facts.inventory.clone().unwrap_or_default();
     let held = |e: &v1::Enforcement| {
         json!({
@@ -137,7 +163,7 @@ pub(crate) fn node_json(node: &v1::NodeView) -> Value {
         })
     };
     let smt = inventory.smt.unwrap_or_default();
-    json!({
+    let mut all = json!({
         "node": node.node,
         "name": facts.name,
         "labels": facts.labels,
@@ -152,18 +178,6 @@ pub(crate) fn node_json(node: &v1::NodeView) -> Value {
         "capacity_memory_mib": capacity.memory_mib,
         "capacity_disk_mib": capacity.disk_mib,
         "capacity_pids": capacity.pids,
-        "used_cpu_millicores": usage.cpu_millicores,
-        "foreign_cpu_millicores": usage.cpu_foreign_millicores,
-        "used_memory_mib": usage.memory_mib,
-        "harvest_allowance_millicores": usage.harvest_allowance_millicores,
-        "pressure_cpu_permille": usage.pressure_cpu_permille,
-        "disk_busy_permille": node.disk_busy_permille,
-        "network_busy_permille": node.network_busy_permille,
-        "network_bytes_per_second": usage.network_bytes_per_second,
-        "occupied": node.occupied,
-        "forecast_cpu_millicores": node.forecast_cpu_millicores,
-        "reserved_cpu_millicores": node.reserved_cpu_millicores,
-        "reserved_memory_mib": node.reserved_memory_mib,
         "instances": node.instances,
         "binding": node.binding,
         "kernel": inventory.kernel,
@@ -183,6 +197,32 @@ pub(crate) fn node_json(node: &v1::NodeView) -> Value {
         "psi": inventory.psi,
         "root": inventory.root,
         "enforcement": facts.enforcement.iter().map(held).collect::<Vec<_>>(),
+    });
+    if let (Value::Object(all), Value::Object(load)) = (&mut all, load_json(node)) {
+        all.extend(load);
+    }
+    all
+}
+
+/// Makes the JSON of what a node does: apart, because one macro takes only so many fields.
+fn load_json(node: &v1::NodeView) -> Value {
+    let usage = node.usage.clone().unwrap_or_default();
+    json!({
+        "used_cpu_millicores": usage.cpu_millicores,
+        "foreign_cpu_millicores": usage.cpu_foreign_millicores,
+        "used_memory_mib": usage.memory_mib,
+        "harvest_allowance_millicores": usage.harvest_allowance_millicores,
+        "pressure_cpu_permille": usage.pressure_cpu_permille,
+        "disk_busy_permille": node.disk_busy_permille,
+        "network_busy_permille": node.network_busy_permille,
+        "network_bytes_per_second": usage.network_bytes_per_second,
+        "occupied": node.occupied,
+        "forecast_cpu_millicores": node.forecast_cpu_millicores,
+        "margin_cpu_millicores": node.margin_cpu_millicores,
+        "ceiling_cpu_millicores": node.ceiling_cpu_millicores,
+        "accuracy": node.accuracy.as_ref().map(accuracy_json),
+        "reserved_cpu_millicores": node.reserved_cpu_millicores,
+        "reserved_memory_mib": node.reserved_memory_mib,
     })
 }
 
@@ -230,7 +270,7 @@ async fn departments(session: &Session) -> Result<(), Failure> {
     show(session.format, rows, &json!(json))
 }
 
-async fn workloads(session: &Session, department: Option<&str>) -> Result<(), Failure> {
+async fn workloads(session: &Session, department: Option<&str>, wide: bool) -> Result<(), Failure> {
     let mut list = session.workloads().await?;
     list.retain(|w| within(&key_of(w.spec.as_ref()).department, department));
     let now = now_millis();
@@ -259,7 +299,29 @@ async fn workloads(session: &Session, department: Option<&str>) -> Result<(), Fa
         table(&headings, &list.iter().map(row).collect::<Vec<_>>())
     };
     let json: Vec<Value> = list.iter().map(workload_json).collect();
+    if wide {
+        return show(session.format, || wide_workloads(session, &list), &json!(json));
+    }
     show(session.format, rows, &json!(json))
+}
+
+/// Makes the table of what workloads are foreseen with.
+fn wide_workloads(session: &Session, list: &[v1::WorkloadView]) -> String {
+    let row = |w: &v1::WorkloadView| {
+        let spec = w.spec.clone().unwrap_or_default();
+        let [missed, error] = accuracy_cells(w.accuracy.as_ref());
+        vec![
+            path(key_of(w.spec.as_ref())),
+            word(&wire_word(spec.class().as_str_name(), "CLASS_")),
+            cores(w.cpu_used_millicores),
+            cores(w.mean_cpu_millicores),
+            cores(w.margin_cpu_millicores),
+            missed,
+            error,
+        ]
+    };
+    let headings = ["WORKLOAD", "CLASS", "CPU", "FORECAST", "MARGIN", "MISSED", "ERROR"];
+    table(&session.headings(&headings), &list.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Makes the JSON of a workload.
@@ -281,17 +343,69 @@ pub(crate) fn workload_json(w: &v1::WorkloadView) -> Value {
         "used_cpu_millicores": w.cpu_used_millicores,
         "used_memory_mib": w.memory_used_mib,
         "applied_millis": w.applied_millis,
+        "mean_cpu_millicores": w.mean_cpu_millicores,
+        "margin_cpu_millicores": w.margin_cpu_millicores,
+        "accuracy": w.accuracy.as_ref().map(accuracy_json),
         "rollout": w.rollout,
         "next_run_millis": w.next_run_millis,
     })
 }
 
-async fn instances(session: &Session, department: Option<&str>, all: bool) -> Result<(), Failure> {
+async fn instances(
+    session: &Session,
+    department: Option<&str>,
+    (all, wide): (bool, bool),
+) -> Result<(), Failure> {
     let mut list = session.instances(None).await?;
     let of = |i: &v1::InstanceView| i.key.clone().unwrap_or_default().department;
     list.instances.retain(|i| within(&of(i), department) && (all || !has_ended(i)));
     let json: Vec<Value> = list.instances.iter().map(instance_json).collect();
+    if wide {
+        return show(session.format, || wide_instances(session, &list), &json!(json));
+    }
     show(session.format, || instance_table(session, &list) + &troubles(&list), &json!(json))
+}
+
+/// Makes the table of what instances are foreseen with.
+fn wide_instances(session: &Session, list: &v1::ListInstancesResponse) -> String {
+    let row = |i: &v1::InstanceView| {
+        let expected = i.expected.unwrap_or_default();
+        let [missed, error] = accuracy_cells(i.accuracy.as_ref());
+        vec![
+            i.instance.to_string(),
+            path(i.key.clone().unwrap_or_default()),
+            if i.node.is_some() { i.node_name.clone() } else { "-".to_owned() },
+            cores(i.cpu_used_millicores),
+            cores(expected.mean_millicores),
+            cores(expected.margin_millicores),
+            missed,
+            error,
+        ]
+    };
+    let headings = ["INSTANCE", "WORKLOAD", "NODE", "CPU", "FORECAST", "MARGIN", "MISSED", "ERROR"];
+    table(&session.headings(&headings), &list.instances.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Says how good forecasts were, in two cells of a table: how often the peak was missed, and by how much
+/// of the use the mean was off.
+fn accuracy_cells(accuracy: Option<&v1::Accuracy>) -> [String; 2] {
+    let Some(of) = accuracy else { return ["-".to_owned(), "-".to_owned()] };
+    [share(of.missed, of.windows), percent(of.error_thousandths, 1000)]
+}
+
+/// Says how good forecasts were; nothing while that is not known.
+pub(crate) fn accuracy(accuracy: Option<&v1::Accuracy>) -> String {
+    let Some(of) = accuracy else { return String::new() };
+    let [missed, error] = accuracy_cells(accuracy);
+    let (above, windows) = (&of.missed, &of.windows);
+    Message::AccuracyIs { missed: &missed, above, windows, error: &error }.said()
+}
+
+/// The same for machines.
+pub(crate) fn accuracy_json(of: &v1::Accuracy) -> Value {
+    json!({
+        "windows": of.windows, "missed": of.missed, "error_thousandths": of.error_thousandths,
+    })
 }
 
 fn has_ended(view: &v1::InstanceView) -> bool {
@@ -419,6 +533,7 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
         "io_bytes_per_second": i.io_bytes_per_second,
         "forecast_cpu_millicores": i.forecast_cpu_millicores,
         "expected": i.expected.as_ref().map(expected_json),
+        "accuracy": i.accuracy.as_ref().map(accuracy_json),
         "reason": i.reason,
         "ports": i.ports.iter().map(|p| json!({"name": p.name, "number": p.number})).collect::<Vec<_>>(),
     })

@@ -12,6 +12,7 @@ pub mod text;
 
 mod apply;
 mod backup;
+mod budget;
 mod completion;
 mod describe;
 mod doctor;

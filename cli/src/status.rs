@@ -3,16 +3,18 @@
 use serde_json::{Value, json};
 use tengyun_proto::v1;
 
+use crate::budget::{affected, budget, budget_json, forecast, ledger, ledger_json, worst_hours};
 use crate::describe::lines;
 use crate::failure::Failure;
 use crate::get::wire_word;
 use crate::message::{Message, heard, word};
-use crate::output::{core_hours, cores, gibibyte_hours, show, table, time};
+use crate::output::{core_hours, gibibyte_hours, show, table, time};
 use crate::session::{Session, path};
 
 /// Shows the state of the scheduler.
 pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
     let status = session.call(|mut o| async move { o.status(v1::StatusRequest {}).await }).await?;
+    let worst = |budget: &v1::BudgetView| worst_hours(budget, status.at_millis);
     let text = || {
         let mode = if status.read_only {
             Message::StatusReadOnly { reason: &status.read_only_reason }.said()
@@ -37,7 +39,10 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
             ("journal", journal.said()),
             ("nodes", nodes.said()),
             ("moves", Message::StatusMoves { moves: &status.moves_total }.said()),
+            ("move ledger", status.ledger.as_ref().map(ledger).unwrap_or_default()),
             ("budget", budget(&status)),
+            ("affected", status.budget.as_ref().map(affected).unwrap_or_default()),
+            ("worst hours", status.budget.as_ref().map(worst).unwrap_or_default()),
             ("forecast", forecast(&status)),
             ("rebalancing", heard(status.rebalancing_said.as_ref(), &status.rebalancing)),
             ("reserve", heard(status.reserve_said.as_ref(), &status.reserve)),
@@ -59,7 +64,8 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "nodes_needed": status.nodes_needed,
         "nodes_needed_by": status.nodes_needed_by,
         "moves": status.moves_total,
-        "budget": status.budget.as_ref().map(budget_json),
+        "move_ledger": status.ledger.as_ref().map(ledger_json),
+        "budget": status.budget.as_ref().map(|budget| budget_json(budget, status.at_millis)),
         "rebalancing": status.rebalancing,
         "reserve": status.reserve,
         "losses": status.losses,
@@ -67,71 +73,6 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "strangers": status.strangers.iter().map(stranger_json).collect::<Vec<_>>(),
     });
     show(session.format, text, &json)
-}
-
-/// Says what may be above the ceiling and what was.
-fn budget(status: &v1::StatusResponse) -> String {
-    let Some(budget) = &status.budget else { return String::new() };
-    let may = budget.budget_hundredths_percent;
-    let ceiling = f64::from(budget.ceiling_permille) / 10.0;
-    let (windows, above) = summed(budget, |s| (s.windows, s.above));
-    let may = format!("{}.{:02}", may / 100, may % 100);
-    let may = Message::BudgetMay { share: &may, ceiling: &ceiling }.said();
-    if windows == 0 {
-        return Message::BudgetUnmeasured { may: &may }.said();
-    }
-    let spent = share(above, windows);
-    Message::BudgetSpent { may: &may, spent: &spent, above: &above, windows: &windows }.said()
-}
-
-/// Says how often the foreseen peak was missed, and how far above the mean it is.
-fn forecast(status: &v1::StatusResponse) -> String {
-    let Some(budget) = &status.budget else { return String::new() };
-    let (foreseen, missed) = summed(budget, |s| (s.foreseen, s.missed));
-    if foreseen == 0 {
-        return Message::ForecastNone {}.said();
-    }
-    let margin = |s: &v1::BudgetSize| {
-        let (whole, part) = (s.margin_thousandths / 1000, s.margin_thousandths % 1000 / 10);
-        let (margin, from) = (format!("{whole}.{part:02}"), cores(s.from_millicores));
-        Message::ForecastMargin { margin: &margin, from: &from }.said()
-    };
-    let margins: Vec<String> = budget.sizes.iter().map(margin).collect();
-    Message::ForecastMissed {
-        share: &share(missed, foreseen),
-        missed: &missed,
-        foreseen: &foreseen,
-        margins: &margins.join(", "),
-    }
-    .said()
-}
-
-fn summed(budget: &v1::BudgetView, of: fn(&v1::BudgetSize) -> (u64, u64)) -> (u64, u64) {
-    let add = |a: (u64, u64), b: (u64, u64)| (a.0.saturating_add(b.0), a.1.saturating_add(b.1));
-    budget.sizes.iter().map(of).fold((0, 0), add)
-}
-
-/// Says a part of a whole in hundredths of a percent.
-fn share(part: u64, whole: u64) -> String {
-    let hundredths = u128::from(part) * 10_000 / u128::from(whole.max(1));
-    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
-}
-
-fn budget_json(budget: &v1::BudgetView) -> Value {
-    let (windows, above) = summed(budget, |s| (s.windows, s.above));
-    let (foreseen, missed) = summed(budget, |s| (s.foreseen, s.missed));
-    let size = |s: &v1::BudgetSize| {
-        json!({
-            "from_millicores": s.from_millicores, "windows": s.windows, "above": s.above,
-            "foreseen": s.foreseen, "missed": s.missed, "margin_thousandths": s.margin_thousandths,
-        })
-    };
-    json!({
-        "hundredths_percent": budget.budget_hundredths_percent,
-        "ceiling_permille": budget.ceiling_permille,
-        "windows": windows, "above": above, "foreseen": foreseen, "missed": missed,
-        "sizes": budget.sizes.iter().map(size).collect::<Vec<_>>(),
-    })
 }
 
 /// Says how few nodes could do; nothing while nothing needs a node.
@@ -219,40 +160,4 @@ fn meter_json(meter: &v1::MeterView) -> Value {
         "to_millis": record.to_millis,
         "closed": record.last,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_is_said_with_what_was_spent_of_it() {
-        let size = |from, above| v1::BudgetSize {
-            from_millicores: from,
-            windows: 1000,
-            above,
-            foreseen: 500,
-            missed: 3,
-            margin_thousandths: 2725,
-        };
-        let budget = v1::BudgetView {
-            budget_hundredths_percent: 100,
-            ceiling_permille: 800,
-            sizes: vec![size(16_384, 4), size(32_768, 9)],
-        };
-        let mut status = v1::StatusResponse { budget: Some(budget), ..Default::default() };
-        assert_eq!(
-            super::budget(&status),
-            "1.00 % of node-time above 80 %; 0.65 % spent (13 of 2000 node-windows)"
-        );
-        let said = forecast(&status);
-        assert!(
-            said.starts_with("the peak was missed in 0.60 % (6 of 1000 node-windows)"),
-            "{said}"
-        );
-        assert!(said.contains("2.72 deviations"), "{said}");
-        status.budget.as_mut().unwrap().sizes.clear();
-        assert!(super::budget(&status).ends_with("nothing is measured yet"));
-        assert!(forecast(&status).contains("yet"));
-    }
 }

@@ -136,6 +136,12 @@ fn heading_of_a_forecast(english: &'static str) -> &'static str {
         "PEAK (MARGIN)" => "峰值（余量）",
         "FILLED" => "占用",
         "TAKES IT" => "可否容纳",
+        "MARGIN" => "余量",
+        "MISSED" => "漏报",
+        "ERROR" => "误差",
+        "NODES" => "节点数",
+        "WHY NOT" => "不可容纳的原因",
+        "NEAREST" => "最接近的节点",
         "SECRET" => "机密",
         "BYTES" => "字节数",
         "SET" => "设置时间",
@@ -233,6 +239,10 @@ fn label_of_a_forecast(english: &str) -> &str {
         "network" => "网络流量",
         "disk traffic" => "磁盘流量",
         "forecast" => "预测",
+        "forecast so far" => "预测准确度",
+        "move ledger" => "迁移额度",
+        "affected" => "受影响",
+        "worst hours" => "最差时段",
         other => other,
     }
 }

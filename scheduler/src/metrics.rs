@@ -198,6 +198,23 @@ fn budget(text: &mut Exposition, figures: &Figures) {
     let mut counts = text.family(Kind::Counter, "tengyun_forecast_windows", "", help);
     counts.sample(&[("peak", "held")], foreseen.saturating_sub(missed));
     counts.sample(&[("peak", "missed")], missed);
+    hours(text, figures);
+}
+
+fn hours(text: &mut Exposition, figures: &Figures) {
+    let all = figures.violations;
+    let help = "Measured windows of critical and standard instances since the start, by where their node was.";
+    let mut counts = text.family(Kind::Counter, "tengyun_instance_windows", "", help);
+    counts.sample(&[("zone", "below-ceiling")], all.instances.saturating_sub(all.affected));
+    counts.sample(&[("zone", "above-ceiling")], all.affected);
+    // While no hour of the week has a violation, it is Monday's first with none.
+    let (hour, worst) = figures.worst.unwrap_or_default();
+    let help =
+        "The share of node-windows above the ceiling in the worst hour of the week, of four weeks.";
+    let name = ("tengyun_worst_hour_ratio", "ratio");
+    text.one(Kind::Gauge, name, help, Value::Millionths(worst.share()));
+    let help = "The hour of the week that is worst, from Monday 00:00 UTC on, 0 to 167.";
+    text.one(Kind::Gauge, ("tengyun_worst_hour", ""), help, hour);
 }
 
 fn nodes(text: &mut Exposition, figures: &Figures) {
@@ -260,6 +277,8 @@ fn instances(text: &mut Exposition, figures: &Figures) {
     text.one(Kind::Gauge, ("tengyun_workloads_held", ""), help, figures.held);
     let help = "Instances ever moved.";
     text.one(Kind::Counter, ("tengyun_moves", ""), help, figures.moves);
+    let help = "Moves for the sake of order that may be made now.";
+    text.one(Kind::Gauge, ("tengyun_moves_left", ""), help, figures.ledger.left);
 }
 
 /// The service of metrics in the chain of services.

@@ -1,5 +1,7 @@
 //! The operators' service: wishes go to the writer, looks are taken there.
 
+mod applied;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,8 +20,8 @@ use tonic::{Code, Request, Response, Status};
 use crate::caller::{Asker, Scope};
 use crate::desk::{self, Answer, Desk, PolicyChange};
 use crate::journal::codec::node_wish_from_wire;
-use crate::secrets::{self, Secrets};
-use crate::view::{self, View, effect_revision, effect_word, refusal};
+use crate::secrets::Secrets;
+use crate::view::{self, View, effect_word, refusal};
 
 /// The most workloads of one call; a call's answer should come within its time.
 const ITEMS_MAX: usize = 1000;
@@ -35,40 +37,9 @@ pub(crate) struct Operators {
     pub secrets: Arc<Secrets>,
 }
 
-/// What became of one item, or the answer that will say it.
-enum Item {
-    Refused(v1::Refusal),
-    Asked(Answer<Outcome>),
-}
-
 impl Operators {
     fn read_only(&self) -> Option<v1::Refusal> {
         self.desk.read_only().map(view::read_only)
-    }
-
-    async fn apply_item(
-        &self,
-        item: v1::ApplyItem,
-        dry_run: bool,
-        asker: &Asker,
-    ) -> Result<Item, Status> {
-        if let Some(refused) = self.read_only() {
-            return Ok(Item::Refused(refused));
-        }
-        let department = item.spec.as_ref().and_then(|spec| spec.key.as_ref());
-        if let Some(foreign) = department.filter(|key| !asker.scope.covers(&key.department)) {
-            return Ok(Item::Refused(not_yours(&foreign.department)));
-        }
-        let operation = operation_id("operation_id", &item.operation_id).map_err(invalid)?;
-        let spec = match spec(item.spec) {
-            Ok(spec) => spec,
-            Err(error) => return Ok(Item::Refused(bad_field(&error))),
-        };
-        if let Err(refused) = secrets::check(&spec, &self.secrets) {
-            return Ok(Item::Refused(*refused));
-        }
-        let command = Command::ApplyWorkload { operation, spec: Box::new(spec) };
-        self.submit(command, dry_run, asker.wisher.clone()).await.map(Item::Asked)
     }
 
     async fn submit(
@@ -143,19 +114,7 @@ impl OperatorService for Operators {
         if request.items.len() > ITEMS_MAX {
             return Err(more_than("items", request.items.len(), ITEMS_MAX));
         }
-        let mut asked = Vec::with_capacity(request.items.len());
-        for (i, item) in request.items.into_iter().enumerate() {
-            let key = item.spec.as_ref().and_then(|spec| spec.key.clone());
-            let item = self.apply_item(item, request.dry_run, &asker).await;
-            asked.push((key, item.map_err(|status| in_item(i, &status))?));
-        }
-        let mut results = Vec::with_capacity(asked.len());
-        for (key, item) in asked {
-            results.push(match item {
-                Item::Refused(refused) => refused_item(key, refused),
-                Item::Asked(answer) => applied_item(key, answer.wait().await?),
-            });
-        }
+        let results = self.apply_all(request, &asker).await?;
         Ok(Response::new(v1::ApplyResponse { results }))
     }
 
@@ -530,22 +489,6 @@ const fn denied(refusal: v1::Refusal) -> v1::OperationResponse {
     v1::OperationResponse { effect: String::new(), refusal: Some(refusal) }
 }
 
-fn applied_item(key: Option<v1::WorkloadKey>, outcome: Outcome) -> v1::ApplyResult {
-    match outcome {
-        Outcome::Applied(effect) => v1::ApplyResult {
-            key,
-            effect: effect_word(&effect).to_owned(),
-            revision: effect_revision(&effect),
-            refusal: None,
-        },
-        Outcome::Refused(refused) => refused_item(key, refusal(&refused)),
-    }
-}
-
-fn refused_item(key: Option<v1::WorkloadKey>, refused: v1::Refusal) -> v1::ApplyResult {
-    v1::ApplyResult { key, effect: String::new(), revision: 0, refusal: Some(refused) }
-}
-
 /// Says the same of what another department has and of what is not there at all.
 fn not_there() -> Status {
     status(Code::NotFound, &said!(NothingSoCalled))
@@ -580,8 +523,4 @@ fn bad_field(error: &ConvertError) -> v1::Refusal {
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
 fn invalid(error: ConvertError) -> Status {
     Status::invalid_argument(error.to_string())
-}
-
-fn in_item(index: usize, status: &Status) -> Status {
-    Status::new(status.code(), format!("items[{index}].{}", status.message()))
 }

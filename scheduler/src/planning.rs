@@ -2,16 +2,19 @@
 
 use std::time::Instant;
 
+use tengyun_engine::explain::{Decisions, decided};
 use tengyun_engine::{Command, Effect, Move, Outcome, Plan, check, place, predict};
 use tracing::{debug, error, info, warn};
 
 use crate::commit::Log;
 use crate::journal::JournalError;
 
-/// The planning step and what it said last, so that what stays the same is said once.
+/// The planning step, what it said last, so that what stays the same is said once, and by which figures
+/// it decided.
 #[derive(Debug, Default)]
 pub(crate) struct Planning {
     violated: bool,
+    decisions: Decisions,
 }
 
 impl Planning {
@@ -33,11 +36,18 @@ impl Planning {
             return Ok(());
         }
         let moves = plan.moves.clone();
+        let decided = decided(log.state(), &forecast, &plan, now);
         let outcomes = log.commit(vec![Command::CommitPlan(plan)])?;
+        self.decisions.keep(log.state(), decided);
         for outcome in outcomes {
             tell(&moves, &outcome);
         }
         Ok(())
+    }
+
+    /// Returns the record of what was decided in this reign.
+    pub(crate) fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     fn passes(&mut self, log: &Log, plan: &Plan) -> bool {

@@ -1,15 +1,18 @@
 //! Views: what operators see of the state. Looking changes nothing.
 
+mod explained;
 mod figures;
 mod instance;
 mod node;
 mod refusal;
+mod rehearsal;
 mod restore;
 mod rollout;
 mod workload;
 
 use std::collections::BTreeSet;
 
+use tengyun_engine::explain::Decisions;
 use tengyun_engine::{Effect, MemberImage, Refusal, State, predict};
 use tengyun_model::{
     At, DepartmentPath, Digest, InstanceId, Member, NodeId, Revision, SecretName, WorkloadId,
@@ -30,19 +33,20 @@ pub(crate) use refusal::{helped, read_only, refusal, refused};
 pub(crate) struct View<'a> {
     state: &'a State,
     links: &'a Links,
+    decisions: &'a Decisions,
     now: At,
     read_only: Option<&'a str>,
 }
 
 impl<'a> View<'a> {
-    /// Looks at a state and at who is attached.
+    /// Looks at a state, at who is attached, and at what is recorded of decisions.
     pub(crate) fn new(
         state: &'a State,
-        links: &'a Links,
+        (links, decisions): (&'a Links, &'a Decisions),
         now: At,
         read_only: Option<&'a str>,
     ) -> Self {
-        Self { state, links, now, read_only }
+        Self { state, links, decisions, now, read_only }
     }
 
     /// Returns the state of the scheduler itself.
@@ -76,6 +80,7 @@ impl<'a> View<'a> {
             budget: Some(self.budget()),
             reserve: reserve.to_string(),
             reserve_said: to_wire(&reserve),
+            ledger: Some(self.ledger()),
         }
     }
 

@@ -189,7 +189,8 @@ impl Writer {
             }
             Request::Read(look) => {
                 let now = self.log.now();
-                look(View::new(self.log.state(), &self.links, now, self.read_only.as_deref()));
+                let (state, read_only) = (self.log.state(), self.read_only.as_deref());
+                look(View::new(state, (&self.links, self.planning.decisions()), now, read_only));
             }
             Request::Stop => self.stopped = true,
         }

@@ -16,6 +16,8 @@ mod metrics;
 mod operations;
 #[path = "service/secret.rs"]
 mod secret;
+#[path = "service/shown.rs"]
+mod shown;
 #[path = "service/world.rs"]
 mod world;
 

@@ -210,6 +210,9 @@ async fn waiting_and_running() -> Cluster {
     cluster
 }
 
+/// A manifest that asks for something that is not there yet.
+const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello.yaml");
+
 fn is_chinese(text: &str) -> bool {
     text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'))
 }
@@ -227,6 +230,11 @@ async fn everything_is_said_in_chinese_in_a_chinese_locale_and_json_is_not() {
         (&["explain", "nobody"], "没有名为 nobody 的工作负载", "no workload is called nobody"),
         (&["forget", "n1"], "代理在线", "is there"),
         (&["status"], "读写", "read and write"),
+        (&["status"], "现在可再迁移 64 次中的 64 次", "64 of 64 may be made now"),
+        (&["explain", "large"], "不可容纳的原因", "WHY NOT"),
+        (&["explain", "app"], "：放置到 n1；当时预计", "placed on n1; expected then"),
+        (&["get", "workloads", "--wide"], "余量", "MARGIN"),
+        (&["apply", "--dry-run", "-f", HELLO], "将立即启动：n1（", "would start at once: n1 ("),
         (&["history", "app"], "工作负载创建", "workload-created"),
         (&by, "操作人 uid:", "by uid:"),
     ] {
@@ -295,6 +303,10 @@ async fn no_verb_says_english_in_a_chinese_locale() {
         &["get", "departments"],
         &["get", "workloads"],
         &["get", "instances", "--all"],
+        &["get", "nodes", "--wide"],
+        &["get", "workloads", "--wide"],
+        &["get", "instances", "--wide"],
+        &["apply", "--dry-run", "-f", HELLO],
         &["get", "volumes"],
         &["get", "runs"],
         &["describe", "node", "n1"],

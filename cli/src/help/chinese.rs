@@ -64,7 +64,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Charge power-on and moves, and move in the window only",
         "计入开机与迁移的代价，只在时段内迁移",
     ),
-    ("Check everything and change nothing", "检查全部内容，不作任何更改"),
+    (
+        "Check everything, say what would become of it and change nothing",
+        "检查全部内容，说明会有什么结果，不作任何更改",
+    ),
+    (
+        "Also margins, and how good forecasts were lately, of nodes, workloads or instances",
+        "一并列出节点、工作负载或实例的余量和近期预测准确度",
+    ),
     (
         "Check whether this server is fit for the cloud, and say what to do where it is not",
         "检查本服务器是否适合入云，并说明如何处理不合格之处",

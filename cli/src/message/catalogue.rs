@@ -334,6 +334,49 @@ messages! {
     InstanceNumber { instance } "instance {instance}" "实例 {instance}"
     ForecastIs { expected } "forecast: {expected}" "预测：{expected}"
     BudgetMay { share, ceiling } "{share} % of node-time above {ceiling} %" "{share} % 的节点时间可高于 {ceiling} %"
+    BudgetAffected { share }
+        "{share} of the time of critical and standard instances was above the ceiling"
+        "关键和普通实例有 {share} 的时间处于上限之上"
+    BudgetHour { day, time, share, above, windows }
+        "{day} {time} {share} ({above} of {windows})"
+        "{day} {time} {share}（{windows} 中的 {above}）"
+    MoveLedger { day, each, left, most, daily, rest }
+        "{day} in 24 h ({each} an instance); {left} of {most} may be made now, {daily} more a day; none again within {rest} min"
+        "24 小时内 {day} 次（每实例 {each} 次）；现在可再迁移 {most} 次中的 {left} 次，每天增加 {daily} 次；同一实例 {rest} 分钟内不再迁移"
+    AccuracyIs { missed, above, windows, error }
+        "{missed} of windows above the foreseen peak ({above} of {windows}), off by {error} of use on average"
+        "{missed} 的时窗高于预测峰值（{windows} 中的 {above}），平均误差为用量的 {error}"
+    ForecastWas { accuracy } "so far: {accuracy}" "以往：{accuracy}"
+    NodeForecast { peak, margin, ceiling }
+        "{peak} at most, of that margin {margin}; filled up to {ceiling}"
+        "最多 {peak}，其中余量 {margin}；可填至 {ceiling}"
+    WorkloadForecast { mean, margin } "{mean} on average, margin {margin}" "平均 {mean}，余量 {margin}"
+    DecisionPlaced { time, node, expected }
+        "decided {time}: placed on {node}; expected then: {expected}"
+        "决定于 {time}：放置到 {node}；当时预计：{expected}"
+    DecisionMoved { time, from, node, why, expected }
+        "decided {time}: moved from {from} to {node}, because {why}; expected then: {expected}"
+        "决定于 {time}：从 {from} 迁移到 {node}，原因：{why}；当时预计：{expected}"
+    DecisionPeak { node, before, after, bound }
+        "{node}: peak {before} before, {after} with it, filled up to {bound}"
+        "{node}：峰值原为 {before}，加上它为 {after}，可填至 {bound}"
+    DecisionLeft { node, before, after } "{node}: peak {before} with it, {after} without" "{node}：峰值有它时 {before}，没有它时 {after}"
+    DecisionOther { node, peak, bound } "next best: {node}, {peak} with it, filled up to {bound}" "其次：{node}，加上它为 {peak}，可填至 {bound}"
+    DecisionFleet { used } "{used} nodes were in use" "当时使用 {used} 个节点"
+    DecisionBound { used, needed } "{used} nodes were in use, at least {needed} were needed" "当时使用 {used} 个节点，至少需要 {needed} 个"
+    DecisionNone {}
+        "no record of its placement is kept: what follows is calculated now"
+        "已没有放置该实例时的记录：以下为现在的计算结果"
+    CalculatedNow {} "calculated now:" "现在的计算结果："
+    WouldStart { copies, nodes } "{copies} would start at once: {nodes}" "{copies} 个副本将立即启动：{nodes}"
+    WouldStartAfter { copies, nodes }
+        "{copies} would start once harvest has left: {nodes}"
+        "{copies} 个副本将在填谷实例让位后启动：{nodes}"
+    WouldEvict { count } "{count} harvest instances would be evicted and queued again:" "将驱逐 {count} 个填谷实例并重新排队："
+    WouldEvictHidden { count } "{count} of them of other departments" "其中 {count} 个属于其他部门"
+    WouldWait { copies } "{copies} would wait for room" "{copies} 个副本将等待空位"
+    WouldBeUntold { copies } "{copies} more are not looked at" "另有 {copies} 个副本未作推演"
+    OnNode { node, copies } "{node} ({copies})" "{node}（{copies}）"
     BudgetUnmeasured { may } "{may}; nothing is measured yet" "{may}；尚无测量"
     BudgetSpent { may, spent, above, windows }
         "{may}; {spent} spent ({above} of {windows} node-windows)"

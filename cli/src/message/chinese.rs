@@ -304,6 +304,7 @@ sentences! {
     WaitsNone "等待：{0} 个节点都无法容纳"
     WaitsCalm "等待：{0} 个节点都无法容纳；其中 {1} 个磁盘太忙，{2} 个网口太满"
     WaitsSome "等待：{1} 个节点中有 {0} 个即将可以容纳"
+    WaitsLeaving "等待 {0} 腾出位置，其上有实例正在离开"
     WaitsFor "等待：{0}"
     WaitsHome "等待 {0}，它属于那里：{1}"
     WaitsGang "与成组的 {0} 个实例整体等待（gang: true）：目前可容纳 {1} 个，第一个无法容纳者所缺：{2}"
@@ -350,6 +351,7 @@ sentences! {
     HelpAgentOf "重新启动 {0} 的代理"
     HelpBack "恢复 {0}，或增加节点"
     HelpUncordon "`tengyun uncordon {0}`，或增加节点"
+    HelpHarvest "填谷实例依附其他实例运行：待关键或普通实例处有余量时即启动"
     HelpMove "`tengyun move {0} --to {1}` 可行"
 
     LeaveReturns "节点恢复后停止"

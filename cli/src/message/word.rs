@@ -23,6 +23,15 @@ const WORDS: &[(&str, &str)] = pairs! {
     "draining" "正在腾空"
     "drained" "已腾空"
 
+    // Days of the week.
+    "Mon" "周一"
+    "Tue" "周二"
+    "Wed" "周三"
+    "Thu" "周四"
+    "Fri" "周五"
+    "Sat" "周六"
+    "Sun" "周日"
+
     // What binds.
     "cpu" "CPU"
     "memory" "内存"

@@ -351,6 +351,7 @@ codes! {
     WaitsNone "waits-none" "waits: none of {0} nodes can take it"
     WaitsCalm "waits-calm" "waits: none of {0} nodes can take it; disks are too busy on {1}, links on {2}"
     WaitsSome "waits-some" "waits: {0} of {1} nodes can take it soon"
+    WaitsLeaving "waits-leaving" "waits for room on {0}, which something is leaving"
     WaitsFor "waits-for" "waits: {0}"
     WaitsHome "waits-home" "waits for {0}, where it belongs: {1}"
     WaitsGang "waits-gang" "waits with its gang of {0} as a whole (gang: true): {1} would fit now, the first that does not lacks: {2}"
@@ -398,6 +399,7 @@ codes! {
     HelpAgentOf "help-agent-of" "start the agent of {0} again"
     HelpBack "help-back" "bring {0} back, or add a node"
     HelpUncordon "help-uncordon" "`tengyun uncordon {0}`, or add a node"
+    HelpHarvest "help-harvest" "harvest runs beside others: it starts where critical or standard instances leave room"
     HelpMove "help-move" "`tengyun move {0} --to {1}` would do"
 
     // What keeps an instance on a drained node.

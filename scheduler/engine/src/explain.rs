@@ -2,7 +2,9 @@
 //!
 //! They ask the same questions as placement and show the numbers of the answers.
 
+mod excluded;
 mod leaving;
+mod record;
 mod rollout;
 mod waiting;
 
@@ -17,11 +19,14 @@ use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::liveness;
 use crate::occupancy::{Dimension, Occupied};
 use crate::place::drain::{Leave, leave};
+use crate::place::feasible;
 use crate::place::problem::{Guest, Problem};
 use crate::predict::{Forecast, InstanceForecast};
 use crate::state::State;
 
+pub use excluded::Excluded;
 pub use leaving::{Leaving, elsewhere, leaving, wished};
+pub use record::{Decision, Decisions, RunnerUp, decided};
 pub use rollout::{NoRoom, no_room};
 
 /// Why an instance is where it is.
@@ -39,6 +44,8 @@ pub struct Explanation {
     pub margin: Millicores,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
+    /// While it waits: how many nodes each filter keeps it from, the most first.
+    pub excluded: Vec<Excluded>,
     /// The nearest change that would help; empty when nothing needs to.
     pub remedy: Said,
 }
@@ -72,13 +79,15 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         (0..problem.seats.len()).map(|at| verdict(&problem, at, instance, &guest)).collect();
     let waits = !placed && instance.wish == InstanceWish::Run;
     let gang = waiting::gang(&problem, instance).filter(|_| waits);
-    let remedy = match condition_remedy(state, instance) {
-        Some(remedy) => remedy,
-        None if waits => {
-            gang.as_ref().map_or_else(|| remedy(&problem, &nodes), |gang| gang.remedy.clone())
+    let remedy = match (condition_remedy(state, instance), &gang) {
+        (Some(remedy), _) => remedy,
+        (None, Some(gang)) => gang.remedy.clone(),
+        (None, None) if waits => waiting::remedy(&problem, instance, &nodes),
+        (None, None) => {
+            waiting::stuck(&problem, instance).map_or(Said::NOTHING, |stuck| stuck.remedy)
         }
-        None => waiting::stuck(&problem, instance).map_or(Said::NOTHING, |stuck| stuck.remedy),
     };
+    let excluded = if waits { excluded::excluded(&nodes) } else { Vec::new() };
     let summary = match gang {
         Some(gang) if !nodes.is_empty() => gang.said,
         Some(_) | None => summary(&problem, instance, &nodes),
@@ -90,6 +99,7 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         expected: forecast.instance(id),
         margin: forecast.margin(id, instance.node),
         nodes,
+        excluded,
         remedy,
     })
 }
@@ -132,7 +142,12 @@ fn refused(problem: &Problem<'_>, at: usize, guest: &Guest<'_>) -> Option<Refusa
     if harvest && !problem.takes_harvest(&problem.seats[at]) {
         return Some(Refusal::Stale(Past::OthersUse));
     }
-    problem.fits(at, guest, line).err()
+    let seat = &problem.seats[at];
+    let there = if seat.connected { Ok(()) } else { Err(Refusal::NodeAway) };
+    let open = feasible::open(seat.node).and(there);
+    // A node that may not have it at all would not have it with more room either.
+    let may = open.and_then(|()| problem.keeps_apart(at, (guest, &problem.evenness(guest))));
+    may.and_then(|()| problem.fits(at, guest, line)).err()
 }
 
 fn summary(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdict]) -> Said {
@@ -171,15 +186,16 @@ fn unplaced(problem: &Problem<'_>, instance: &InstanceImage, nodes: &[NodeVerdic
         return said!(WaitsVolumes, name, refusal.unwrap_or_else(|| said!(WaitsSoon)));
     }
     let refused = nodes.iter().filter(|n| n.refusal.is_some()).count();
+    if refused < nodes.len() {
+        return said!(WaitsSome, nodes.len() - refused, nodes.len());
+    }
     let busy = |what| nodes.iter().filter(|node| is_occupied(node, what)).count();
     let (disks, links) = (busy(Dimension::Disk), busy(Dimension::Network));
-    if refused == nodes.len() && disks + links > 0 {
-        said!(WaitsCalm, refused, disks, links)
-    } else if refused == nodes.len() {
-        said!(WaitsNone, refused)
-    } else {
-        said!(WaitsSome, nodes.len() - refused, nodes.len())
+    if disks + links > 0 {
+        return said!(WaitsCalm, refused, disks, links);
     }
+    let made_for = waiting::is_made_for(problem, instance);
+    made_for.map_or_else(|| said!(WaitsNone, refused), |name| said!(WaitsLeaving, name))
 }
 
 /// Says whether a node takes nothing new because this of it is busy.
@@ -322,6 +338,7 @@ fn advice(name: &NodeName, refusal: &Refusal, foreign: Millicores) -> Said {
         Refusal::NodeAway => said!(HelpAgentOf, name),
         Refusal::NodeLost => said!(HelpBack, name),
         Refusal::NotOpen(_) => said!(HelpUncordon, name),
+        Refusal::Stale(Past::OthersUse) => said!(HelpHarvest),
         other => said!(ErrorWith, name, other.said()),
     }
 }

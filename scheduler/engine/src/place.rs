@@ -14,6 +14,7 @@ mod level;
 mod order;
 pub(crate) mod pack;
 pub(crate) mod problem;
+pub mod rehearse;
 pub(crate) mod renew;
 mod rescue;
 pub mod reserve;

@@ -5,9 +5,11 @@
 //! calibrated by the errors of past forecasts so that the violation budget comes out (`docs/forecast.md`). What was not measured
 //! counts its request; what is stale never overcommits.
 
+mod accuracy;
 mod calibrate;
 mod comovement;
 mod drift;
+mod hours;
 mod load;
 mod recall;
 mod siblings;
@@ -23,10 +25,13 @@ use tengyun_model::{
 use crate::image::{InstanceImage, NodeImage};
 use crate::place::feasible::Room;
 use crate::state::{Live, State};
+pub use accuracy::Accuracy;
+pub(crate) use accuracy::Tally;
 pub use calibrate::Spent;
 pub(crate) use calibrate::{Budget, Calibration, Sum};
 pub(crate) use comovement::{Comovement, Part};
 pub(crate) use drift::Drift;
+pub use hours::{Hours, Violations, WEEK_HOURS};
 pub(crate) use load::{Crew, Lines, Load};
 pub(crate) use recall::Recall;
 pub(crate) use track::{Sample, Track, window_of};
@@ -261,6 +266,19 @@ pub fn forecast(state: &State, now: At) -> Forecast {
         node.harvest = crew.harvest;
     }
     forecast
+}
+
+/// Forecasts a copy that is not there yet: by its siblings or by its request, as it will be once it is.
+pub(crate) fn newcomer(
+    (state, forecast): (&State, &Forecast),
+    copy: &InstanceImage,
+    spec: &WorkloadSpec,
+    now: At,
+) -> InstanceForecast {
+    let by_siblings = || siblings::by_siblings((state, forecast), copy, (&Terms::of(state), now));
+    let siblings = is_cold(&Profile::of(spec), &Terms::of(state)).then(by_siblings).flatten();
+    let by_request = || InstanceForecast::new(spec.resources.cpu, Millicores::ZERO, false);
+    siblings.unwrap_or_else(by_request)
 }
 
 /// Returns what a node carries without any instance: what is not ours, and the margin of its kind.

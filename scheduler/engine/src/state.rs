@@ -42,16 +42,18 @@ use crate::image::{
     Proof, RestoreImage, WorkloadImage,
 };
 use crate::policy::Policy;
-use crate::predict::{Calibration, Comovement, Drift, Track};
+use crate::predict::{Calibration, Comovement, Drift, Hours, Track};
 use derived::Derived;
 use homes::Homes;
 pub(crate) use homes::VolumeNeed;
 use ledger::Ledger;
 pub(crate) use live::Live;
+pub use live::Moves;
 use live::Watch;
 use members::Members;
 use policies::Policies;
 use register::Register;
+pub(crate) use workloads::fresh_status;
 
 /// The most nodes; ten times the largest cloud designed for.
 pub const NODES_MAX: u64 = 1_000_000;
@@ -96,6 +98,7 @@ pub struct State {
     calibration: Calibration,
     drift: Drift,
     comovement: Comovement,
+    hours: Hours,
     ledger: Ledger,
     /// When relief last opened a node that nobody used.
     opened: Option<At>,

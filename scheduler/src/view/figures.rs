@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tengyun_engine::image::WorkloadWish;
 use tengyun_engine::liveness::{self, Mode};
-use tengyun_engine::predict::Spent;
+use tengyun_engine::predict::{Spent, Violations};
+use tengyun_engine::state::Moves;
 use tengyun_model::{Band, Mebibytes, Millicores, Millis};
 
 use super::View;
@@ -21,6 +22,10 @@ pub(crate) struct Figures {
     /// The violation budget in millionths, and what became of it.
     pub budget: u64,
     pub spent: Vec<Spent>,
+    /// The same, weighted by instances, and in the worst hour of the week.
+    pub violations: Violations,
+    pub worst: Option<(usize, Violations)>,
+    pub ledger: Moves,
     pub nodes: BTreeMap<&'static str, u64>,
     pub wishes: BTreeMap<&'static str, u64>,
     pub occupied: BTreeMap<&'static str, u64>,
@@ -50,6 +55,9 @@ impl View<'_> {
             band: state.policy().band(),
             budget: state.policy().violation_budget(),
             spent: state.spent(),
+            violations: *state.hours().all(),
+            worst: state.hours().worst(),
+            ledger: state.moves(self.now),
             nodes: ["connected", "returned", "away", "suspect", "lost"].map(|s| (s, 0)).into(),
             wishes: ["serve", "cordon", "drain", "drain-by-force"].map(|w| (w, 0)).into(),
             occupied: ["disk", "network"].map(|what| (what, 0)).into(),

@@ -1,18 +1,16 @@
-//! Instances, explanations and the policy as operators see them.
+//! Instances and the policy as operators see them.
 
 use std::collections::BTreeMap;
 
-use tengyun_engine::explain::{NodeVerdict, explain};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
-use tengyun_engine::predict::{Forecast, InstanceForecast};
-use tengyun_engine::{Effect, InstanceImage, PolicyImage, Refusal, StopReason};
+use tengyun_engine::predict::{Accuracy, Forecast, InstanceForecast};
+use tengyun_engine::{Effect, InstanceImage, PolicyImage, StopReason};
 use tengyun_model::{InstanceId, InstanceUsage, Mebibytes, Millicores, Said, WorkloadKey, said};
 use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
 use super::View;
-use super::refusal::refusal;
 
 /// The newest use of every instance.
 pub(super) struct Used(BTreeMap<InstanceId, InstanceUsage>);
@@ -52,27 +50,6 @@ impl View<'_> {
             .map(|instance| self.instance(instance, &used, &forecast))
             .collect();
         v1::ListInstancesResponse { instances, at_millis: self.now.millis() }
-    }
-
-    /// Explains one instance.
-    pub(crate) fn explain(&self, id: InstanceId) -> v1::ExplainResponse {
-        match explain(self.state, &self.forecast(), id, self.now) {
-            Some(explained) => answered(vec![explanation(&explained)]),
-            None => refused(&Refusal::UnknownInstance(id)),
-        }
-    }
-
-    /// Explains every instance of a workload.
-    pub(crate) fn explain_workload(&self, key: &WorkloadKey) -> v1::ExplainResponse {
-        let Some(workload) = self.state.workload_keyed(key) else {
-            return refused(&Refusal::UnknownWorkload(key.clone()));
-        };
-        let forecast = self.forecast();
-        let explained = self
-            .state
-            .of_workload(workload.id)
-            .filter_map(|id| explain(self.state, &forecast, id, self.now));
-        answered(explained.map(|explained| explanation(&explained)).collect())
     }
 
     /// Returns every knob.
@@ -144,11 +121,21 @@ impl View<'_> {
             ports: self.state.ports(instance).iter().map(Into::into).collect(),
             expected: Some(expected(forecast.instance(id), forecast.margin(id, instance.node))),
             io_bytes_per_second: used.io_bytes(id),
+            accuracy: accuracy(self.state.accuracy(id)),
         }
     }
 }
 
-fn expected(forecast: InstanceForecast, margin: Millicores) -> v1::Expected {
+/// Says how good forecasts were; nothing while none was held against what came.
+pub(super) fn accuracy(of: Accuracy) -> Option<v1::Accuracy> {
+    (of.windows > 0).then(|| v1::Accuracy {
+        windows: of.windows,
+        missed: of.missed,
+        error_thousandths: of.error_thousandths(),
+    })
+}
+
+pub(super) fn expected(forecast: InstanceForecast, margin: Millicores) -> v1::Expected {
     v1::Expected {
         mean_millicores: forecast.mean.get(),
         margin_millicores: margin.get(),
@@ -170,41 +157,6 @@ fn reason(instance: &InstanceImage) -> Said {
         InstanceWish::Stop(StopReason::Renewed) => said!(ReasonRenewed),
         InstanceWish::Stop(StopReason::Failed) => said!(ReasonFailed),
     }
-}
-
-fn explanation(explained: &tengyun_engine::explain::Explanation) -> v1::Explanation {
-    v1::Explanation {
-        instance: explained.instance.get(),
-        key: Some((&explained.key).into()),
-        expected: Some(expected(explained.expected, explained.margin)),
-        summary: explained.summary.to_string(),
-        summary_said: to_wire(&explained.summary),
-        nodes: explained.nodes.iter().map(verdict).collect(),
-        remedy: explained.remedy.to_string(),
-        remedy_said: to_wire(&explained.remedy),
-    }
-}
-
-fn verdict(verdict: &NodeVerdict) -> v1::ExplainedNode {
-    v1::ExplainedNode {
-        node: verdict.node.get(),
-        name: verdict.name.to_string(),
-        feasible: verdict.refusal.is_none(),
-        reason: verdict.refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
-        reason_said: verdict.refusal.as_ref().and_then(|refusal| to_wire(&refusal.said())),
-        score: verdict.score,
-        peak_millicores: verdict.peak.get(),
-        margin_millicores: verdict.margin.get(),
-        bound_millicores: verdict.bound.get(),
-    }
-}
-
-const fn answered(explanations: Vec<v1::Explanation>) -> v1::ExplainResponse {
-    v1::ExplainResponse { explanations, refusal: None }
-}
-
-fn refused(why: &Refusal) -> v1::ExplainResponse {
-    v1::ExplainResponse { explanations: Vec::new(), refusal: Some(refusal(why)) }
 }
 
 /// Returns the word for an effect.

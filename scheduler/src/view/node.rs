@@ -5,12 +5,13 @@ use tengyun_engine::liveness::Mode;
 use tengyun_engine::occupancy::Dimension;
 use tengyun_engine::place::{reserve, stuck};
 use tengyun_engine::policy::Reserve;
-use tengyun_engine::predict::{Forecast, Spent};
+use tengyun_engine::predict::{Forecast, Spent, Violations};
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
 use tengyun_model::{Class, Kind, Mebibytes, Millicores, NodeId, Permille, Said, said};
 use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
+use super::instance::accuracy;
 use super::{View, refusal, small};
 
 impl View<'_> {
@@ -54,6 +55,23 @@ impl View<'_> {
             budget_hundredths_percent: policy.violation_budget() / 100,
             ceiling_permille: policy.band().ceiling.get(),
             sizes: self.state.spent().into_iter().map(size).collect(),
+            hours: self.state.hours().by_week().iter().map(hour).collect(),
+            instance_windows: self.state.hours().all().instances,
+            instance_windows_above: self.state.hours().all().affected,
+        }
+    }
+
+    /// Returns where the move ledger stands.
+    pub(super) fn ledger(&self) -> v1::MoveLedger {
+        let moves = self.state.moves(self.now);
+        let alive = self.state.instances().filter(|i| !i.status.phase.is_final()).count();
+        v1::MoveLedger {
+            last_day: moves.last_day,
+            instances: small(alive).into(),
+            left: moves.left,
+            at_once: moves.at_once,
+            daily: moves.daily,
+            payback_millis: self.state.policy().move_cooldown().get(),
         }
     }
 
@@ -143,7 +161,8 @@ impl View<'_> {
             i.wish == InstanceWish::Run && self.state.spec(i).kind == Kind::PerNode
         };
         let staying = self.holds(node.id).filter(stays).count();
-        let expected = forecast.node(node.id).peak;
+        let (expected, margin) = (forecast.node(node.id).peak, forecast.node(node.id).margin);
+        let ceiling = node.facts.capacity.cpu.share(self.state.policy().band().ceiling);
         let occupied = self.state.occupied(node.id, self.now);
         v1::NodeView {
             node: node.id.get(),
@@ -162,6 +181,9 @@ impl View<'_> {
             wish: node.wish.as_str().to_owned(),
             lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
             staying: small(staying),
+            margin_cpu_millicores: margin.get(),
+            ceiling_cpu_millicores: ceiling.get(),
+            accuracy: accuracy(self.state.node_accuracy(node.id)),
             disk_busy_permille: self.busy(node.id, Dimension::Disk),
             network_busy_permille: self.busy(node.id, Dimension::Network),
             occupied: occupied.map(|it| it.what.as_str()).unwrap_or_default().to_owned(),
@@ -202,8 +224,19 @@ impl View<'_> {
     }
 }
 
+fn hour(of: &Violations) -> v1::BudgetHour {
+    v1::BudgetHour {
+        windows: of.windows,
+        above: of.above,
+        overloads: of.overloads,
+        instance_windows: of.instances,
+        instance_windows_above: of.affected,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tengyun_engine::explain::Decisions;
     use tengyun_engine::{Command, Entry, State};
     use tengyun_model::{At, Millis, NodeIo, NodeUsage};
 
@@ -213,6 +246,7 @@ mod tests {
 
     #[test]
     fn a_node_whose_disk_is_busy_is_shown_and_counted_as_closed() {
+        let decisions = Decisions::default();
         let (mut state, links, node) =
             (State::new(), Links::new(Millis::from_secs(3)), NodeId::new(1));
         let mut enter = |at: u64, command| {
@@ -229,7 +263,7 @@ mod tests {
             enter(second * 1000, Command::ReportUsage { node, usage });
         }
         let seen = |at: u64| {
-            let view = View::new(&state, &links, At::from_millis(at), None);
+            let view = View::new(&state, (&links, &decisions), At::from_millis(at), None);
             let node = view.nodes().nodes.remove(0);
             let counted = view.figures().occupied["disk"];
             (node.disk_busy_permille, node.network_busy_permille, node.occupied, counted)

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use tengyun_engine::image::WorkloadWish;
+use tengyun_engine::predict::{Accuracy, Forecast};
 use tengyun_engine::{HomeImage, InstanceImage, WorkloadImage, rollout};
-use tengyun_model::{At, DepartmentPath, InstanceId, Phase};
+use tengyun_model::{At, DepartmentPath, InstanceId, Millicores, Phase};
 use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
 
-use super::instance::Used;
+use super::instance::{Used, accuracy};
 use super::{View, small};
 use crate::calendar;
 
@@ -40,11 +41,10 @@ impl View<'_> {
 
     /// Returns the workloads of a department and those below it; of all when it is empty.
     pub(crate) fn workloads(&self, department: &str) -> Vec<v1::WorkloadView> {
-        let used = self.used();
-        self.state
-            .workloads()
-            .filter_map(|workload| self.workload(workload, department, &used))
-            .collect()
+        let (used, forecast) = (self.used(), self.forecast());
+        let looked = (&used, &forecast);
+        let all = self.state.workloads();
+        all.filter_map(|workload| self.workload(workload, department, looked)).collect()
     }
 
     /// Returns the journaled meters of one instance or of all.
@@ -111,7 +111,7 @@ impl View<'_> {
         &self,
         workload: &WorkloadImage,
         department: &str,
-        used: &Used,
+        (used, forecast): (&Used, &Forecast),
     ) -> Option<v1::WorkloadView> {
         let spec = workload.revisions.get(&workload.revision)?;
         if !is_within(spec.key.department.as_str(), department) {
@@ -124,6 +124,7 @@ impl View<'_> {
         };
         let (cpu, memory) = used.sum(all.iter().map(|i| i.status.instance));
         let rollout = rollout::summary(self.state, workload, self.now);
+        let foreseen = Foreseen::of(self, &all, forecast);
         Some(v1::WorkloadView {
             workload: workload.id.get(),
             spec: Some(spec.into()),
@@ -146,7 +147,31 @@ impl View<'_> {
             rollout: rollout.to_string(),
             rollout_said: to_wire(&rollout),
             next_run_millis: calendar::next_run(workload).map_or(0, At::millis),
+            mean_cpu_millicores: foreseen.mean.get(),
+            margin_cpu_millicores: foreseen.margin.get(),
+            accuracy: accuracy(foreseen.accuracy),
         })
+    }
+}
+
+/// What the instances of a workload are expected to use in all, and how good that was.
+#[derive(Default)]
+struct Foreseen {
+    mean: Millicores,
+    margin: Millicores,
+    accuracy: Accuracy,
+}
+
+impl Foreseen {
+    fn of(view: &View<'_>, all: &[&InstanceImage], forecast: &Forecast) -> Self {
+        let mut sum = Self::default();
+        for instance in all.iter().filter(|i| !i.status.phase.is_final()) {
+            let id = instance.status.instance;
+            sum.mean = sum.mean.saturating_add(forecast.instance(id).mean);
+            sum.margin = sum.margin.saturating_add(forecast.margin(id, instance.node));
+            sum.accuracy = sum.accuracy.with(&view.state.accuracy(id));
+        }
+        sum
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a waiting instance waits for besides room, and how a renewal goes on.
 
-use tengyun_model::{Said, said};
+use tengyun_model::{NodeName, Said, said};
 
 use super::rollout::{NoRoom, within};
-use super::{NodeVerdict, nearest, remedy, verdict};
+use super::{NodeVerdict, advice, nearest, verdict};
 use crate::command::Refusal;
 use crate::image::InstanceImage;
-use crate::place::pack::{is_plain, take_seat};
+use crate::place::pack::{is_plain, take_seat, will_fit};
 use crate::place::problem::{Guest, Problem};
 use crate::rollout;
 
@@ -26,6 +26,42 @@ pub(super) fn waiting(problem: &Problem<'_>, instance: &InstanceImage) -> Option
     } else {
         said!(StartsHome, name)
     })
+}
+
+/// Says what would help a waiting instance; nothing where it only has to wait.
+pub(super) fn remedy(
+    problem: &Problem<'_>,
+    instance: &InstanceImage,
+    nodes: &[NodeVerdict],
+) -> Said {
+    let state = problem.state;
+    match state.check_ready(instance) {
+        Err(Refusal::DependsOn { .. }) => return said!(DoMendDependency),
+        // An earlier copy or run of it is about to end.
+        Err(_) => return Said::NOTHING,
+        Ok(()) => {}
+    }
+    if let Some(home) = state.bound_to(instance) {
+        let seat = &problem.seats[problem.seat_of(home)];
+        let there = nodes.iter().find(|n| n.node == home).and_then(|n| n.refusal.as_ref());
+        let helps = |why| advice(&seat.node.facts.name, why, seat.foreign);
+        return there.map_or(Said::NOTHING, helps);
+    }
+    let starts_soon = nodes.iter().any(|n| n.refusal.is_none());
+    if starts_soon || is_made_for(problem, instance).is_some() {
+        return Said::NOTHING;
+    }
+    super::remedy(problem, nodes)
+}
+
+/// Names the node where a waiting instance fits once what is leaving has left.
+pub(super) fn is_made_for<'a>(
+    problem: &Problem<'a>,
+    instance: &InstanceImage,
+) -> Option<&'a NodeName> {
+    let guest = problem.guest(instance, false);
+    let at = (0..problem.seats.len()).find(|at| will_fit(problem, *at, &guest))?;
+    Some(&problem.seats[at].node.facts.name)
 }
 
 /// What keeps a whole gang from starting.
@@ -69,7 +105,7 @@ fn lacks(problem: &Problem<'_>, instance: &InstanceImage, guest: &Guest<'_>) -> 
     let verdict = |at| verdict(problem, at, instance, guest);
     let nodes: Vec<NodeVerdict> = (0..problem.seats.len()).map(verdict).collect();
     let lacks = nearest(&nodes).map(|(node, refusal)| said!(ErrorWith, &node.name, refusal.said()));
-    (lacks.unwrap_or_else(|| said!(WaitsNobody)), remedy(problem, &nodes))
+    (lacks.unwrap_or_else(|| said!(WaitsNobody)), super::remedy(problem, &nodes))
 }
 
 /// Says how the renewal of a copy goes on; empty when it is of the present revision.

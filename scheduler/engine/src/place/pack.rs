@@ -14,7 +14,7 @@ use super::order::Among;
 use super::problem::{Guest, Problem, Seat, lives};
 use crate::image::{InstanceImage, InstanceWish};
 use crate::place::feasible::{self, Room};
-use crate::plan::{Move, StopReason};
+use crate::plan::{Move, StopReason, about};
 use crate::predict::InstanceForecast;
 
 /// Instances that start together, as guests: one, or all of a gang.
@@ -37,8 +37,14 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     let mut tried = Tried::default();
     let mut harvest = Vec::new();
     let mut gangs = BTreeSet::new();
+    // What stops is queued again, and then a gang waits with it: it starts by the next plan.
+    let stopped = moves.iter().filter(|step| matches!(step, Move::Stop { .. })).map(about);
+    let queued: BTreeSet<WorkloadId> =
+        stopped.filter_map(|id| state.instance(id)).map(|stopped| stopped.workload).collect();
     for instance in waiting {
-        if state.waits_in_gang(instance) && !gangs.insert(instance.workload) {
+        if state.waits_in_gang(instance)
+            && (!gangs.insert(instance.workload) || queued.contains(&instance.workload))
+        {
             continue;
         }
         let all = state.starts_with(instance);
@@ -48,16 +54,7 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
         let guests: Party<'_> = all.iter().map(|one| (*one, problem.guest(one, false))).collect();
         match guests.as_slice() {
             [(_, guest), ..] if guest.spec.class == Class::Harvest => harvest.push(guests),
-            [(instance, guest)] => {
-                if tried.is_nowhere(instance, guest) || !start(problem, &guests, moves) {
-                    make_room(problem, (instance, guest), &mut tried, moves);
-                }
-            }
-            gang => {
-                if !start(problem, gang, moves) {
-                    gang::make_room(problem, gang, &mut tried, moves);
-                }
-            }
+            party => seat(problem, party, &mut tried, moves),
         }
     }
     // The room that is being made for a gang is no harvest's meanwhile, or it would be made for ever.
@@ -69,8 +66,29 @@ pub(super) fn fill(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     }
 }
 
+/// Starts critical or standard ones that start together, or evicts the harvest that keeps them out.
+pub(super) fn seat<'a>(
+    problem: &mut Problem<'a>,
+    party: &[(&'a InstanceImage, Guest<'a>)],
+    tried: &mut Tried<'a>,
+    moves: &mut Vec<Move>,
+) {
+    match party {
+        [(instance, guest)] => {
+            if tried.is_nowhere(instance, guest) || !start(problem, party, moves) {
+                make_room(problem, (instance, guest), tried, moves);
+            }
+        }
+        gang => {
+            if !start(problem, gang, moves) {
+                gang::make_room(problem, gang, tried, moves);
+            }
+        }
+    }
+}
+
 /// Starts those that start together where they fit best; says whether all do, and otherwise none does.
-fn start<'a>(
+pub(super) fn start<'a>(
     problem: &mut Problem<'a>,
     party: &[(&'a InstanceImage, Guest<'a>)],
     moves: &mut Vec<Move>,
@@ -234,13 +252,23 @@ fn calm_seat(problem: &mut Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
 
 /// Returns the seat that an instance should take, by looking at all.
 pub(crate) fn best_seat(problem: &Problem<'_>, guest: &Guest<'_>) -> Option<usize> {
+    best_seat_of(problem, guest, |_| true)
+}
+
+/// Returns the seat that an instance should take of those that are `asked`, by looking at all.
+pub(crate) fn best_seat_of(
+    problem: &Problem<'_>,
+    guest: &Guest<'_>,
+    asked: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let band = problem.state.policy().band();
     if guest.spec.class == Class::Harvest {
-        return choose(problem, guest, band.target, |p, at| p.takes_harvest(&p.seats[at]));
+        let takes = |p: &Problem<'_>, at: usize| asked(at) && p.takes_harvest(&p.seats[at]);
+        return choose(problem, guest, band.target, takes);
     }
-    let in_use = |p: &Problem<'_>, at: usize| p.seats[at].crew.others > 0;
+    let in_use = |p: &Problem<'_>, at: usize| asked(at) && p.seats[at].crew.others > 0;
     choose(problem, guest, band.ceiling, in_use)
-        .or_else(|| choose(problem, guest, band.ceiling, |_, _| true))
+        .or_else(|| choose(problem, guest, band.ceiling, |_, at| asked(at)))
 }
 
 /// Chooses among the seats allowed the one that leaves least below the line.
@@ -294,7 +322,7 @@ pub(super) fn yielding(problem: &Problem<'_>) -> Vec<usize> {
 }
 
 /// Says whether a guest would fit without the harvest that is there, and without what leaves.
-fn would_fit(
+pub(super) fn would_fit(
     problem: &Problem<'_>,
     at: usize,
     (guest, evenness): (&Guest<'_>, &Evenness<'_>),
@@ -306,6 +334,29 @@ fn would_fit(
     holds(problem, at, &room, guest)
         && problem.keeps_apart(at, (guest, evenness)).is_ok()
         && seat.peak_with(guest.spec, guest.expected) <= seat.line(state.policy().band().ceiling)
+}
+
+/// Says whether a guest fits once what is leaving a seat has left.
+pub(crate) fn will_fit(problem: &Problem<'_>, at: usize, guest: &Guest<'_>) -> bool {
+    let seat = &problem.seats[at];
+    let home = guest.volumes.and_then(|need| need.home);
+    if !seat.connected || !seat.node.is_open() || home.is_some_and(|home| home != seat.node.id) {
+        return false;
+    }
+    let line = match guest.spec.class {
+        Class::Harvest => problem.state.policy().band().target,
+        Class::Critical | Class::Standard => problem.state.policy().band().ceiling,
+    };
+    if guest.spec.class == Class::Harvest && !problem.takes_harvest(seat) {
+        return false;
+    }
+    let leaves = |id| problem.state.instance(id).is_some_and(|i| i.wish != InstanceWish::Run);
+    let room = problem.room(at, |i| i.wish == InstanceWish::Run);
+    problem.state.on_node(seat.node.id).any(leaves)
+        && holds(problem, at, &room, guest)
+        && feasible::volumes(guest.volumes, guest.spec, (seat.node, &room)).is_ok()
+        && problem.keeps_apart(at, (guest, &problem.evenness(guest))).is_ok()
+        && seat.peak_with(guest.spec, guest.expected) <= seat.line(line)
 }
 
 /// Says whether a guest and its ports would fit on a seat on which so much is taken.

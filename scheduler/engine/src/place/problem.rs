@@ -125,7 +125,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Returns the CPU that is spoken for, as one of this class sees it.
-    pub(super) fn filled(&self, class: Class) -> Millicores {
+    pub(crate) fn filled(&self, class: Class) -> Millicores {
         match class {
             // Harvest is squeezed within a second: it counts beside what the others seldom leave free.
             Class::Harvest => self.crew.load.seldom_less().saturating_add(self.crew.harvest),

@@ -68,12 +68,16 @@ impl Sum {
     /// Returns one deviation of what had been foreseen: one millicore at least, or a steady node would make
     /// anything a miss.
     fn deviation(&self) -> u64 {
-        let shared = self.shared.saturating_mul(self.shared);
-        self.variance.saturating_add(shared).isqrt().max(1)
+        self.spread().isqrt().max(1)
+    }
+
+    /// Returns the variance of what had been foreseen.
+    pub(crate) fn spread(&self) -> u64 {
+        self.variance.saturating_add(self.shared.saturating_mul(self.shared))
     }
 
     /// Says whether nearly all of the use had been foreseen from enough history.
-    fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.known.saturating_mul(8) >= self.actual.saturating_mul(7)
     }
 }

@@ -8,6 +8,7 @@
 use tengyun_model::{At, Mebibytes, Millicores, Millis};
 
 use super::Part;
+use super::accuracy::Tally;
 
 /// A sample counts for at most this long, however late the report came.
 const SAMPLE_MAX: Millis = Millis::from_secs(300);
@@ -75,6 +76,8 @@ pub(crate) struct Track {
     highest: u64,
     /// What its errors have to do with those of all others.
     pub(crate) part: Part,
+    /// How good its forecasts were.
+    pub(crate) tally: Tally,
     /// The newest rate.
     pub(crate) cpu: Millicores,
     /// The newest working set.
@@ -97,6 +100,7 @@ impl Track {
             variance: 0,
             highest: 0,
             part: Part::default(),
+            tally: Tally::default(),
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
         }

@@ -10,12 +10,17 @@ const DAY_MILLIS: u128 = 86_400_000;
 /// order by a handful.
 const AT_ONCE: u64 = 4;
 const AT_ONCE_MIN: u64 = 64;
+const HOUR_MILLIS: u64 = 3_600_000;
+/// Hours of a day.
+const DAY_HOURS: u64 = 24;
 
 /// What was moved lately, and paid back since by the passing of time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ledger {
     owed: u128,
     at: At,
+    /// All moves by hour: which hour it was, and how many.
+    made: [(u64, u64); 24],
 }
 
 impl Ledger {
@@ -23,6 +28,24 @@ impl Ledger {
     pub(super) fn enter(&mut self, at: At, daily: u64) {
         self.owed = self.owed_at(at, daily).saturating_add(PARTS);
         self.at = self.at.max(at);
+    }
+
+    /// Counts one move, owed or not.
+    pub(super) fn count(&mut self, at: At) {
+        let hour = at.millis() / HOUR_MILLIS;
+        let place = usize::try_from(hour % DAY_HOURS).expect("it is small");
+        let (of, made) = &mut self.made[place];
+        if *of != hour {
+            (*of, *made) = (hour, 0);
+        }
+        *made = made.saturating_add(1);
+    }
+
+    /// Returns how many moves were made in the last 24 hours, whole hours of the clock.
+    pub(super) fn last_day(&self, at: At) -> u64 {
+        let hour = at.millis() / HOUR_MILLIS;
+        let lately = |(of, _): &&(u64, u64)| *of <= hour && hour - *of < DAY_HOURS;
+        self.made.iter().filter(lately).map(|(_, made)| *made).fold(0, u64::saturating_add)
     }
 
     /// Returns how many moves may be made now, and how many after a long rest.
@@ -63,6 +86,19 @@ mod tests {
         }
         assert_eq!(ledger.left(At::from_millis(24 * 3_600_000), 480).0, 0);
         assert_eq!(ledger.left(At::from_millis(30 * 3_600_000), 480).0, 120);
+    }
+
+    #[test]
+    fn the_moves_of_the_last_day_are_counted_and_older_ones_forgotten() {
+        let mut ledger = Ledger::default();
+        let hour = |n: u64| At::from_millis(n * HOUR_MILLIS + 1);
+        for n in [100, 100, 110] {
+            ledger.count(hour(n));
+        }
+        assert_eq!([110, 123, 124, 134].map(|n| ledger.last_day(hour(n))), [3, 3, 1, 0]);
+        ledger.count(hour(124));
+        assert_eq!(ledger.last_day(hour(124)), 2, "an hour of yesterday is counted anew");
+        assert_eq!(ledger.last_day(hour(5)), 0, "what is still to come is not made");
     }
 
     #[test]

@@ -8,7 +8,10 @@ use super::State;
 use crate::liveness;
 use crate::occupancy::{Dimension, Occupancy, Occupied};
 use crate::policy::Policy;
-use crate::predict::{Budget, Lines, Spent, Sum, Track, drifted, sample, window_of};
+use crate::predict::{
+    Accuracy, Budget, Hours, Lines, Spent, Sum, Tally, Track, Violations, drifted, sample,
+    window_of,
+};
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub(crate) struct Live {
     foreign: Option<Track>,
     /// How busy its disks and links are; most of a cloud may not measure it.
     occupancy: Option<Box<Occupancy>>,
+    /// How good the forecasts of the whole node were.
+    tally: Tally,
 }
 
 impl Live {
@@ -54,6 +59,19 @@ impl Live {
     pub(super) fn recall_foreign(&mut self, track: Track) {
         self.foreign = Some(track);
     }
+}
+
+/// Where the move ledger stands, in this reign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Moves made in the last 24 hours, whatever for, but for new revisions.
+    pub last_day: u64,
+    /// Moves that may be made now for the sake of order.
+    pub left: u64,
+    /// As many as may be made after a long rest.
+    pub at_once: u64,
+    /// As many as flow in a day.
+    pub daily: u64,
 }
 
 /// The longest pause between two looks that is no pause of the scheduler itself: it looks every
@@ -131,6 +149,9 @@ impl State {
         }
         live.usage = Some(usage.clone());
         let drift = self.drift.ratio_before(number);
+        // Only where a window may have ended is anything held against the margin.
+        let margin = sum.any.then(|| self.lines(self.capacity(node)).margins.ceiling);
+        let mut instances = 0_u64;
         for used in &usage.instances {
             let here = self.instances.get(&used.instance).is_some_and(|i| i.node == Some(node));
             if !here {
@@ -142,9 +163,13 @@ impl State {
             let sample = sample(used.cpu, used.memory, usage);
             let closed = track.observe(at, sample, (window, request));
             let Some(closed) = closed.filter(|_| !harvest) else { continue };
-            let foreseen = closed.foreseen.map_or(0, |(mean, _)| mean);
+            instances += 1;
+            let (foreseen, variance) = closed.foreseen.unwrap_or_default();
             let mean = drifted(Millicores::new(foreseen), drift).get();
             sum.add(&closed, mean, track.part.shared(shared, u64::MAX));
+            if let Some(margin) = margin.filter(|_| closed.mature) {
+                track.tally.note(closed.actual, (mean, variance), margin);
+            }
             if closed.mature {
                 let error = signed(closed.actual).saturating_sub(signed(mean));
                 let windows = track.history().get() / window.get().max(1);
@@ -157,6 +182,26 @@ impl State {
             self.comovement.note(window, (sum, squares));
         }
         self.calibrate(node, (number, &sum), ours);
+        let began = At::from_millis(at.millis().saturating_sub(window.get()));
+        self.judge(node, &sum, (began, instances, margin.unwrap_or(0)));
+    }
+
+    /// Enters a node's window that ended where it is shown: nothing is decided by it.
+    fn judge(&mut self, node: NodeId, sum: &Sum, (began, instances, margin): (At, u64, u64)) {
+        if sum.actual == 0 {
+            return;
+        }
+        let over = self.passed(self.capacity(node), sum);
+        self.hours.note(began, &Violations::of_window(instances, over));
+        if let Some(live) = self.live.get_mut(&node).filter(|_| sum.is_known()) {
+            live.tally.note(sum.known, (sum.mean, sum.spread()), margin);
+        }
+    }
+
+    /// Says whether what a node used was above its ceiling, and above its capacity.
+    fn passed(&self, cpu: Millicores, sum: &Sum) -> (bool, bool) {
+        let above = |line: Millicores| sum.actual > line.get();
+        (above(cpu.share(self.policy.band().ceiling)), above(cpu))
     }
 
     /// Learns from a node's window that ended: how far off the forecast was, and whether the ceiling
@@ -167,8 +212,7 @@ impl State {
             self.drift.note(window, ours.0, ours.1);
         }
         let cpu = image.facts.capacity.cpu;
-        let above = |line: Millicores| sum.actual > line.get();
-        let over = (above(cpu.share(self.policy.band().ceiling)), above(cpu));
+        let over = self.passed(cpu, sum);
         let budget = self.budget();
         if sum.actual > 0 {
             self.calibration.note((window, cpu), sum, over, budget);
@@ -190,6 +234,13 @@ impl State {
         let (left, all) = self.ledger.left(now, self.daily_moves());
         let wide = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         (wide(left), wide(all))
+    }
+
+    /// Returns where the move ledger stands.
+    pub fn moves(&self, now: At) -> Moves {
+        let daily = self.daily_moves();
+        let (left, at_once) = self.ledger.left(now, daily);
+        Moves { last_day: self.ledger.last_day(now), left, at_once, daily }
     }
 
     /// Returns how many moves a day all instances together may make.
@@ -217,6 +268,22 @@ impl State {
     /// Returns what became of the violation budget in this reign, by size of nodes.
     pub fn spent(&self) -> Vec<Spent> {
         self.calibration.spent(self.budget()).collect()
+    }
+
+    /// Returns what became of the violation budget in this reign, by hour of the week.
+    pub fn hours(&self) -> &Hours {
+        &self.hours
+    }
+
+    /// Returns how good the forecasts of an instance were lately; harvest has none.
+    pub fn accuracy(&self, id: InstanceId) -> Accuracy {
+        let track = self.profile(id).and_then(|profile| profile.track.as_ref());
+        track.map(|track| track.tally.accuracy()).unwrap_or_default()
+    }
+
+    /// Returns how good the forecasts of a node were lately.
+    pub fn node_accuracy(&self, node: NodeId) -> Accuracy {
+        self.live.get(&node).map(|live| live.tally.accuracy()).unwrap_or_default()
     }
 
     /// Lets a replacement start from what was measured of the copy that it replaces on another node.

@@ -178,6 +178,7 @@ impl State {
         }
         if reason != ShiftReason::Revision {
             self.moves_total = self.moves_total.saturating_add(1);
+            self.ledger.count(at);
             self.inherit_track(id, new);
         }
         self.touch(to);

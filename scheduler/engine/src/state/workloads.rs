@@ -291,7 +291,7 @@ fn first_note(spec: &WorkloadSpec, at: At) -> RevisionNote {
 }
 
 /// Makes the status of an instance that its node has not spoken of yet.
-pub(super) fn fresh_status(instance: InstanceId, phase: Phase, at: At) -> InstanceStatus {
+pub(crate) fn fresh_status(instance: InstanceId, phase: Phase, at: At) -> InstanceStatus {
     InstanceStatus {
         instance,
         incarnation: Incarnation::default(),

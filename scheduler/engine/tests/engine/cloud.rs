@@ -141,6 +141,36 @@ impl Cloud {
         gangs
     }
 
+    /// Lets all agents run what is assigned and stop what is not.
+    pub(crate) fn obey_all(&mut self) {
+        let nodes: Vec<NodeId> = self.state.nodes().map(|n| n.id).collect();
+        for node in nodes {
+            self.obey(node);
+        }
+    }
+
+    /// Lets time pass until the next report of all agents.
+    pub(crate) fn report_all(&mut self) {
+        self.now = self.now.after(REPORT);
+        let nodes: Vec<NodeId> = self.state.nodes().map(|n| n.id).collect();
+        for node in nodes {
+            self.report(node);
+        }
+    }
+
+    /// Lets time pass in so many longer steps, each of one report that holds for all of it.
+    pub(crate) fn pass_in_steps(&mut self, step: Millis, steps: u32) {
+        for _ in 0..steps {
+            self.now = self.now.after(step);
+            let nodes: Vec<NodeId> = self.state.nodes().map(|n| n.id).collect();
+            for node in nodes {
+                self.obey(node);
+                self.report_for(node, step);
+            }
+            self.settle();
+        }
+    }
+
     /// Lets time pass in reports: agents run what is assigned, stop what is not, and report use.
     pub(crate) fn pass(&mut self, time: Millis) {
         let end = self.now.after(time);
@@ -234,6 +264,10 @@ impl Cloud {
     }
 
     fn report(&mut self, node: NodeId) {
+        self.report_for(node, REPORT);
+    }
+
+    fn report_for(&mut self, node: NodeId, interval: Millis) {
         let used = |id| {
             let instance = self.state.instance(id)?;
             let name = self.state.spec(instance).key.name.to_string();
@@ -245,7 +279,7 @@ impl Cloud {
         let ours: Millicores = instances.iter().map(|i| i.cpu).sum();
         let usage = NodeUsage {
             at: self.now,
-            interval: REPORT,
+            interval,
             cpu: ours.saturating_add(cpu_foreign),
             cpu_foreign,
             instances,

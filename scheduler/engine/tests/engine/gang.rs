@@ -253,3 +253,29 @@ fn whether_it_is_a_gang_changes_without_a_new_revision() {
     assert_eq!(starts(&cloud.settle().moves), 3);
     assert_eq!(cloud.revisions("gang"), [1, 1, 1, 1]);
 }
+
+#[test]
+fn one_that_is_queued_again_by_the_same_plan_is_waited_for() {
+    let mut cloud = Cloud::of(4);
+    let on = |rack: &str, instances| {
+        let mut spec = spec("app");
+        spec.constraints.labels.insert("rack".to_owned(), rack.to_owned());
+        spec.instances = instances;
+        spec
+    };
+    cloud.rounds = 3;
+    cloud.apply(on("r0", 1));
+    cloud.settle();
+    // The old copy stops for its revision to come, and the new one waits with that from then on.
+    let mut more = on("r1", 2);
+    more.gang = true;
+    more.rollout.batch = 2;
+    let (name, size) = ("data".parse().unwrap(), Mebibytes::new(1));
+    more.volumes = vec![VolumeSpec { name, path: "data".to_owned(), size }];
+    cloud.apply(more);
+    let first = cloud.settle();
+    let renewed = |step: &Move| matches!(step, Move::Stop { reason: StopReason::Renewed, .. });
+    assert!(first.moves.iter().any(renewed) && starts(&first.moves) == 0, "{first:?}");
+    cloud.pass(Millis::from_secs(30));
+    assert_eq!(cloud.healthy("app"), 2);
+}
