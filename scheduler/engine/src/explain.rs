@@ -3,6 +3,7 @@
 //! They ask the same questions as placement and show the numbers of the answers.
 
 mod leaving;
+pub mod memory;
 mod rollout;
 mod waiting;
 
@@ -36,6 +37,8 @@ pub struct Explanation {
     pub expected: InstanceForecast,
     /// What is added to its mean where it is; three deviations while it is nowhere.
     pub margin: Millicores,
+    /// What it counts of memory.
+    pub memory: memory::Counted,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
     /// The nearest change that would help; empty when nothing needs to.
@@ -88,6 +91,7 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         summary,
         expected: forecast.instance(id),
         margin: forecast.margin(id, instance.node),
+        memory: memory::counted(state, id, now).unwrap_or_default(),
         nodes,
         remedy,
     })

@@ -8,6 +8,7 @@
 use tengyun_model::{At, Mebibytes, Millicores, Millis};
 
 use super::Part;
+use super::memory::Peaks;
 
 /// A sample counts for at most this long, however late the report came.
 const SAMPLE_MAX: Millis = Millis::from_secs(300);
@@ -79,6 +80,8 @@ pub(crate) struct Track {
     pub(crate) cpu: Millicores,
     /// The newest working set.
     pub(crate) memory: Mebibytes,
+    /// The highest ones.
+    pub(crate) peaks: Peaks,
 }
 
 impl Track {
@@ -99,6 +102,7 @@ impl Track {
             part: Part::default(),
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
+            peaks: Peaks::default(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Track {
         self.sum = self.sum.saturating_add(rate.saturating_mul(held));
         self.cpu = sample.cpu;
         self.memory = sample.memory;
+        self.peaks.note(at, sample.memory, Millis::new(held));
         self.last = at;
         if at.millis().is_multiple_of(window) {
             closed = self.close(window, most).or(closed);
