@@ -110,6 +110,7 @@ fn use_fields(node: &v1::NodeView, capacity: &v1::Capacity) -> Vec<(&'static str
         ("foreign", both(usage.cpu_foreign_millicores, usage.memory_foreign_mib)),
         ("forecast peak", cores(node.forecast_cpu_millicores)),
         ("reserved", both(node.reserved_cpu_millicores, node.reserved_memory_mib)),
+        ("memory promised", memory(node.promised_memory_mib)),
         ("harvest may use", cores(usage.harvest_allowance_millicores)),
         ("binding resource", word(&node.binding)),
         (

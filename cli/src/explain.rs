@@ -43,6 +43,10 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
     if !expected.is_empty() {
         text = text + &Message::ForecastIs { expected: &expected }.said() + "\n";
     }
+    let counted = crate::get::counted(explanation.memory.as_ref());
+    if !counted.is_empty() {
+        text = text + &counted + "\n";
+    }
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {
             let why = heard(n.reason_said.as_ref(), &n.reason);
@@ -78,6 +82,7 @@ fn one_json(explanation: &v1::Explanation) -> Value {
         "workload": path(explanation.key.clone().unwrap_or_default()),
         "summary": explanation.summary,
         "expected": explanation.expected.as_ref().map(crate::get::expected_json),
+        "memory": explanation.memory.as_ref().map(crate::get::counted_json),
         "nodes": explanation.nodes.iter().map(node).collect::<Vec<_>>(),
         "remedy": explanation.remedy,
     })

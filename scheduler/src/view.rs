@@ -49,7 +49,7 @@ impl<'a> View<'a> {
     pub(crate) fn status(&self) -> v1::StatusResponse {
         let forecast = self.forecast();
         let (nodes_needed, nodes_needed_by) = self.nodes_needed(&forecast);
-        let reserve = self.reserve(&forecast);
+        let (reserve, memory) = (self.reserve(&forecast), self.memory(&forecast));
         let (rebalancing, losses) = (self.rebalancing(&forecast), self.losses());
         let restore = self.restore();
         v1::StatusResponse {
@@ -76,6 +76,8 @@ impl<'a> View<'a> {
             budget: Some(self.budget()),
             reserve: reserve.to_string(),
             reserve_said: to_wire(&reserve),
+            memory: memory.to_string(),
+            memory_said: to_wire(&memory),
         }
     }
 

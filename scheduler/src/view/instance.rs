@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tengyun_engine::explain::memory::Counted;
 use tengyun_engine::explain::{NodeVerdict, explain};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
@@ -138,6 +139,7 @@ impl View<'_> {
             reason_said: to_wire(&reason),
             ports: self.state.ports(instance).iter().map(Into::into).collect(),
             expected: Some(expected(forecast.instance(id), forecast.margin(id, instance.node))),
+            promised_memory_mib: self.state.promised(instance).get(),
         }
     }
 }
@@ -176,6 +178,17 @@ fn explanation(explained: &tengyun_engine::explain::Explanation) -> v1::Explanat
         nodes: explained.nodes.iter().map(verdict).collect(),
         remedy: explained.remedy.to_string(),
         remedy_said: to_wire(&explained.remedy),
+        memory: Some(counted(explained.memory)),
+    }
+}
+
+fn counted(memory: Counted) -> v1::MemoryCounted {
+    v1::MemoryCounted {
+        request_mib: memory.request.get(),
+        promised_mib: memory.promised.get(),
+        peak_mib: memory.peak.get(),
+        margin_permille: memory.margin,
+        until_millis: memory.until.map_or(0, tengyun_model::At::millis),
     }
 }
 

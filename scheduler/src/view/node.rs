@@ -92,6 +92,20 @@ impl View<'_> {
         }
     }
 
+    /// Says how memory stands that is counted by its use; empty where none is.
+    pub(super) fn memory(&self, forecast: &Forecast) -> Said {
+        let Some(standing) = explain::memory::standing(self.state, forecast, self.now) else {
+            return Said::NOTHING;
+        };
+        let names: Vec<String> = standing.short.iter().map(ToString::to_string).collect();
+        let short = match names.as_slice() {
+            [] => Said::NOTHING,
+            names => said!(MemoryShort, names.len(), names.join(", ")),
+        };
+        let margin = format!("{}.{}", standing.margin / 10, standing.margin % 10);
+        said!(MemoryByUse, standing.promised, standing.request, margin, short)
+    }
+
     /// Says what holds back declaring silent nodes lost; empty when nothing does.
     pub(super) fn losses(&self) -> Said {
         let standing = liveness::standing(self.state, self.now);
@@ -143,6 +157,7 @@ impl View<'_> {
         };
         let staying = self.holds(node.id).filter(stays).count();
         let expected = forecast.node(node.id).peak;
+        let promised = self.holds(node.id).map(|i| self.state.promised(i)).sum();
         v1::NodeView {
             node: node.id.get(),
             facts: Some((&node.facts).into()),
@@ -155,11 +170,12 @@ impl View<'_> {
             reserved_cpu_millicores: cpu.get(),
             reserved_memory_mib: memory.get(),
             instances: small(wanted),
-            binding: self.binding(node, expected, memory).to_owned(),
+            binding: self.binding(node, expected, promised).to_owned(),
             state: liveness::condition(self.state, node, self.now).as_str().to_owned(),
             wish: node.wish.as_str().to_owned(),
             lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
             staying: small(staying),
+            promised_memory_mib: promised.get(),
         }
     }
 

@@ -241,11 +241,6 @@ impl State {
         self.derived.profiles.get_mut(&id)
     }
 
-    /// Returns the measured profile of an instance.
-    pub(crate) fn profile(&self, id: InstanceId) -> Option<&Profile> {
-        self.derived.profiles.get(&id)
-    }
-
     /// Returns every instance with its profile by ascending id.
     pub(crate) fn profiled(&self) -> impl Iterator<Item = (&InstanceImage, &Profile)> {
         self.instances.values().zip(self.derived.profiles.values())
