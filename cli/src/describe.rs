@@ -136,6 +136,7 @@ fn use_fields(node: &v1::NodeView, capacity: &v1::Capacity) -> Vec<(&'static str
         ("forecast peak", node_forecast(node)),
         ("forecast so far", crate::get::accuracy(node.accuracy.as_ref())),
         ("reserved", both(node.reserved_cpu_millicores, node.reserved_memory_mib)),
+        ("memory promised", memory(node.promised_memory_mib)),
         ("harvest may use", cores(usage.harvest_allowance_millicores)),
         ("disk busy", busy(node, ("disk", node.disk_busy_permille))),
         ("network busy", busy(node, ("network", node.network_busy_permille))),

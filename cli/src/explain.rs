@@ -49,6 +49,10 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
     }
     text.push_str(&decided(explanation));
     text.push_str(&excluded(session, &explanation.excluded));
+    let counted = crate::get::counted(explanation.memory.as_ref());
+    if !counted.is_empty() {
+        text = text + &counted + "\n";
+    }
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {
             let why = heard(n.reason_said.as_ref(), &n.reason);
@@ -154,6 +158,7 @@ fn one_json(explanation: &v1::Explanation) -> Value {
         "placed": explanation.placed,
         "decision": explanation.decision.as_ref().map(decision_json),
         "excluded": explanation.excluded.iter().map(excluded).collect::<Vec<_>>(),
+        "memory": explanation.memory.as_ref().map(crate::get::counted_json),
         "nodes": explanation.nodes.iter().map(node).collect::<Vec<_>>(),
         "remedy": explanation.remedy,
     })

@@ -7,7 +7,7 @@ use crate::budget::share;
 use crate::failure::Failure;
 use crate::message::{Message, word};
 use crate::output::{
-    age, clean, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table,
+    age, clean, core_hours, cores, gibibyte_hours, memory, now_millis, percent, show, table, time,
 };
 use crate::session::{Session, key_of, path};
 use crate::status::at_least;
@@ -223,6 +223,7 @@ fn load_json(node: &v1::NodeView) -> Value {
         "accuracy": node.accuracy.as_ref().map(accuracy_json),
         "reserved_cpu_millicores": node.reserved_cpu_millicores,
         "reserved_memory_mib": node.reserved_memory_mib,
+        "promised_memory_mib": node.promised_memory_mib,
     })
 }
 
@@ -447,6 +448,33 @@ pub(crate) fn expected_json(expected: &v1::Expected) -> Value {
     })
 }
 
+/// Says what an instance counts of memory, and why; nothing where that is what it asks for anyhow.
+pub(crate) fn counted(counted: Option<&v1::MemoryCounted>) -> String {
+    let Some(counted) = counted.filter(|counted| counted.peak_mib > 0) else {
+        return String::new();
+    };
+    let (request, promised) = (memory(counted.request_mib), memory(counted.promised_mib));
+    let (peak, margin) = (memory(counted.peak_mib), counted.margin_permille);
+    let margin = format!("{}.{}", margin / 10, margin % 10);
+    let (request, promised, peak) = (&request, &promised, &peak);
+    if counted.until_millis > 0 {
+        let until = time(counted.until_millis);
+        return Message::MemoryMissed { request, peak, until: &until }.said();
+    }
+    Message::MemoryCounts { promised, request, peak, margin: &margin }.said()
+}
+
+/// The same for machines.
+pub(crate) fn counted_json(counted: &v1::MemoryCounted) -> Value {
+    json!({
+        "request_mib": counted.request_mib,
+        "promised_mib": counted.promised_mib,
+        "peak_mib": counted.peak_mib,
+        "margin_permille": counted.margin_permille,
+        "until_millis": counted.until_millis,
+    })
+}
+
 /// Makes the table of instances.
 pub(crate) fn instance_table(session: &Session, list: &v1::ListInstancesResponse) -> String {
     let headings = session.headings(&[
@@ -531,6 +559,7 @@ pub(crate) fn instance_json(i: &v1::InstanceView) -> Value {
         "used_cpu_millicores": i.cpu_used_millicores,
         "used_memory_mib": i.memory_used_mib,
         "io_bytes_per_second": i.io_bytes_per_second,
+        "promised_memory_mib": i.promised_memory_mib,
         "forecast_cpu_millicores": i.forecast_cpu_millicores,
         "expected": i.expected.as_ref().map(expected_json),
         "accuracy": i.accuracy.as_ref().map(accuracy_json),

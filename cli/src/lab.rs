@@ -54,7 +54,7 @@ struct ReplayArgs {
     /// The size of every node
     #[arg(long, value_name = "CORES/GIB", value_parser = shape)]
     node: Shape,
-    /// How memory counts: none, request or used
+    /// How memory counts: none, request, used or forecast
     #[arg(long, value_name = "MODE", default_value = "request", value_parser = memory)]
     memory: MemoryMode,
     /// The share of node-time above the ceiling that is allowed [default: that of the policy, mostly 1]
@@ -254,7 +254,7 @@ pub(crate) fn shape(text: &str) -> Result<Shape, String> {
 }
 
 pub(crate) fn memory(text: &str) -> Result<MemoryMode, String> {
-    MemoryMode::parse(text).ok_or_else(|| Message::GiveMemory {}.said())
+    MemoryMode::parse(text).ok_or_else(|| Message::GiveMemoryOrForecast {}.said())
 }
 
 pub(crate) fn percent(text: &str) -> Result<f64, String> {

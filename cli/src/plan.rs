@@ -8,7 +8,7 @@ use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::trace;
 
 use crate::failure::Failure;
-use crate::lab::{format, joined, json, memory, percent, shape, write};
+use crate::lab::{format, joined, json, percent, shape, write};
 use crate::message::{Message, lab_note, word};
 use crate::output::{Format, clean_lines, show};
 
@@ -112,6 +112,12 @@ fn text(plan: &BeforeYouMove) -> String {
     lines.extend(plan.notes.iter().map(|n| Message::Note { note: &lab_note(n) }.said()));
     lines.push(Message::PlanMore {}.said());
     clean_lines(&(lines.join("\n") + "\n"))
+}
+
+/// A plan looks at all of a history at once: there is nothing to forecast.
+fn memory(text: &str) -> Result<MemoryMode, String> {
+    let known = MemoryMode::parse(text).filter(|mode| *mode != MemoryMode::Forecast);
+    known.ok_or_else(|| Message::GiveMemory {}.said())
 }
 
 fn ceiling(text: &str) -> Result<f64, String> {

@@ -46,6 +46,7 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
             ("forecast", forecast(&status)),
             ("rebalancing", heard(status.rebalancing_said.as_ref(), &status.rebalancing)),
             ("reserve", heard(status.reserve_said.as_ref(), &status.reserve)),
+            ("memory", heard(status.memory_said.as_ref(), &status.memory)),
             ("losses", heard(status.losses_said.as_ref(), &status.losses)),
             ("restore", heard(status.restore_said.as_ref(), &status.restore)),
         ]) + &strangers(session, &status.strangers)
@@ -68,6 +69,7 @@ pub(crate) async fn status(session: &Session) -> Result<(), Failure> {
         "budget": status.budget.as_ref().map(|budget| budget_json(budget, status.at_millis)),
         "rebalancing": status.rebalancing,
         "reserve": status.reserve,
+        "memory": status.memory,
         "losses": status.losses,
         "restore": status.restore,
         "strangers": status.strangers.iter().map(stranger_json).collect::<Vec<_>>(),

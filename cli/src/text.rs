@@ -175,6 +175,7 @@ pub fn label(language: Language, english: &str) -> &str {
         "foreign" => "外部占用",
         "forecast peak" => "预测峰值",
         "reserved" => "已预留",
+        "memory promised" => "已承诺内存",
         "harvest may use" => "填谷可用",
         "binding resource" => "瓶颈资源",
         "assignment" => "分配",

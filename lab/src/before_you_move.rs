@@ -272,7 +272,7 @@ fn describe(trace: &Trace, fleet: &Fleet, seats: &[Seat], wish: &Wish) -> Before
     let bounds = bounds(trace, fleet, wish);
     let memory_bound = match wish.memory {
         MemoryMode::None => 0,
-        MemoryMode::Request => bounds.memory_requested,
+        MemoryMode::Request | MemoryMode::Forecast => bounds.memory_requested,
         MemoryMode::Used => bounds.memory_used.unwrap_or(bounds.memory_requested),
     };
     let money_then = money(servers_needed, then);

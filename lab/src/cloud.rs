@@ -4,14 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_engine::{Command, Effect, Entry, Move, Outcome, Plan, State, check, place, predict};
+use tengyun_engine::{
+    Command, Effect, Entry, Move, Outcome, Plan, PromiseReason, ShiftReason, State, check, place,
+    predict,
+};
 use tengyun_model::{
     At, Capacity, Class, Constraints, Days, Generation, Incarnation, InstanceId, InstanceStatus,
     InstanceUsage, Inventory, Mebibytes, Millicores, Millis, MovePolicy, Name, NodeFacts, NodeId,
     NodeUsage, OperationId, Phase, Resources, Stop, Window, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
-use crate::number::real;
+use crate::number::{real, wide};
 use crate::score::NOWHERE;
 use crate::trace::STEP_SECS;
 
@@ -44,6 +47,10 @@ pub struct Seen {
     pub violations: u64,
     /// Moves that were stale when they were applied.
     pub stale: u64,
+    /// How often an instance used more memory than it was promised.
+    pub misses: u64,
+    /// Instances moved because their node had too little memory.
+    pub relieved: u64,
 }
 
 /// A node to be registered.
@@ -245,6 +252,12 @@ impl Cloud {
             self.seen.violations += 1;
             return Ok(false);
         }
+        let missed =
+            |step: &&Move| matches!(step, Move::Promise { reason: PromiseReason::Missed, .. });
+        let relieves =
+            |step: &&Move| matches!(step, Move::Shift { reason: ShiftReason::Memory, .. });
+        self.seen.misses += wide(plan.moves.iter().filter(missed).count());
+        self.seen.relieved += wide(plan.moves.iter().filter(relieves).count());
         let changes = Changes::of(&self.state, &plan);
         let effect = self.must("a plan", Command::CommitPlan(plan))?;
         if let Effect::Planned { stale, .. } = effect {
@@ -338,6 +351,7 @@ impl Changes {
                 Move::Start { instance, node } => {
                     changes.nodes.entry(node).or_default().0.insert(instance);
                 }
+                Move::Promise { .. } => {}
                 Move::Shift { instance, .. } => changes.shifted.push(instance),
                 Move::Stop { instance, .. } => {
                     if let Some(node) = state.instance(instance).and_then(|i| i.node) {

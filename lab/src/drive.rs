@@ -14,6 +14,8 @@ use crate::trace::STEP_SECS;
 const SPARE_SHARE: f64 = 1.05;
 /// Requests fill nodes up to this share before anything is measured.
 const FULL: f64 = 0.72;
+/// The knob that lets memory count by its use.
+const BY_USE: &str = "memory_by_use";
 /// Knobs that pace moves, lifted during the warm-up: by the rules of the measurement, placement
 /// starts after it, settled, from its history.
 const UNPACED: [(&str, u64); 5] = [
@@ -48,6 +50,10 @@ impl Driver {
         honest: Option<Honest>,
     ) -> Result<Self, DriveError> {
         assert_eq!(immovable.len(), fleet.len(), "it is said of every instance");
+        let mut knobs = knobs.clone();
+        if fleet.memory_mode == MemoryMode::Forecast {
+            knobs.entry(BY_USE.to_owned()).or_insert(1);
+        }
         let mut unpaced = knobs.clone();
         if fleet.warm > 0 {
             unpaced.extend(UNPACED.iter().map(|(name, value)| ((*name).to_owned(), *value)));
@@ -66,7 +72,6 @@ impl Driver {
         let open_until = fleet.warm + 1;
         cloud.open((0, second(open_until)), |_| true)?;
         cloud.settle()?;
-        let knobs = knobs.clone();
         let mut driver = Self { cloud, knobs, moved_before: 0, honest, immovable, open_until };
         for step in 0..fleet.warm {
             driver.report(fleet, step)?;
@@ -90,7 +95,12 @@ impl Driver {
     /// Reports what every node used during a step.
     fn report(&mut self, fleet: &Fleet, step: usize) -> Result<(), DriveError> {
         let end = second(step + 1);
-        let used = |at: usize| (nearest(fleet.demand(at)[step]), nearest(fleet.memory[at]));
+        let memory = |at: usize| match fleet.memory_mode {
+            // One that uses none is off, and known to be.
+            MemoryMode::Forecast => nearest(fleet.used_memory(at, step)).max(1),
+            MemoryMode::None | MemoryMode::Request | MemoryMode::Used => nearest(fleet.memory[at]),
+        };
+        let used = |at: usize| (nearest(fleet.demand(at)[step]), memory(at));
         self.cloud.report(end, used)
     }
 
@@ -145,7 +155,7 @@ fn nodes_wanted(fleet: &Fleet) -> u64 {
 fn place(fleet: &Fleet) -> Place {
     let memory = match fleet.memory_mode {
         MemoryMode::None => u64::from(u32::MAX),
-        MemoryMode::Request | MemoryMode::Used => fleet.shape.memory.get(),
+        MemoryMode::Request | MemoryMode::Used | MemoryMode::Forecast => fleet.shape.memory.get(),
     };
     Place { cpu: fleet.shape.cpu.get(), memory, ..Place::default() }
 }

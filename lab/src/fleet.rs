@@ -46,15 +46,18 @@ pub enum MemoryMode {
     Request,
     /// The sum of each instance's own recorded peak and 10 % must fit.
     Used,
+    /// What the engine promises by what was used so far must fit; at first that is the request.
+    Forecast,
 }
 
 impl MemoryMode {
-    /// Parses `none`, `request` or `used`.
+    /// Parses `none`, `request`, `used` or `forecast`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "none" => Some(Self::None),
             "request" => Some(Self::Request),
             "used" => Some(Self::Used),
+            "forecast" => Some(Self::Forecast),
             _ => None,
         }
     }
@@ -82,6 +85,8 @@ pub struct Fleet {
     pub(crate) demand: Vec<f64>,
     pub(crate) request: Vec<f64>,
     pub(crate) memory: Vec<f64>,
+    /// Active memory of every instance in each step, where memory counts and was recorded.
+    used_memory: Option<Vec<u32>>,
 }
 
 impl Fleet {
@@ -102,7 +107,10 @@ impl Fleet {
             demand: Vec::with_capacity(trace.instances.len() * trace.steps()),
             request: Vec::new(),
             memory: Vec::new(),
+            used_memory: None,
         };
+        let recorded = trace.memory.as_ref().filter(|_| memory_mode != MemoryMode::None);
+        let mut used_memory = Vec::new();
         for (at, instance) in trace.instances.iter().enumerate() {
             let request = real(instance.cpu_request.get());
             let memory = memory_of(trace, at, memory_mode);
@@ -114,7 +122,12 @@ impl Fleet {
             fleet.request.push(request);
             fleet.memory.push(memory);
             fleet.demand.extend(trace.cpu.held(at).map(|used| f64::from(used).min(request)));
+            if let Some(series) = recorded {
+                let most = u32::try_from(instance.memory_request.get()).unwrap_or(u32::MAX);
+                used_memory.extend(series.held(at).map(|used| used.min(most)));
+            }
         }
+        fleet.used_memory = recorded.map(|_| used_memory);
         fleet
     }
 
@@ -125,6 +138,10 @@ impl Fleet {
         if steps < self.steps {
             let rows = self.demand.chunks_exact(self.steps);
             self.demand = rows.flat_map(|row| &row[..steps]).copied().collect();
+            let cut = |used: Vec<u32>| {
+                used.chunks_exact(self.steps).flat_map(|row| &row[..steps]).copied().collect()
+            };
+            self.used_memory = self.used_memory.map(cut);
             self.steps = steps;
         }
         self
@@ -143,6 +160,17 @@ impl Fleet {
     /// Returns the demand of an instance in each step.
     pub fn demand(&self, instance: usize) -> &[f64] {
         &self.demand[instance * self.steps..][..self.steps]
+    }
+
+    /// Returns the memory that an instance uses in a step; what it counts where that was not recorded.
+    pub fn used_memory(&self, instance: usize, step: usize) -> f64 {
+        let used = self.used_memory.as_ref().map(|used| used[instance * self.steps + step]);
+        used.map_or(self.memory[instance], f64::from)
+    }
+
+    /// Says whether it was recorded what memory is used.
+    pub fn knows_memory(&self) -> bool {
+        self.used_memory.is_some()
     }
 
     /// Returns the measured days.
@@ -174,21 +202,36 @@ impl Fleet {
         (self.memory.iter().sum::<f64>() / self.memory_capacity).ceil()
     }
 
+    /// Returns the same for each measured step: what is really used where the engine promises by use.
+    fn memory_bounds(&self) -> Vec<f64> {
+        let used = |step: usize| (0..self.len()).map(|at| self.used_memory(at, step)).sum::<f64>();
+        match self.memory_mode {
+            MemoryMode::None | MemoryMode::Request | MemoryMode::Used => {
+                vec![self.memory_bound(); self.steps - self.warm]
+            }
+            MemoryMode::Forecast => (self.warm..self.steps)
+                .map(|step| (used(step) / self.memory_capacity).ceil())
+                .collect(),
+        }
+    }
+
     /// Returns the fewest nodes for which no node need pass a share of its CPU, on average over
     /// time, if instances could be cut in pieces and moved at every step.
     pub fn lower_bound(&self, share: f64) -> f64 {
         let aggregate = self.aggregate();
-        let memory = self.memory_bound();
-        let nodes = |sum: &f64| (sum / (share * self.capacity)).ceil().max(memory);
-        aggregate.iter().map(nodes).sum::<f64>() / length(aggregate.len().max(1))
+        let memory = self.memory_bounds();
+        let nodes = |(sum, memory): (&f64, f64)| (sum / (share * self.capacity)).ceil().max(memory);
+        let all = aggregate.iter().zip(memory).map(nodes).sum::<f64>();
+        all / length(aggregate.len().max(1))
     }
 
     /// Returns the resource that sets the lower bound most of the time.
     pub fn binding(&self, share: f64) -> &'static str {
         let aggregate = self.aggregate();
-        let memory = self.memory_bound();
-        let bound = |sum: &&f64| memory > (**sum / (share * self.capacity)).ceil();
-        let by_memory = aggregate.iter().filter(bound).count();
+        let memory = self.memory_bounds();
+        let bound =
+            |(sum, memory): &(&f64, f64)| *memory > (**sum / (share * self.capacity)).ceil();
+        let by_memory = aggregate.iter().zip(memory).filter(bound).count();
         if by_memory * 2 > aggregate.len() { "memory" } else { "cpu" }
     }
 
@@ -202,7 +245,7 @@ fn memory_of(trace: &Trace, at: usize, mode: MemoryMode) -> f64 {
     let request = real(trace.instances[at].memory_request.get());
     match mode {
         MemoryMode::None => 0.0,
-        MemoryMode::Request => request,
+        MemoryMode::Request | MemoryMode::Forecast => request,
         MemoryMode::Used => match trace.memory_peak(at) {
             Some(peak) => request.min((f64::from(peak) * 1.1).max(MEMORY_USED_MIN)),
             None => request,

@@ -156,6 +156,24 @@ pub struct Figures {
     pub energy_kwh: f64,
     /// How long the replay took; the only figure that differs between runs.
     pub seconds: f64,
+    /// What was used of memory; `None` where it does not count or was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryFigures>,
+}
+
+/// What was used of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MemoryFigures {
+    /// Mean use of the memory of powered-on nodes.
+    pub used_pct: f64,
+    /// Share of powered-on node-time with more in use than there is.
+    pub above_capacity_pct: f64,
+    /// How often an instance used more than it was promised.
+    pub misses: u64,
+    /// The same in 1000 instance-days.
+    pub misses_per_1000_instance_days: f64,
+    /// Instances moved because their node had too little memory.
+    pub relieved: u64,
 }
 
 /// A replay that was made.
@@ -255,6 +273,7 @@ fn summary(trace: &Trace, fleet: &Fleet, (scores, seen): (Scores, Option<Seen>))
         binding: fleet.binding(0.8),
         energy_kwh: decimals(scores.energy_kwh(), 2),
         seconds: 0.0,
+        memory: fleet.knows_memory().then(|| memory_figures(fleet, &scores, seen)),
     };
     let mut notes = Vec::new();
     let seen_badly = seen.filter(|s| s.violations > 0 || s.stale > 0);
@@ -280,6 +299,19 @@ fn summary(trace: &Trace, fleet: &Fleet, (scores, seen): (Scores, Option<Seen>))
         figures,
         scores,
         notes,
+    }
+}
+
+fn memory_figures(fleet: &Fleet, scores: &Scores, seen: Option<Seen>) -> MemoryFigures {
+    let [used, above] = scores.memory_pct();
+    let seen = seen.unwrap_or_default();
+    let days = real(wide(fleet.len())) * fleet.days();
+    MemoryFigures {
+        used_pct: decimals(used, 2),
+        above_capacity_pct: decimals(above, 4),
+        misses: seen.misses,
+        misses_per_1000_instance_days: decimals(real(seen.misses) * 1000.0 / days.max(1e-9), 3),
+        relieved: seen.relieved,
     }
 }
 

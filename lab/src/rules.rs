@@ -111,6 +111,8 @@ struct StepLoad<'a> {
     demand: Vec<f64>,
     /// What was demanded in the step before by what is here now.
     known: Vec<f64>,
+    /// Memory in use.
+    memory: Vec<f64>,
     instances: Vec<u64>,
     on: Vec<bool>,
 }
@@ -122,6 +124,7 @@ impl<'a> StepLoad<'a> {
             step,
             demand: vec![0.0; nodes],
             known: vec![0.0; nodes],
+            memory: vec![0.0; nodes],
             instances: vec![0; nodes],
             on: vec![false; nodes],
         }
@@ -131,6 +134,7 @@ impl<'a> StepLoad<'a> {
         let demand = self.fleet.demand(instance);
         self.demand[seat] += demand[self.step];
         self.known[seat] += demand[self.step.saturating_sub(1)];
+        self.memory[seat] += self.fleet.used_memory(instance, self.step);
         self.instances[seat] += 1;
         self.on[seat] = true;
     }
@@ -149,6 +153,7 @@ impl<'a> StepLoad<'a> {
         let demand = self.fleet.demand(instance);
         let used = demand[self.step];
         self.known[to] += demand[self.step.saturating_sub(1)];
+        self.memory[to] += self.fleet.used_memory(instance, self.step);
         self.instances[to] += 1;
         self.on[to] = true;
         self.demand[to] += used * (1.0 - late + startup);
@@ -173,7 +178,8 @@ impl<'a> StepLoad<'a> {
             let pool = harvest.map_or(0.0, |line| foreseen.unwrap_or_else(|| known(line)));
             let room = harvest.map_or(0.0, |line| (line - share).max(0.0));
             let (harvest, instances) = (pool.min(room), real(self.instances[node]));
-            Some(NodeLoad { share, harvest, pool, room, instances })
+            let memory = self.memory[node] / self.fleet.memory_capacity;
+            Some(NodeLoad { share, harvest, pool, room, instances, memory })
         };
         (0..self.demand.len()).map(load).collect()
     }

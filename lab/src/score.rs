@@ -69,6 +69,8 @@ pub struct Sums {
     pub(crate) harvest_pool: f64,
     /// Room below the target in the end, whether harvest work had been given it or not.
     pub(crate) harvest_room: f64,
+    /// Memory in use in nodes, and node-steps with more than there is.
+    pub(crate) memory: [f64; 2],
 }
 
 impl Sums {
@@ -94,6 +96,9 @@ impl Sums {
         self.harvest += load.harvest;
         self.harvest_pool += load.pool;
         self.harvest_room += load.room;
+        for (sum, part) in self.memory.iter_mut().zip([load.memory, counts(load.memory > 1.0)]) {
+            *sum += part;
+        }
     }
 
     /// Returns the shares of critical and standard instance-time in band, above 80, 90 and 100 %.
@@ -114,6 +119,8 @@ pub(crate) struct NodeLoad {
     pub(crate) room: f64,
     /// Critical and standard instances.
     pub(crate) instances: f64,
+    /// Memory in use, as a share of all.
+    pub(crate) memory: f64,
 }
 
 /// One hour of the week: from Monday's midnight by civil time where the trace states when it begins,
@@ -273,6 +280,11 @@ impl Scores {
         let lost = percent(all.lost, all.demand);
         let [used, band] = [of(all.used), of(all.in_band)];
         [used, band, of(all.above80), of(all.above90), of(all.above100), lost]
+    }
+
+    /// Returns the memory in use, and the node-time with more than there is, in percent.
+    pub fn memory_pct(&self) -> [f64; 2] {
+        self.all.memory.map(|part| percent(part, self.all.node_steps))
     }
 
     /// Returns the energy of all measured steps.

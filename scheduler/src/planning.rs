@@ -80,6 +80,9 @@ fn tell(moves: &[Move], outcome: &Outcome) {
                 info!(%instance, %from, %to, ?reason, "instance shifts");
             }
             Move::Stop { instance, reason } => info!(%instance, ?reason, "instance stops"),
+            Move::Promise { instance, memory, reason } => {
+                info!(%instance, %memory, ?reason, "instance counts other memory");
+            }
         }
     }
 }

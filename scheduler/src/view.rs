@@ -53,7 +53,7 @@ impl<'a> View<'a> {
     pub(crate) fn status(&self) -> v1::StatusResponse {
         let forecast = self.forecast();
         let (nodes_needed, nodes_needed_by) = self.nodes_needed(&forecast);
-        let reserve = self.reserve(&forecast);
+        let (reserve, memory) = (self.reserve(&forecast), self.memory(&forecast));
         let (rebalancing, losses) = (self.rebalancing(&forecast), self.losses());
         let restore = self.restore();
         v1::StatusResponse {
@@ -81,6 +81,8 @@ impl<'a> View<'a> {
             reserve: reserve.to_string(),
             reserve_said: to_wire(&reserve),
             ledger: Some(self.ledger()),
+            memory: memory.to_string(),
+            memory_said: to_wire(&memory),
         }
     }
 

@@ -123,6 +123,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "How memory counts: none, request or used",
         "内存的计法：none 不计、request 按申请、used 按已用",
     ),
+    (
+        "How memory counts: none, request, used or forecast",
+        "内存的计法：none 不计、request 按申请、used 按已用、forecast 按引擎的预测",
+    ),
     ("How results are shown", "结果的显示方式"),
     (
         "Identity of a person, to speak with a scheduler on another machine [default: `identity` in the state directory, where `tengyun login` keeps it, unless --socket is given]",

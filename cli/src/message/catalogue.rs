@@ -332,6 +332,12 @@ messages! {
     VolumeAt { name, path, size } "{name} at {path} ({size})" "{name} 位于 {path}（{size}）"
     CopyIs { copy, revision } "{copy} of revision {revision}" "{copy}，版本 {revision}"
     InstanceNumber { instance } "instance {instance}" "实例 {instance}"
+    MemoryCounts { promised, request, peak, margin }
+        "memory: counts {promised} of {request} asked for; peak {peak}, margin {margin} % where use counts"
+        "内存：申请 {request}，计入 {promised}；峰值 {peak}，按用量计时余量 {margin} %"
+    MemoryMissed { request, peak, until }
+        "memory: counts all {request} until {until}, because it used more than it was promised; peak {peak}"
+        "内存：用量曾超过承诺值，{until} 前按申请量 {request} 计；峰值 {peak}"
     ForecastIs { expected } "forecast: {expected}" "预测：{expected}"
     BudgetMay { share, ceiling } "{share} % of node-time above {ceiling} %" "{share} % 的节点时间可高于 {ceiling} %"
     BudgetAffected { share }
@@ -548,6 +554,7 @@ messages! {
     OneOf { list } "one of {list}" "应为其一：{list}"
     GiveShape {} "cores and GiB, such as 32/128" "应为核数与 GiB，如 32/128"
     GiveMemory {} "none, request or used" "应为 none、request 或 used"
+    GiveMemoryOrForecast {} "none, request, used or forecast" "应为 none、request、used 或 forecast"
     GivePercent {} "a number from 0 to 100" "应为 0 至 100 的数"
     GiveWindow {} "two hours of the day, such as 22-6" "应为一天中的两个钟点，如 22-6"
     GiveBranch {} "the number of an entry, a time, or +90s, +15m, +2h" "应为记录的序号、时刻，或 +90s、+15m、+2h"

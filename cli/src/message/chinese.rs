@@ -121,6 +121,7 @@ sentences! {
     PastPlace "实例已不在原处"
     PastShiftReason "迁移的理由已不成立"
     PastStopReason "停止的理由已不成立"
+    PastPromise "实例被承诺的内存已变"
     PastRemoval "它先前的卷仍在清除"
     PastRollout "发布已不在进行"
     PastScheduled "计划时间已处理"
@@ -251,6 +252,7 @@ sentences! {
     EventFor "给{0}"
     EventRevision "版本 {0}"
     EventMoving "从 {0} 迁移到 {1}，新实例 {2}：{3}"
+    EventMemoryMissed "内存用量超过了承诺值，重新按申请量计：{0}"
     EventHarms "先后有 {0} 个节点在其下失联"
     EventOfCopy "副本 {0}"
     EventStart "第 {0} 次启动"
@@ -265,6 +267,7 @@ sentences! {
     WishDrain "腾空"
     WishDrainByForce "强制腾空"
     ShiftConsolidate "所在节点值得腾出"
+    ShiftMemory "所在节点内存不足"
     ShiftOverload "所在节点超过上限"
     ShiftRevision "工作负载有新版本"
     ShiftDrain "所在节点正在腾空"
@@ -380,6 +383,8 @@ sentences! {
     ReserveMissing "无保障：失去最大的{0}后，部分实例将没有位置；需要 {1} 个节点，现有 {2} 个；在此期间不腾空节点"
     ReserveNode "节点"
     ReserveRack "机架"
+    MemoryByUse "按用量计：申请 {1}，计入 {0}，余量 {2} %{3}"
+    MemoryShort "；{0} 个节点内存不足，其上没有可迁走的实例或正在迁走：{1}"
     StatusReports "等待上报：{1} 个节点中 {0} 个已上报"
     StatusOn "开启"
     StatusOff "关闭"
@@ -447,6 +452,7 @@ kinds! {
     RunMissed "运行错过"
     NodeForgotten "节点注销"
     Retried "重新尝试"
+    MemoryMissed "内存超出承诺"
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl Cloud {
             match *step {
                 Move::Start { instance, node } => started.entry(node).or_default().push(instance),
                 Move::Shift { instance, .. } => shifted.push(instance),
-                Move::Stop { .. } => {}
+                Move::Stop { .. } | Move::Promise { .. } => {}
             }
         }
         self.must(Command::CommitPlan(plan));

@@ -56,6 +56,12 @@ impl Replayed {
         let moves = format!("{} ({:.3})", f.moves, f.moves_per_instance_day);
         line("moves (per instance and day)", moves);
         line("instance-time without a node", format!("{:.4} %", self.waiting_pct));
+        let Some(memory) = &f.memory else { return };
+        line("memory in use", format!("{:.2} %", memory.used_pct));
+        line("node-time above all memory", format!("{:.4} %", memory.above_capacity_pct));
+        let misses = format!("{} ({:.3})", memory.misses, memory.misses_per_1000_instance_days);
+        line("memory missed (1000 instance-days)", misses);
+        line("moves for want of memory", memory.relieved.to_string());
     }
 
     fn harvest_lines(&self, line: &mut impl FnMut(&str, String)) {

@@ -33,8 +33,8 @@ pub struct Bound {
 }
 
 /// Says how few of the nodes that are not lost could hold every critical and standard instance that is
-/// wanted. CPU counts by the forecast means, below the ceiling and beside foreign work; all else by
-/// the requests. What fits on no node at all is left out.
+/// wanted. CPU counts by the forecast means, below the ceiling and beside foreign work; memory by
+/// what is promised; all else by the requests. What fits on no node at all is left out.
 pub fn nodes_needed(state: &State, forecast: &Forecast) -> Bound {
     let ceiling = state.policy().band().ceiling;
     let mut all: BTreeMap<String, Demand> = BTreeMap::new();
@@ -66,7 +66,7 @@ pub fn nodes_needed(state: &State, forecast: &Forecast) -> Bound {
             }
         };
         take("cpu", forecast.instance(instance.status.instance).mean.get());
-        take("memory", spec.resources.memory.get());
+        take("memory", state.promised(instance).get());
         take("disk", spec.resources.disk.get());
         take("pids", spec.resources.pids);
         for (name, count) in &spec.counted {

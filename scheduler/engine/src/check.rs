@@ -10,7 +10,7 @@ use tengyun_model::{
 };
 
 use crate::image::{HomeFate, InstanceImage, InstanceWish, NodeWish, Proof};
-use crate::plan::{Move, Plan, ShiftReason, StopReason};
+use crate::plan::{Move, Plan, PromiseReason, ShiftReason, StopReason};
 use crate::state::State;
 
 /// Something that must not be.
@@ -53,6 +53,8 @@ pub enum Violation {
     Mislabelled(InstanceId, NodeId),
     /// Some of a gang are started while this one goes on waiting.
     LeftBehind(InstanceId),
+    /// An instance is promised memory that it must not be.
+    Promised(InstanceId),
 }
 
 impl fmt::Display for Violation {
@@ -86,6 +88,9 @@ impl fmt::Display for Violation {
                     "instance {id} is brought to node {node}, which lacks a label it asks for"
                 )
             }
+            Self::Promised(id) => {
+                write!(f, "instance {id} is promised too much or too little memory")
+            }
             Self::LeftBehind(id) => {
                 write!(f, "instance {id} goes on waiting while others of its gang are started")
             }
@@ -93,8 +98,8 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Where each living instance is, as a flat list, with the ports chosen for it.
-type Placed<'a> = Vec<(NodeId, &'a WorkloadSpec, Vec<u16>)>;
+/// Where each living instance is, as a flat list, with the memory that it counts and the ports chosen for it.
+type Placed<'a> = Vec<(NodeId, &'a WorkloadSpec, Mebibytes, Vec<u16>)>;
 
 /// Says what of a plan must not be carried out on a state. Nodes that it brings nothing to are not
 /// looked at: what is wrong with them is not the plan's doing, and no plan would mend it.
@@ -107,7 +112,8 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
         let id = match *step {
             Move::Start { instance, .. }
             | Move::Shift { instance, .. }
-            | Move::Stop { instance, .. } => instance,
+            | Move::Stop { instance, .. }
+            | Move::Promise { instance, .. } => instance,
         };
         if !seen.insert(id) {
             found.push(Violation::MovedTwice(id));
@@ -127,7 +133,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                 found.extend(astray(state, instance, node));
                 let spec = spec(state, instance, false);
                 found.extend(mislabelled(state, (id, spec), node));
-                placed.push((node, spec, Vec::new()));
+                placed.push((node, spec, memory(state, instance), Vec::new()));
             }
             Move::Shift { from, to, reason, .. } => {
                 if instance.node != Some(from) {
@@ -143,13 +149,19 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
                     found.push(Violation::Homeless(id, to));
                 }
                 found.extend(mislabelled(state, (id, newest), to));
-                placed.push((to, newest, Vec::new()));
+                let same = instance.revision == newest_revision(state, instance);
+                let asked = newest.resources.memory;
+                let counted = if same { memory(state, instance) } else { asked };
+                placed.push((to, newest, counted, Vec::new()));
             }
             // What stops keeps its room until it is gone.
             Move::Stop { reason: StopReason::Lost, .. } => {
                 found.extend(not_lost(state, instance));
             }
             Move::Stop { .. } => {}
+            Move::Promise { memory, reason, .. } => {
+                found.extend(mispromised(state, instance, (memory, reason)));
+            }
         }
     }
     found.extend(capacity(state, &placed));
@@ -161,7 +173,7 @@ pub fn check(state: &State, plan: &Plan) -> Vec<Violation> {
 fn left_behind(state: &State, plan: &Plan) -> Vec<Violation> {
     let started = |step: &Move| match *step {
         Move::Start { instance, .. } => Some(instance),
-        Move::Shift { .. } | Move::Stop { .. } => None,
+        Move::Shift { .. } | Move::Stop { .. } | Move::Promise { .. } => None,
     };
     let started: BTreeSet<InstanceId> = plan.moves.iter().filter_map(started).collect();
     let free = |i: &InstanceImage| spec(state, i, false).gang && state.bound_to(i).is_none();
@@ -228,6 +240,8 @@ fn not_lost(state: &State, instance: &InstanceImage) -> Option<Violation> {
 /// Says what of a state must not be.
 pub fn check_state(state: &State) -> Vec<Violation> {
     let mut found = capacity(state, &placed(state, |_| true));
+    found.retain(|violation| !is_raised(state, violation));
+    found.extend(overpromised(state));
     found.extend(state.drift().map(Violation::Drifted));
     let mut holders = BTreeMap::new();
     for instance in state.instances().filter(|i| !i.status.phase.is_final()) {
@@ -252,11 +266,31 @@ pub fn check_state(state: &State) -> Vec<Violation> {
     found
 }
 
+/// Says whether a node promises too much memory because what was promised by use was raised: then it has to
+/// be relieved, and nobody did wrong. One whose instances all count their requests never does.
+fn is_raised(state: &State, violation: &Violation) -> bool {
+    let Violation::Over { node, what, .. } = violation else { return false };
+    let here = || state.instances().filter(|i| i.node == Some(*node));
+    what == "memory" && here().any(|i| i.promise.is_some() && !i.status.phase.is_final())
+}
+
+/// Nothing is promised more memory than it asks for, and critical never less.
+fn overpromised(state: &State) -> impl Iterator<Item = Violation> + '_ {
+    let wrong = |i: &&InstanceImage| {
+        let (asks, promise) = (spec(state, i, false), i.promise.map(|promise| promise.memory));
+        let asked = asks.resources.memory;
+        promise.is_some_and(|p| {
+            p > asked || p.is_zero() || (asks.class == Class::Critical && p != asked)
+        })
+    };
+    state.instances().filter(wrong).map(|i| Violation::Promised(i.status.instance))
+}
+
 /// Returns the node that a move brings an instance to.
 const fn destination(step: &Move) -> Option<NodeId> {
     match *step {
         Move::Start { node, .. } | Move::Shift { to: node, .. } => Some(node),
-        Move::Stop { .. } => None,
+        Move::Stop { .. } | Move::Promise { .. } => None,
     }
 }
 
@@ -264,13 +298,42 @@ fn placed(state: &State, counts: impl Fn(NodeId) -> bool) -> Placed<'_> {
     let place = |i: &InstanceImage| i.node.filter(|n| !i.status.phase.is_final() && counts(*n));
     let there = state.instances().filter_map(|i| Some((place(i)?, i)));
     let ports = |i: &InstanceImage| i.ports.values().copied().collect();
-    there.map(|(node, i)| (node, spec(state, i, false), ports(i))).collect()
+    there.map(|(node, i)| (node, spec(state, i, false), memory(state, i), ports(i))).collect()
 }
 
 fn spec<'a>(state: &'a State, instance: &InstanceImage, newest: bool) -> &'a WorkloadSpec {
     let workload = state.workload(instance.workload).expect("its workload outlives it");
     let revision = if newest { workload.revision } else { instance.revision };
     &workload.revisions[&revision]
+}
+
+fn newest_revision(state: &State, instance: &InstanceImage) -> tengyun_model::Revision {
+    state.workload(instance.workload).expect("its workload outlives it").revision
+}
+
+/// What an instance counts of memory: what it was promised, else what it asks for.
+fn memory(state: &State, instance: &InstanceImage) -> Mebibytes {
+    let asked = spec(state, instance, false).resources.memory;
+    instance.promise.map_or(asked, |promise| promise.memory.min(asked))
+}
+
+/// Memory is promised to what runs, up to its request; less than before where the policy lets its class, and
+/// all of the request to what used more than it was promised.
+fn mispromised(
+    state: &State,
+    instance: &InstanceImage,
+    (promise, reason): (Mebibytes, PromiseReason),
+) -> Option<Violation> {
+    let (asks, before) = (spec(state, instance, false), memory(state, instance));
+    let asked = asks.resources.memory;
+    let lends = state.policy().value("memory_by_use") == Some(1) && asks.class != Class::Critical;
+    let runs = instance.node.is_some() && !instance.status.phase.is_final();
+    let fits = match reason {
+        PromiseReason::Used => promise <= asked && (promise > before || lends),
+        PromiseReason::Missed | PromiseReason::Withdrawn => promise == asked,
+    };
+    let changes = promise != before && !promise.is_zero();
+    (!(runs && fits && changes)).then_some(Violation::Promised(instance.status.instance))
 }
 
 /// What is promised on one node.
@@ -284,9 +347,9 @@ struct Promised<'a> {
 }
 
 impl<'a> Promised<'a> {
-    fn add(&mut self, spec: &'a WorkloadSpec) {
+    fn add(&mut self, spec: &'a WorkloadSpec, memory: Mebibytes) {
         let add = |sum: &mut u64, amount: u64| *sum = sum.saturating_add(amount);
-        add(&mut self.memory, spec.resources.memory.get());
+        add(&mut self.memory, memory.get());
         add(&mut self.disk, spec.resources.disk.get());
         add(&mut self.pids, spec.resources.pids);
         if spec.class == Class::Critical {
@@ -323,8 +386,8 @@ fn capacity(state: &State, placed: &Placed<'_>) -> Vec<Violation> {
     let mut promised: BTreeMap<NodeId, Promised<'_>> = BTreeMap::new();
     let mut ports = BTreeSet::new();
     let mut found = Vec::new();
-    for (node, spec, chosen) in placed {
-        promised.entry(*node).or_default().add(spec);
+    for (node, spec, memory, chosen) in placed {
+        promised.entry(*node).or_default().add(spec, *memory);
         for port in spec.ports.iter().filter_map(|p| p.number).chain(chosen.iter().copied()) {
             if !ports.insert((*node, port)) {
                 found.push(Violation::PortTwice(*node, port));

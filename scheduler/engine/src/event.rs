@@ -12,7 +12,7 @@ use tengyun_model::{
 
 use crate::command::{Command, Effect, Entry, Outcome};
 use crate::image::{InstanceImage, InstanceWish, NodeWish, Proof, WorkloadImage, WorkloadWish};
-use crate::plan::{Move, ShiftReason, StopReason, about};
+use crate::plan::{Move, PromiseReason, ShiftReason, StopReason, about};
 use crate::state::State;
 
 mod kind;
@@ -392,6 +392,15 @@ impl Made<'_> {
                     self.of_was(kind, id, was, stop_said(reason));
                 }
             }
+            Move::Promise { memory, reason: PromiseReason::Missed, .. } => {
+                let holds = is.and_then(|i| i.promise).filter(|p| p.missed == Some(self.at));
+                if holds.is_some() {
+                    let message = said!(EventMemoryMissed, memory);
+                    self.of_was(EventKind::MemoryMissed, id, was, message);
+                }
+            }
+            // What use says changes all the time, and is shown where it is asked for.
+            Move::Promise { reason: PromiseReason::Used | PromiseReason::Withdrawn, .. } => {}
         }
     }
 
@@ -516,6 +525,7 @@ pub fn shift_said(reason: ShiftReason) -> Said {
     match reason {
         ShiftReason::Consolidate => said!(ShiftConsolidate),
         ShiftReason::Overload => said!(ShiftOverload),
+        ShiftReason::Memory => said!(ShiftMemory),
         ShiftReason::Revision => said!(ShiftRevision),
         ShiftReason::Drain => said!(ShiftDrain),
         ShiftReason::Operator => said!(ShiftOperator),

@@ -4,6 +4,7 @@
 
 mod excluded;
 mod leaving;
+pub mod memory;
 mod record;
 mod rollout;
 mod waiting;
@@ -42,6 +43,8 @@ pub struct Explanation {
     pub expected: InstanceForecast,
     /// What is added to its mean where it is; three deviations while it is nowhere.
     pub margin: Millicores,
+    /// What it counts of memory.
+    pub memory: memory::Counted,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
     /// While it waits: how many nodes each filter keeps it from, the most first.
@@ -98,6 +101,7 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         summary,
         expected: forecast.instance(id),
         margin: forecast.margin(id, instance.node),
+        memory: memory::counted(state, id, now).unwrap_or_default(),
         nodes,
         excluded,
         remedy,

@@ -58,6 +58,17 @@ pub struct Image {
     pub homes: Vec<HomeImage>,
     /// What is still to be found out after a restore; `None` when nothing is.
     pub restored: Option<RestoreImage>,
+    /// How wide the margin of memory is that counts by its use.
+    pub margin: MarginImage,
+}
+
+/// How much wider than the policy says the margin of memory is, by what was missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarginImage {
+    /// In millionths of a doubling, when it was missed last.
+    pub width: u64,
+    /// When that was.
+    pub at: At,
 }
 
 /// One version of the policy.
@@ -253,6 +264,21 @@ pub struct InstanceImage {
     pub failures: u32,
     /// When it failed for good though it is to run, by the scheduler's clock.
     pub failed: Option<At>,
+    /// The memory that it counts where that was decided by its use; `None` counts its request.
+    pub promise: Option<PromiseImage>,
+}
+
+/// The memory that an instance was promised by its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromiseImage {
+    /// What it counts on its node, at most what it asks for.
+    pub memory: Mebibytes,
+    /// Since when.
+    pub since: At,
+    /// How often in a row it used more than that, or was killed for want of memory.
+    pub misses: u32,
+    /// When it did last.
+    pub missed: Option<At>,
 }
 
 /// The volumes of one copy on one node.

@@ -23,10 +23,11 @@ pub mod state;
 
 pub use command::{Command, Effect, Entry, Lack, Outcome, Past, Refusal};
 pub use image::{
-    HomeFate, HomeImage, Image, InstanceImage, Loss, MemberImage, MeterImage, NodeImage, NodeWish,
-    OperationImage, PolicyImage, Proof, RestoreImage, TokenImage, TokenUse, WorkloadImage,
+    HomeFate, HomeImage, Image, InstanceImage, Loss, MarginImage, MemberImage, MeterImage,
+    NodeImage, NodeWish, OperationImage, PolicyImage, PromiseImage, Proof, RestoreImage,
+    TokenImage, TokenUse, WorkloadImage,
 };
-pub use plan::{Move, Plan, ShiftReason, StopReason};
+pub use plan::{Move, Plan, PromiseReason, ShiftReason, StopReason};
 pub use policy::{Knob, Policy};
 pub use rollout::{Copies, Fate, RevisionNote, RolloutImage, Stage, Steer, Verdict};
 pub use runs::{CronImage, RunImage, RunOutcome};

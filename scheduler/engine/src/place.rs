@@ -14,7 +14,9 @@ mod level;
 mod order;
 pub(crate) mod pack;
 pub(crate) mod problem;
+mod promise;
 pub mod rehearse;
+pub(crate) mod relieve;
 pub(crate) mod renew;
 mod rescue;
 pub mod reserve;
@@ -35,14 +37,23 @@ use problem::Problem;
 pub fn plan(state: &State, forecast: &Forecast, now: At) -> Plan {
     let mut problem = Problem::new(state, forecast, now);
     let mut moves = Vec::new();
+    promise::raise(&problem, &mut moves);
+    // All that follows is planned by what nodes have left, so it waits until that is known.
+    if !moves.is_empty() {
+        return Plan { base: state.sequence(), moves };
+    }
     retire::retire(&problem, &mut moves);
     rescue::rescue(&mut problem, &mut moves);
     anew::anew(&problem, &mut moves);
     drain::drain(&mut problem, &mut moves);
+    relieve::relieve(&mut problem, &mut moves);
     renew::renew(&mut problem, &mut moves);
     renew::come_home(&mut problem, &mut moves);
     pack::fill(&mut problem, &mut moves);
     renew::clear_homes(&problem, &mut moves);
+    if moves.is_empty() {
+        promise::lower(&problem, &mut moves);
+    }
     if moves.is_empty() && improve::may_rebalance(&problem) {
         improve::rebalance(&mut problem, &mut moves);
     }

@@ -1,6 +1,6 @@
 //! A plan: moves proposed on one state, re-checked one by one when they are applied.
 
-use tengyun_model::{InstanceId, NodeId, Sequence};
+use tengyun_model::{InstanceId, Mebibytes, NodeId, Sequence};
 
 /// Moves, and the state they were made on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,15 @@ pub enum Move {
         /// Why.
         reason: StopReason,
     },
+    /// An instance counts so much memory from now on. It stays where it is, and its limit what it was.
+    Promise {
+        /// Which.
+        instance: InstanceId,
+        /// How much.
+        memory: Mebibytes,
+        /// Why.
+        reason: PromiseReason,
+    },
 }
 
 /// Returns the instance that a move is about.
@@ -46,7 +55,8 @@ pub(crate) const fn about(step: &Move) -> InstanceId {
     match *step {
         Move::Start { instance, .. }
         | Move::Shift { instance, .. }
-        | Move::Stop { instance, .. } => instance,
+        | Move::Stop { instance, .. }
+        | Move::Promise { instance, .. } => instance,
     }
 }
 
@@ -57,12 +67,25 @@ pub enum ShiftReason {
     Consolidate,
     /// Its node is above the ceiling.
     Overload,
+    /// Its node promises more memory than it has, or has hardly any left.
+    Memory,
     /// Its workload has a newer revision.
     Revision,
     /// Its node is drained.
     Drain,
     /// An operator said so.
     Operator,
+}
+
+/// Why an instance counts other memory than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PromiseReason {
+    /// Its use says so.
+    Used,
+    /// It used more than it was promised: it counts its request.
+    Missed,
+    /// The policy no longer lets it count less than its request.
+    Withdrawn,
 }
 
 /// Why an instance stops.

@@ -99,6 +99,14 @@ knobs! {
         "until it was measured so long an instance counts its request; Borg waits 300 s"
     raw_stale "data_stale_seconds" "seconds" 60 2..3600
         "measurements older than this never overcommit a node and never move an instance"
+    raw_by_use "memory_by_use" "0 no, 1 yes" 0 0..1
+        "whether standard and harvest count the memory they use instead of what they ask for; limits stay"
+    raw_memory_margin "memory_margin" "permille of the peak" 150 0..4000
+        "so much is added to the highest working set, and more when more is missed than the budget has"
+    raw_oom "oom_budget" "misses per 1000 instance-days" 10 1..1000
+        "so often may one use more than it was promised, a kill counts as four; limits are not lowered"
+    raw_memory_history "memory_history_min_seconds" "seconds" 86_400 300..2_592_000
+        "until its memory was measured so long an instance counts its request; a day has a day's peak"
     raw_consolidate "consolidate" "0 no, 1 yes" 1 0..1
         "whether nodes are emptied and kept level; overloaded ones are relieved in any case"
     raw_interval "consolidate_interval_seconds" "seconds" 240 0..86_400
@@ -236,6 +244,26 @@ impl Policy {
     /// Returns after how long a measurement is stale.
     pub fn data_stale(&self) -> Millis {
         Millis::from_secs(self.raw_stale())
+    }
+
+    /// Says whether memory counts by what is used of it.
+    pub fn memory_by_use(&self) -> bool {
+        self.raw_by_use() == 1
+    }
+
+    /// Returns what is added to the highest working set at least, in thousandths of it.
+    pub fn memory_margin(&self) -> u64 {
+        self.raw_memory_margin()
+    }
+
+    /// Returns how often in 1000 instance-days one may use more memory than it was promised.
+    pub fn oom_budget(&self) -> u64 {
+        self.raw_oom()
+    }
+
+    /// Returns how long the memory of an instance is measured before that counts.
+    pub fn memory_history_min(&self) -> Millis {
+        Millis::from_secs(self.raw_memory_history())
     }
 
     /// Says whether nodes are emptied and levelled.

@@ -11,6 +11,7 @@ mod comovement;
 mod drift;
 mod hours;
 mod load;
+pub(crate) mod memory;
 mod recall;
 mod siblings;
 mod track;
@@ -74,6 +75,10 @@ pub(crate) struct Profile {
     pub(crate) request: Millicores,
     /// Where the copy was that this one replaced when it was moved; of this reign only.
     pub(crate) came_from: Option<NodeId>,
+    /// The memory that it asks for.
+    pub(crate) memory: Mebibytes,
+    /// Whether it used more memory than it is promised.
+    pub(crate) missed: bool,
     /// What was measured of it.
     pub(crate) track: Option<Box<Track>>,
 }
@@ -87,6 +92,8 @@ impl Profile {
             everywhere,
             request: spec.resources.cpu,
             came_from: None,
+            memory: spec.resources.memory,
+            missed: false,
             track: None,
         }
     }

@@ -21,6 +21,7 @@ mod nodes;
 mod operations;
 mod policies;
 mod ports;
+mod promises;
 mod provision;
 mod ready;
 mod register;
@@ -38,8 +39,8 @@ use tengyun_model::{
 
 use crate::command::{Command, Effect, Entry, Outcome, Refusal};
 use crate::image::{
-    HomeFate, InstanceImage, InstanceWish, MeterImage, NodeImage, OperationImage, PolicyImage,
-    Proof, RestoreImage, WorkloadImage,
+    HomeFate, InstanceImage, InstanceWish, MarginImage, MeterImage, NodeImage, OperationImage,
+    PolicyImage, Proof, RestoreImage, WorkloadImage,
 };
 use crate::policy::Policy;
 use crate::predict::{Calibration, Comovement, Drift, Hours, Track};
@@ -103,6 +104,8 @@ pub struct State {
     /// When relief last opened a node that nobody used.
     opened: Option<At>,
     restored: Option<RestoreImage>,
+    /// How wide the margin of memory is.
+    margin: MarginImage,
     /// The present or next window of each workload that has any; volatile.
     windows: BTreeMap<WorkloadId, (At, At)>,
 }
@@ -239,7 +242,11 @@ impl State {
         label: &str,
         at: At,
     ) -> Result<Effect, Refusal> {
+        let by_use = self.policy.memory_by_use();
         self.policy = Policy::new(values.clone())?;
+        if self.policy.memory_by_use() && !by_use {
+            self.begin_promises(at);
+        }
         self.policy_version = self.policy_version.saturating_add(1);
         self.policies.enter(PolicyImage {
             version: self.policy_version,

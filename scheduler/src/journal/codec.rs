@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, StopReason};
-use tengyun_model::{At, Generation, InstanceId, Millis, NodeId, OperationId, Sequence};
+use tengyun_engine::{
+    Command, Entry, Move, NodeWish, Plan, PromiseReason, Proof, ShiftReason, StopReason,
+};
+use tengyun_model::{At, Generation, InstanceId, Mebibytes, Millis, NodeId, OperationId, Sequence};
 use tengyun_proto::convert::ConvertError;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
@@ -381,6 +383,7 @@ fn move_to_wire(step: &Move) -> v1::Move {
             reason: match reason {
                 ShiftReason::Consolidate => v1::ShiftReason::Consolidate,
                 ShiftReason::Overload => v1::ShiftReason::Overload,
+                ShiftReason::Memory => v1::ShiftReason::Memory,
                 ShiftReason::Revision => v1::ShiftReason::Revision,
                 ShiftReason::Drain => v1::ShiftReason::Drain,
                 ShiftReason::Operator => v1::ShiftReason::Operator,
@@ -390,6 +393,16 @@ fn move_to_wire(step: &Move) -> v1::Move {
         Move::Stop { instance, reason } => kind::Move::Stop(kind::Stop {
             instance: instance.get(),
             reason: stop_reason_to_wire(reason).into(),
+        }),
+        Move::Promise { instance, memory, reason } => kind::Move::Promise(kind::Promise {
+            instance: instance.get(),
+            memory_mib: memory.get(),
+            reason: match reason {
+                PromiseReason::Used => v1::PromiseReason::Used,
+                PromiseReason::Missed => v1::PromiseReason::Missed,
+                PromiseReason::Withdrawn => v1::PromiseReason::Withdrawn,
+            }
+            .into(),
         }),
     };
     v1::Move { r#move: Some(step) }
@@ -408,6 +421,7 @@ fn move_from_wire(step: v1::Move) -> Result<Move, CodecError> {
             reason: match m.reason() {
                 v1::ShiftReason::Consolidate => ShiftReason::Consolidate,
                 v1::ShiftReason::Overload => ShiftReason::Overload,
+                v1::ShiftReason::Memory => ShiftReason::Memory,
                 v1::ShiftReason::Revision => ShiftReason::Revision,
                 v1::ShiftReason::Drain => ShiftReason::Drain,
                 v1::ShiftReason::Operator => ShiftReason::Operator,
@@ -419,6 +433,18 @@ fn move_from_wire(step: v1::Move) -> Result<Move, CodecError> {
         kind::Move::Stop(m) => Move::Stop {
             instance: InstanceId::new(m.instance),
             reason: stop_reason_from_wire(m.reason())?,
+        },
+        kind::Move::Promise(m) => Move::Promise {
+            instance: InstanceId::new(m.instance),
+            memory: Mebibytes::new(m.memory_mib),
+            reason: match m.reason() {
+                v1::PromiseReason::Used => PromiseReason::Used,
+                v1::PromiseReason::Missed => PromiseReason::Missed,
+                v1::PromiseReason::Withdrawn => PromiseReason::Withdrawn,
+                v1::PromiseReason::Unspecified => {
+                    return Err(CodecError::Unknown("the reason of a promise"));
+                }
+            },
         },
     })
 }

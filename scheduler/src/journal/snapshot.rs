@@ -5,8 +5,8 @@
 use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
-    Effect, HomeFate, HomeImage, Image, InstanceImage, Loss, MeterImage, NodeImage, NodeWish,
-    OperationImage, PolicyImage, RestoreImage, WorkloadImage,
+    Effect, HomeFate, HomeImage, Image, InstanceImage, Loss, MarginImage, MeterImage, NodeImage,
+    NodeWish, OperationImage, PolicyImage, PromiseImage, RestoreImage, WorkloadImage,
 };
 use tengyun_model::{
     Admission, At, Epoch, Generation, InstanceId, Mebibytes, Name, NodeId, PortSpec, Revision,
@@ -51,6 +51,10 @@ pub(crate) fn encode(image: &Image) -> Vec<u8> {
         members: image.members.iter().map(member_to_wire).collect(),
         homes: image.homes.iter().map(home_to_wire).collect(),
         restored: image.restored.as_ref().map(restore_to_wire),
+        margin: (image.margin != MarginImage::default()).then(|| v1::SnapshotMargin {
+            width: image.margin.width,
+            at_millis: image.margin.at.millis(),
+        }),
     }
     .encode_to_vec()
 }
@@ -79,6 +83,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, CodecError> {
         members: all(wire.members, member_from_wire)?,
         homes: all(wire.homes, home_from_wire)?,
         restored: wire.restored.map(restore_from_wire),
+        margin: wire.margin.map(margin_from_wire).unwrap_or_default(),
     })
 }
 
@@ -287,6 +292,7 @@ fn instance_to_wire(instance: &InstanceImage) -> v1::SnapshotInstance {
         healthy_millis: instance.healthy.map(At::millis),
         failures: instance.failures,
         failed_millis: instance.failed.map(At::millis),
+        promise: instance.promise.map(promise_to_wire),
     }
 }
 
@@ -306,8 +312,31 @@ fn instance_from_wire(wire: v1::SnapshotInstance) -> Result<InstanceImage, Codec
         healthy: wire.healthy_millis.map(At::from_millis),
         failures: wire.failures,
         failed: wire.failed_millis.map(At::from_millis),
+        promise: wire.promise.map(promise_from_wire),
         status: wire.status.ok_or(CodecError::Missing("status"))?.try_into()?,
     })
+}
+
+const fn margin_from_wire(wire: v1::SnapshotMargin) -> MarginImage {
+    MarginImage { width: wire.width, at: At::from_millis(wire.at_millis) }
+}
+
+fn promise_to_wire(promise: PromiseImage) -> v1::SnapshotPromise {
+    v1::SnapshotPromise {
+        memory_mib: promise.memory.get(),
+        since_millis: promise.since.millis(),
+        misses: promise.misses,
+        missed_millis: promise.missed.map(At::millis),
+    }
+}
+
+fn promise_from_wire(wire: v1::SnapshotPromise) -> PromiseImage {
+    PromiseImage {
+        memory: Mebibytes::new(wire.memory_mib),
+        since: At::from_millis(wire.since_millis),
+        misses: wire.misses,
+        missed: wire.missed_millis.map(At::from_millis),
+    }
 }
 
 fn chosen_port(wire: v1::PortSpec) -> Result<(Name, u16), CodecError> {
@@ -403,5 +432,20 @@ mod tests {
             assert_eq!(stop_reason_from_wire(stop_reason_to_wire(reason)).unwrap(), reason);
         }
         assert!(stop_reason_from_wire(v1::StopReason::Unspecified).is_err());
+    }
+
+    #[test]
+    fn promises_of_memory_and_their_margin_survive() {
+        let at = At::from_millis(5_000);
+        for missed in [None, Some(at)] {
+            let memory = Mebibytes::new(700);
+            let promise = PromiseImage { memory, since: at, misses: 3, missed };
+            assert_eq!(promise_from_wire(promise_to_wire(promise)), promise);
+        }
+        let margin = MarginImage { width: 2_500_000, at };
+        for margin in [margin, MarginImage::default()] {
+            let image = Image { margin, ..Image::default() };
+            assert_eq!(decode(&encode(&image)).unwrap().margin, margin);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use tengyun_engine::Refusal;
 use tengyun_engine::event::shift_said;
+use tengyun_engine::explain::memory::Counted;
 use tengyun_engine::explain::{Decision, Excluded, Explanation, NodeVerdict, explain};
 use tengyun_engine::predict::Forecast;
 use tengyun_model::{InstanceId, NodeId, Said, WorkloadKey};
@@ -82,7 +83,18 @@ fn explanation(explained: &Explanation) -> v1::Explanation {
         excluded: explained.excluded.iter().map(excluded).collect(),
         remedy: explained.remedy.to_string(),
         remedy_said: to_wire(&explained.remedy),
+        memory: Some(counted(explained.memory)),
         ..v1::Explanation::default()
+    }
+}
+
+fn counted(memory: Counted) -> v1::MemoryCounted {
+    v1::MemoryCounted {
+        request_mib: memory.request.get(),
+        promised_mib: memory.promised.get(),
+        peak_mib: memory.peak.get(),
+        margin_permille: memory.margin,
+        until_millis: memory.until.map_or(0, tengyun_model::At::millis),
     }
 }
 

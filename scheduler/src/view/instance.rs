@@ -122,6 +122,7 @@ impl View<'_> {
             expected: Some(expected(forecast.instance(id), forecast.margin(id, instance.node))),
             io_bytes_per_second: used.io_bytes(id),
             accuracy: accuracy(self.state.accuracy(id)),
+            promised_memory_mib: self.state.promised(instance).get(),
         }
     }
 }

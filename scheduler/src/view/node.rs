@@ -111,6 +111,20 @@ impl View<'_> {
         }
     }
 
+    /// Says how memory stands that is counted by its use; empty where none is.
+    pub(super) fn memory(&self, forecast: &Forecast) -> Said {
+        let Some(standing) = explain::memory::standing(self.state, forecast, self.now) else {
+            return Said::NOTHING;
+        };
+        let names: Vec<String> = standing.short.iter().map(ToString::to_string).collect();
+        let short = match names.as_slice() {
+            [] => Said::NOTHING,
+            names => said!(MemoryShort, names.len(), names.join(", ")),
+        };
+        let margin = format!("{}.{}", standing.margin / 10, standing.margin % 10);
+        said!(MemoryByUse, standing.promised, standing.request, margin, short)
+    }
+
     /// Says what holds back declaring silent nodes lost; empty when nothing does.
     pub(super) fn losses(&self) -> Said {
         let standing = liveness::standing(self.state, self.now);
@@ -164,6 +178,7 @@ impl View<'_> {
         let (expected, margin) = (forecast.node(node.id).peak, forecast.node(node.id).margin);
         let ceiling = node.facts.capacity.cpu.share(self.state.policy().band().ceiling);
         let occupied = self.state.occupied(node.id, self.now);
+        let promised = self.holds(node.id).map(|i| self.state.promised(i)).sum();
         v1::NodeView {
             node: node.id.get(),
             facts: Some((&node.facts).into()),
@@ -176,7 +191,7 @@ impl View<'_> {
             reserved_cpu_millicores: cpu.get(),
             reserved_memory_mib: memory.get(),
             instances: small(wanted),
-            binding: self.binding(node, expected, memory).to_owned(),
+            binding: self.binding(node, expected, promised).to_owned(),
             state: liveness::condition(self.state, node, self.now).as_str().to_owned(),
             wish: node.wish.as_str().to_owned(),
             lost_millis: node.loss.map_or(0, |loss| loss.at.millis()),
@@ -187,6 +202,7 @@ impl View<'_> {
             disk_busy_permille: self.busy(node.id, Dimension::Disk),
             network_busy_permille: self.busy(node.id, Dimension::Network),
             occupied: occupied.map(|it| it.what.as_str()).unwrap_or_default().to_owned(),
+            promised_memory_mib: promised.get(),
         }
     }
 

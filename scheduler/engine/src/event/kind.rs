@@ -77,6 +77,7 @@ kinds! {
     RunMissed "run-missed"
     NodeForgotten "node-forgotten"
     Retried "retried"
+    MemoryMissed "memory-missed"
 }
 
 impl EventKind {

@@ -72,7 +72,7 @@ pub fn decided(state: &State, forecast: &Forecast, plan: &Plan, now: At) -> Vec<
     let mut problem = Problem::new(state, forecast, now);
     let orders = |step: &Move| match step {
         Move::Shift { reason, .. } => is_order(*reason),
-        Move::Start { .. } | Move::Stop { .. } => false,
+        Move::Start { .. } | Move::Stop { .. } | Move::Promise { .. } => false,
     };
     let known = state.instances().take(BOUND_MAX + 1).count() <= BOUND_MAX;
     let needed = known || plan.moves.iter().any(orders);
@@ -84,7 +84,7 @@ pub fn decided(state: &State, forecast: &Forecast, plan: &Plan, now: At) -> Vec<
         let (instance, from, to, reason) = match *step {
             Move::Start { instance, node } => (instance, None, node, None),
             Move::Shift { instance, from, to, reason } => (instance, Some(from), to, Some(reason)),
-            Move::Stop { .. } => continue,
+            Move::Stop { .. } | Move::Promise { .. } => continue,
         };
         let Some(image) = state.instance(instance) else { continue };
         let guest = problem.guest(image, from.is_some());
@@ -125,7 +125,10 @@ struct Way {
 const fn is_order(reason: ShiftReason) -> bool {
     match reason {
         ShiftReason::Consolidate | ShiftReason::Overload => true,
-        ShiftReason::Revision | ShiftReason::Drain | ShiftReason::Operator => false,
+        ShiftReason::Memory
+        | ShiftReason::Revision
+        | ShiftReason::Drain
+        | ShiftReason::Operator => false,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::state::VolumeNeed;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) memory: Mebibytes,
+    /// Memory that is asked for and not counted.
+    pub(crate) lent: Mebibytes,
     pub(crate) disk: Mebibytes,
     pub(crate) pids: u64,
     pub(crate) critical: Millicores,
@@ -39,6 +41,7 @@ impl Room {
             let instance = state.instance(id).expect("the index names instances that exist");
             if !instance.status.phase.is_final() && counts(instance) {
                 room.take(state.spec(instance), &instance.ports);
+                room.lend(state.lent(instance));
             }
         }
         let volumes = state.homes_on(node).flat_map(|home| home.volumes.values());
@@ -81,6 +84,12 @@ impl Room {
         }
     }
 
+    /// Counts so much less memory than was asked for.
+    pub(crate) fn lend(&mut self, memory: Mebibytes) {
+        self.memory = self.memory.saturating_sub(memory);
+        self.lent = self.lent.saturating_add(memory);
+    }
+
     /// Returns how much of a named counter is taken.
     pub(crate) fn counted(&self, name: &str) -> u64 {
         self.counted.get(name).copied().unwrap_or_default()
@@ -88,10 +97,19 @@ impl Room {
 
     /// Says whether one more instance fits.
     pub(crate) fn fits(&self, spec: &WorkloadSpec, capacity: &Capacity) -> Result<(), Refusal> {
+        self.fits_counting((spec, spec.resources.memory), capacity)
+    }
+
+    /// Says the same of one that counts so much memory.
+    pub(crate) fn fits_counting(
+        &self,
+        (spec, memory): (&WorkloadSpec, Mebibytes),
+        capacity: &Capacity,
+    ) -> Result<(), Refusal> {
         let wanted = &spec.resources;
         let left = capacity.memory.saturating_sub(self.memory);
-        if wanted.memory > left {
-            return Err(Refusal::NoMemory { wanted: wanted.memory, left });
+        if memory > left {
+            return Err(Refusal::NoMemory { wanted: memory, left });
         }
         let left = capacity.disk.saturating_sub(self.disk);
         if wanted.disk > left {
@@ -121,17 +139,17 @@ impl Room {
     }
 }
 
-/// Says whether a specification may run on a node beside what is there. The copy it replaces keeps
-/// its room while both live, but does not count against spread and anti-affinity.
+/// Says whether a specification may run on a node beside what is there, counting so much memory. The copy
+/// it replaces keeps its room while both live, but does not count against spread and anti-affinity.
 pub(crate) fn hard(
     state: &State,
-    spec: &WorkloadSpec,
+    (spec, memory): (&WorkloadSpec, Mebibytes),
     node: NodeId,
     replaces: Option<InstanceId>,
 ) -> Result<(), Refusal> {
     let image = state.node(node).ok_or(Refusal::UnknownNode(node))?;
     open(image)?;
-    state.room(node).fits(spec, &image.facts.capacity)?;
+    state.room(node).fits_counting((spec, memory), &image.facts.capacity)?;
     ports(state, spec, (node, state.room(node)))?;
     constraints(state, (spec, replaces), image, &[])?;
     match &spec.constraints.spread {

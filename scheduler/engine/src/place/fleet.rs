@@ -405,8 +405,7 @@ impl Fleet {
         let mut by_memory = self.by_memory(problem);
         leaving.sort_by_key(|i| {
             let peak = problem.forecast.instance(i.status.instance).peak;
-            let memory = problem.state.spec(i).resources.memory;
-            let memory = by_memory.is_some().then_some(memory);
+            let memory = by_memory.is_some().then(|| problem.state.promised(i));
             (Reverse(memory), Reverse(peak), i.status.instance)
         });
         let mut before = BTreeMap::from([(at, problem.seats[at].clone())]);
@@ -420,14 +419,14 @@ impl Fleet {
                     let whom = (&guest, &problem.evenness(&guest));
                     let fits = |to: &usize| problem.fits_evenly(*to, whom, ceiling).is_ok();
                     match &by_memory {
-                        Some(seats) => seats.from(guest.spec.resources.memory).find(fits),
+                        Some(seats) => seats.from(guest.memory).find(fits),
                         None => self.ascending().map(|(_, to)| to).find(fits),
                     }
                 }
             };
             let Some(to) = to else { return false };
             if let Some(seats) = &mut by_memory {
-                seats.take(memory_left(&problem.seats[to]), to, guest.spec.resources.memory);
+                seats.take(memory_left(&problem.seats[to]), to, guest.memory);
             }
             before.entry(to).or_insert_with(|| problem.seats[to].clone());
             let way = (at, to, ShiftReason::Consolidate);

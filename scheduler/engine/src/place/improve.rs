@@ -14,12 +14,16 @@ use crate::plan::{Move, StopReason};
 
 /// Says whether enough is known, and enough at rest, to move anything.
 pub(super) fn may_rebalance(problem: &Problem<'_>) -> bool {
+    has_reported(problem) && !problem.state.is_under_way()
+}
+
+/// Says whether enough nodes have reported to move anything by what they said.
+pub(super) fn has_reported(problem: &Problem<'_>) -> bool {
     let policy = problem.state.policy();
     let measured = problem.seats.iter().filter(|s| s.connected && s.measured).count();
     let all = problem.seats.iter().filter(|s| s.node.loss.is_none()).count();
     let (measured, all) = (wide(measured), wide(all));
-    let reported = measured * 1000 >= all * u64::from(policy.reports_before_rebalance().get());
-    reported && !problem.state.is_under_way()
+    measured * 1000 >= all * u64::from(policy.reports_before_rebalance().get())
 }
 
 fn wide(count: usize) -> u64 {

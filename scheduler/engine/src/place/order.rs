@@ -268,7 +268,7 @@ impl Order {
             }
         };
         let counted = guest.spec.counted.values().any(|count| *count > 0);
-        Ask { least, most, memory: resources.memory.get(), counted }
+        Ask { least, most, memory: guest.memory.get(), counted }
     }
 }
 

@@ -362,7 +362,7 @@ pub(crate) fn will_fit(problem: &Problem<'_>, at: usize, guest: &Guest<'_>) -> b
 /// Says whether a guest and its ports would fit on a seat on which so much is taken.
 pub(super) fn holds(problem: &Problem<'_>, at: usize, room: &Room, guest: &Guest<'_>) -> bool {
     let node = problem.seats[at].node;
-    room.fits(guest.spec, &node.facts.capacity).is_ok()
+    room.fits_counting((guest.spec, guest.memory), &node.facts.capacity).is_ok()
         && feasible::ports(problem.state, guest.spec, (node.id, room)).is_ok()
 }
 

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{At, Class, Kind, Millicores, NodeId, Permille, WorkloadKey, WorkloadSpec};
+use tengyun_model::{
+    At, Class, Kind, Mebibytes, Millicores, NodeId, Permille, WorkloadKey, WorkloadSpec,
+};
 
 use super::evenness::{Evenness, Values};
 use super::feasible::{self, Room};
@@ -49,6 +51,8 @@ pub(crate) struct Seat<'a> {
     pub(crate) foreign: Millicores,
     /// What the plan in the making put here.
     pub(crate) guests: Vec<&'a WorkloadSpec>,
+    /// What these ask for of memory and do not count.
+    lent: Mebibytes,
     /// Whether its agent is there.
     pub(crate) connected: bool,
     /// Whether its use was measured lately.
@@ -74,6 +78,7 @@ impl<'a> Seat<'a> {
             crew: crew.unwrap_or_default(),
             foreign: expected.foreign,
             guests: Vec::new(),
+            lent: Mebibytes::ZERO,
             connected: live.is_some_and(Live::connected) && !state.withholds(node.id),
             measured: expected.measured,
             occupied: live.and_then(|live| live.occupied(state.policy(), now)),
@@ -86,6 +91,12 @@ impl<'a> Seat<'a> {
                 let room = seat.room.to_mut();
                 room.memory = room.memory.saturating_add(usage.memory_foreign);
             }
+        }
+        // What is not measured now counts its requests: nothing new is placed by what it used once.
+        if !seat.measured && !room.lent.is_zero() {
+            let lent = room.lent;
+            let room = seat.room.to_mut();
+            room.memory = room.memory.saturating_add(lent);
         }
         if crew.is_none() {
             // The forecast was made of an earlier state: only what it says of instances holds.
@@ -107,11 +118,20 @@ impl<'a> Seat<'a> {
     pub(crate) fn put(&mut self, guest: &Guest<'a>) {
         let room = self.room.to_mut();
         room.take(guest.spec, &BTreeMap::new());
+        let lent = guest.spec.resources.memory.saturating_sub(guest.memory);
+        room.lend(lent);
         let space = guest.volumes.map(|need| need.space).unwrap_or_default();
         room.disk = room.disk.saturating_add(space);
         self.crew.add(guest.spec.class, guest.spec.resources.cpu, guest.expected);
         self.crew.pass_over(guest.spec.class, guest.spec.kind == Kind::PerNode);
         self.guests.push(guest.spec);
+        self.lent = self.lent.saturating_add(lent);
+    }
+
+    /// Adds what the plan in the making put here to what else is taken.
+    pub(super) fn seat_guests(&self, room: &mut Room) {
+        self.guests.iter().for_each(|guest| room.take(guest, &BTreeMap::new()));
+        room.lend(self.lent);
     }
 
     /// Returns the CPU that may be filled up to a share.
@@ -164,6 +184,8 @@ impl<'a> Seat<'a> {
 pub(crate) struct Guest<'a> {
     pub(crate) spec: &'a WorkloadSpec,
     pub(crate) expected: InstanceForecast,
+    /// The memory that it counts.
+    pub(crate) memory: Mebibytes,
     /// The copy it would replace.
     pub(crate) replaces: Option<tengyun_model::InstanceId>,
     /// What its volumes ask of the node.
@@ -238,6 +260,7 @@ impl<'a> Problem<'a> {
         Guest {
             spec: &workload.revisions[&revision],
             expected: self.forecast.instance(id),
+            memory: if replaces { state.copy_memory(instance) } else { state.promised(instance) },
             replaces: replaces.then_some(id),
             volumes: state.volume_need(instance, &workload.revisions[&revision]),
             home,
@@ -293,7 +316,8 @@ impl<'a> Problem<'a> {
             return Err(Refusal::NodeAway);
         }
         guest.check_calm(seat)?;
-        seat.room.fits(guest.spec, &seat.node.facts.capacity)?;
+        let whom = (guest.spec, guest.memory);
+        seat.room.fits_counting(whom, &seat.node.facts.capacity)?;
         feasible::ports(self.state, guest.spec, (seat.node.id, &seat.room))?;
         feasible::volumes(guest.volumes, guest.spec, (seat.node, &seat.room))?;
         self.keeps_apart(at, (guest, evenness))?;
@@ -321,7 +345,7 @@ impl<'a> Problem<'a> {
     pub(crate) fn room(&self, at: usize, counts: impl Fn(&InstanceImage) -> bool) -> Room {
         let (state, seat) = (self.state, &self.seats[at]);
         let with_guests = |mut room: Room| {
-            seat.guests.iter().for_each(|guest| room.take(guest, &BTreeMap::new()));
+            seat.seat_guests(&mut room);
             room
         };
         let all = with_guests(state.room(seat.node.id).clone());

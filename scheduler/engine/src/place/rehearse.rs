@@ -84,7 +84,8 @@ fn guest<'a>(
     copy: &InstanceImage,
 ) -> Guest<'a> {
     let (volumes, home) = (state.volume_need(copy, spec), state.bound_to(copy));
-    Guest { spec, expected, replaces: None, volumes, home, presses: false }
+    let memory = spec.resources.memory;
+    Guest { spec, expected, memory, replaces: None, volumes, home, presses: false }
 }
 
 /// Makes what a copy would be that waits.
@@ -111,6 +112,7 @@ fn image(state: &State, spec: &WorkloadSpec, ordinal: u32, at: At) -> InstanceIm
         healthy: None,
         failures: 0,
         failed: None,
+        promise: None,
     }
 }
 
@@ -151,7 +153,7 @@ impl Stage {
                 Move::Stop { instance, reason: StopReason::Evicted } => {
                     self.told.victims.push(instance);
                 }
-                Move::Stop { .. } | Move::Shift { .. } => {}
+                Move::Stop { .. } | Move::Shift { .. } | Move::Promise { .. } => {}
             }
         }
         let begun =

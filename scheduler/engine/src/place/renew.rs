@@ -4,7 +4,7 @@
 //! A copy that may move is replaced: the new one is healthy before the old one stops. One that must not
 //! is renewed in place: it stops, and the new one starts where it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tengyun_model::{Class, InstanceId, Kind, MovePolicy, Permille, Phase};
 
@@ -94,7 +94,7 @@ pub(crate) fn fits_instead(problem: &Problem<'_>, instance: &InstanceImage) -> b
     let guest = problem.guest(instance, true);
     let others = |i: &InstanceImage| i.status.instance != instance.status.instance;
     let mut room = Room::taken(state, node, others);
-    seat.guests.iter().for_each(|guest| room.take(guest, &BTreeMap::new()));
+    seat.seat_guests(&mut room);
     let whom = (guest.spec, guest.replaces);
     let elsewhere = feasible::constraints(state, whom, seat.node, &seat.guests).is_err();
     let fits = room.fits(guest.spec, &seat.node.facts.capacity).is_ok()
@@ -154,7 +154,7 @@ pub(super) fn clear_homes(problem: &Problem<'_>, moves: &mut Vec<Move>) {
         let spec = state.spec(instance);
         let harvest = |i: &InstanceImage| state.spec(i).class == Class::Harvest;
         let mut room = Room::taken(state, home, |i| !harvest(i));
-        seat.guests.iter().for_each(|guest| room.take(guest, &BTreeMap::new()));
+        seat.seat_guests(&mut room);
         let leaving = Room::taken(state, home, lives);
         let (all, is_open) = (&seat.node.facts.capacity, seat.connected && seat.node.is_open());
         let helps = room.fits(spec, all).is_ok() && leaving.fits(spec, all).is_err();

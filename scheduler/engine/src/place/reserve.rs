@@ -172,7 +172,7 @@ fn harvested(problem: &Problem<'_>, seat: &Seat<'_>) -> u64 {
     }
     let state = problem.state;
     let here = state.on_node(seat.node.id).filter_map(|id| state.instance(id));
-    let taken = here.filter(|i| !i.status.phase.is_final()).map(|i| state.spec(i));
-    let harvest = taken.filter(|spec| spec.class == Class::Harvest);
-    harvest.map(|spec| spec.resources.memory.get()).fold(0, u64::saturating_add)
+    let taken = here.filter(|i| !i.status.phase.is_final());
+    let harvest = taken.filter(|i| state.spec(i).class == Class::Harvest);
+    harvest.map(|i| state.promised(i).get()).fold(0, u64::saturating_add)
 }

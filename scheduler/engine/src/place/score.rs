@@ -40,7 +40,7 @@ pub(super) fn of(seat: &Seat<'_>, guest: &Guest<'_>, line: Permille) -> Score {
     let capacity = &seat.node.facts.capacity;
     let line = seat.line(line);
     let cpu = line.saturating_sub(seat.peak_with(guest.spec, guest.expected));
-    let taken = seat.room.memory.saturating_add(guest.spec.resources.memory);
+    let taken = seat.room.memory.saturating_add(guest.memory);
     let memory = u128::from(capacity.memory.saturating_sub(taken).get());
     let memory = worth_of(memory, line.get(), capacity.memory.get().max(1));
     let cost = cost(u128::from(cpu.get()), memory);

@@ -4,6 +4,7 @@
 
 use tengyun_model::{At, Millicores, Millis, Permille, SKETCH_WINDOWS_MAX, Sketch, UsageHistory};
 
+use super::memory::Peaks;
 use super::track::{Sample, Track};
 
 /// When the windows of a history were, by the scheduler's clock.
@@ -64,6 +65,8 @@ impl Recall {
             // What ended was foreseen by nobody, so it teaches nothing of forecasts.
             let _closed = track.observe(seen.end, sample, (window, most.unwrap_or(seen.cpu)));
         }
+        // Of memory the newest is remembered, not the highest: that is no history.
+        track.peaks = Peaks::default();
         Some(track)
     }
 
@@ -133,6 +136,8 @@ mod tests {
         let now = window(1006);
         let told: Vec<_> = rates.iter().map(|rate| (*rate, 1000)).collect();
         let track = recall(now, now).track(&sketch(1000, &told), WINDOW, Some(MOST));
+        // The highest working set is not remembered.
+        live.peaks = Peaks::default();
         assert_eq!(track, Some(live));
     }
 

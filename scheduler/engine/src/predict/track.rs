@@ -9,6 +9,7 @@ use tengyun_model::{At, Mebibytes, Millicores, Millis};
 
 use super::Part;
 use super::accuracy::Tally;
+use super::memory::Peaks;
 
 /// A sample counts for at most this long, however late the report came.
 const SAMPLE_MAX: Millis = Millis::from_secs(300);
@@ -82,6 +83,8 @@ pub(crate) struct Track {
     pub(crate) cpu: Millicores,
     /// The newest working set.
     pub(crate) memory: Mebibytes,
+    /// The highest ones.
+    pub(crate) peaks: Peaks,
 }
 
 impl Track {
@@ -103,6 +106,7 @@ impl Track {
             tally: Tally::default(),
             cpu: Millicores::ZERO,
             memory: Mebibytes::ZERO,
+            peaks: Peaks::default(),
         }
     }
 
@@ -130,6 +134,7 @@ impl Track {
         self.sum = self.sum.saturating_add(rate.saturating_mul(held));
         self.cpu = sample.cpu;
         self.memory = sample.memory;
+        self.peaks.note(at, sample.memory, Millis::new(held));
         self.last = at;
         if at.millis().is_multiple_of(window) {
             closed = self.close(window, most).or(closed);

@@ -26,6 +26,8 @@ pub(crate) struct Derived {
     leaving: BTreeSet<InstanceId>,
     /// Instances that failed for good and are to be queued again after a pause.
     failed: BTreeSet<InstanceId>,
+    /// Instances whose memory was decided by their use.
+    promised: BTreeSet<InstanceId>,
     /// When copies were shifted, and which.
     moved: BTreeSet<(At, InstanceId)>,
     /// What living instances take on each node.
@@ -59,7 +61,13 @@ impl State {
         let workload = &self.workloads[&instance.workload];
         let spec = &workload.revisions[&instance.revision];
         if let Some(node) = instance.node.filter(|_| !instance.status.phase.is_final()) {
-            self.derived.rooms.entry(node).or_default().take(spec, &instance.ports);
+            let lent = self.lent(instance);
+            let room = self.derived.rooms.entry(node).or_default();
+            room.take(spec, &instance.ports);
+            room.lend(lent);
+        }
+        if instance.promise.is_some() {
+            self.derived.promised.insert(id);
         }
         if instance.node.is_none() {
             self.derived.waiting.insert(id);
@@ -81,6 +89,7 @@ impl State {
         self.derived.waiting.remove(&id);
         self.derived.leaving.remove(&id);
         self.derived.failed.remove(&id);
+        self.derived.promised.remove(&id);
         self.derived.profiles.remove(&id);
         if let Some(at) = instance.moved {
             self.derived.moved.remove(&(at, id));
@@ -96,7 +105,23 @@ impl State {
         let instance = &self.instances[&id];
         let workload = &self.workloads[&instance.workload];
         let spec = &workload.revisions[&instance.revision];
-        self.derived.rooms.entry(node).or_default().take(spec, &instance.ports);
+        let lent = self.lent(instance);
+        let room = self.derived.rooms.entry(node).or_default();
+        room.take(spec, &instance.ports);
+        room.lend(lent);
+    }
+
+    /// The memory of an instance was decided.
+    pub(super) fn derive_promise(&mut self, id: InstanceId) {
+        self.derived.promised.insert(id);
+        if let Some(profile) = self.derived.profiles.get_mut(&id) {
+            profile.missed = false;
+        }
+    }
+
+    /// Returns the instances whose memory was decided by their use, by ascending id.
+    pub(crate) fn with_promises(&self) -> impl ExactSizeIterator<Item = &InstanceImage> {
+        self.derived.promised.iter().map(|id| &self.instances[id])
     }
 
     /// An instance failed for good.
@@ -284,6 +309,9 @@ impl State {
         }
         if self.derived.failed != of(&|i| i.failed.is_some()) {
             return Some("who failed");
+        }
+        if self.derived.promised != of(&|i| i.promise.is_some()) {
+            return Some("who is promised memory");
         }
         if self.derived.moved != self.instances.values().filter_map(moved).collect() {
             return Some("who moved");

@@ -70,7 +70,7 @@ impl State {
         };
         let start = |step: &Move| match *step {
             Move::Start { instance, node } => Some((instance, node)),
-            Move::Shift { .. } | Move::Stop { .. } => None,
+            Move::Shift { .. } | Move::Stop { .. } | Move::Promise { .. } => None,
         };
         let starts: BTreeMap<InstanceId, NodeId> = moves.iter().filter_map(start).collect();
         let all = self.of_workload(workload);

@@ -36,6 +36,7 @@ impl State {
             members: self.members.all().cloned().collect(),
             homes: self.homes.all().cloned().collect(),
             restored: self.restored.clone(),
+            margin: self.margin,
         }
     }
 
@@ -59,6 +60,7 @@ impl State {
             members: Members::new(image.tokens, image.members),
             homes: Homes::new(image.homes),
             restored: image.restored,
+            margin: image.margin,
             ..Self::default()
         };
         for workload in image.workloads {

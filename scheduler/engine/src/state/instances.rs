@@ -35,11 +35,16 @@ impl State {
         let ended = instance.status.phase.is_final();
         let stumbled = stumbled(&instance.status, status);
         let goes_on = instance.status.incarnation == status.incarnation;
+        let killed = status.exit == Some(Exit::OutOfMemory)
+            && !(goes_on && instance.status.exit == status.exit);
         let since = instance.healthy.filter(|_| goes_on);
         let lasted = instance.healthy.map(|since| at.since(since)).unwrap_or_default();
         instance.healthy = (status.phase == Phase::Healthy).then(|| since.unwrap_or(at));
         instance.status = status.clone();
         let wish = instance.wish;
+        if killed {
+            self.break_promise(status.instance, at);
+        }
         if let Some(why) = stumbled {
             self.count_failure(status.instance, why);
         }

@@ -153,11 +153,11 @@ impl State {
         let margin = sum.any.then(|| self.lines(self.capacity(node)).margins.ceiling);
         let mut instances = 0_u64;
         for used in &usage.instances {
-            let here = self.instances.get(&used.instance).is_some_and(|i| i.node == Some(node));
-            if !here {
-                continue;
-            }
+            let here = self.instances.get(&used.instance).filter(|i| i.node == Some(node));
+            let Some(instance) = here else { continue };
+            let missed = instance.promise.is_some_and(|promise| used.memory > promise.memory);
             let profile = self.profile_mut(used.instance).expect("every instance has one");
+            profile.missed |= missed;
             let (harvest, request) = (profile.class == Class::Harvest, profile.request);
             let track = profile.track.get_or_insert_with(|| Box::new(Track::start(at)));
             let sample = sample(used.cpu, used.memory, usage);

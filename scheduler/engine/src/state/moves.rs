@@ -36,6 +36,9 @@ impl State {
                 self.shift(instance, (from, to), reason, at)
             }
             Move::Stop { instance, reason } => self.stop_by_plan(instance, reason, at),
+            Move::Promise { instance, memory, reason } => {
+                self.promise(instance, (memory, reason), at)
+            }
         }
     }
 
@@ -50,10 +53,13 @@ impl State {
                 self.check_shift(instance, (from, to), reason)
             }
             Move::Stop { instance, reason } => self.check_stop(instance, reason),
+            Move::Promise { instance, memory, reason } => {
+                self.check_promise(instance, memory, reason)
+            }
         }
     }
 
-    fn wanted(&self, id: InstanceId) -> Result<&InstanceImage, Refusal> {
+    pub(super) fn wanted(&self, id: InstanceId) -> Result<&InstanceImage, Refusal> {
         let instance = self.instances.get(&id).ok_or(Refusal::UnknownInstance(id))?;
         match instance.wish {
             InstanceWish::Run => Ok(instance),
@@ -79,7 +85,7 @@ impl State {
     fn check_start(&self, id: InstanceId, node: NodeId) -> Result<(), Refusal> {
         let instance = self.check_may_start(id, node)?;
         let spec = self.spec(instance);
-        feasible::hard(self, spec, node, None)?;
+        feasible::hard(self, (spec, self.promised(instance)), node, None)?;
         let image = self.nodes.get(&node).ok_or(Refusal::UnknownNode(node))?;
         feasible::volumes(self.volume_need(instance, spec), spec, (image, self.room(node)))
     }
@@ -125,7 +131,9 @@ impl State {
         let outdated = instance.revision != workload.revision;
         let allowed = match reason {
             ShiftReason::Revision => outdated,
-            ShiftReason::Consolidate | ShiftReason::Overload => from != to && !outdated,
+            ShiftReason::Consolidate | ShiftReason::Overload | ShiftReason::Memory => {
+                from != to && !outdated
+            }
             ShiftReason::Drain => from != to && self.node_wish(instance).is_drain(),
             ShiftReason::Operator => from != to,
         };
@@ -133,7 +141,8 @@ impl State {
             return Err(Refusal::Stale(Past::ShiftReason));
         }
         self.check_held(instance)?;
-        feasible::hard(self, &workload.revisions[&workload.revision], to, Some(id))
+        let spec = &workload.revisions[&workload.revision];
+        feasible::hard(self, (spec, self.copy_memory(instance)), to, Some(id))
     }
 
     fn shift(
@@ -147,6 +156,7 @@ impl State {
         let old = &self.instances[&id];
         let (workload, ordinal, again) = (old.workload, old.ordinal, old.moved.is_some());
         let revision = self.workloads[&workload].revision;
+        let promise = old.promise.filter(|_| old.revision == revision);
         let open = open_ports(&self.workloads[&workload].revisions[&revision]);
         let ports = self.choose_ports(open, to);
         if reason == ShiftReason::Overload && self.on_node(to).next().is_none() {
@@ -168,6 +178,7 @@ impl State {
             healthy: None,
             failures: 0,
             failed: None,
+            promise,
         });
         if matches!(reason, ShiftReason::Overload | ShiftReason::Consolidate) {
             let daily = self.daily_moves();

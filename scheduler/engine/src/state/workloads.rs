@@ -187,6 +187,7 @@ impl State {
             healthy: None,
             failures: 0,
             failed: None,
+            promise: None,
         })
     }
 

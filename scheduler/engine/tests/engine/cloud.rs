@@ -23,6 +23,8 @@ pub(crate) struct Cloud {
     pub(crate) entries: Vec<Entry>,
     pub(crate) now: At,
     pub(crate) uses: BTreeMap<String, u64>,
+    /// The memory that they use, where that is not 64 MiB.
+    pub(crate) memory: BTreeMap<String, u64>,
     /// What others than us use on each node.
     pub(crate) foreign: BTreeMap<NodeId, u64>,
     /// How busy the disks and links of each node are, where that is measured.
@@ -41,11 +43,22 @@ impl Cloud {
     pub(crate) fn of(nodes: u32) -> Self {
         let now = At::from_millis(1_800_000_000_000);
         let (state, entries) = (State::new(), Vec::new());
-        let (uses, foreign) = (BTreeMap::new(), BTreeMap::new());
+        let (uses, memory, foreign) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (events, io) = (Vec::new(), BTreeMap::new());
         let (rounds, watches, operations) = (1, false, 0);
-        let mut cloud =
-            Self { state, entries, now, uses, foreign, io, rounds, watches, events, operations };
+        let mut cloud = Self {
+            state,
+            entries,
+            now,
+            uses,
+            memory,
+            foreign,
+            io,
+            rounds,
+            watches,
+            events,
+            operations,
+        };
         cloud.must(Command::BeginEpoch);
         for number in 1..=nodes {
             let Effect::Node(id) = cloud.must(Command::RegisterNode(facts(number))) else {
@@ -272,7 +285,13 @@ impl Cloud {
             let instance = self.state.instance(id)?;
             let name = self.state.spec(instance).key.name.to_string();
             let cpu = Millicores::new(self.uses.get(&name).copied().unwrap_or_default());
-            Some(InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64), io_bytes: None })
+            let memory = self.memory.get(&name).copied().unwrap_or(64);
+            Some(InstanceUsage {
+                instance: id,
+                cpu,
+                memory: Mebibytes::new(memory),
+                io_bytes: None,
+            })
         };
         let instances: Vec<InstanceUsage> = self.state.on_node(node).filter_map(used).collect();
         let cpu_foreign = Millicores::new(self.foreign.get(&node).copied().unwrap_or_default());
@@ -282,6 +301,7 @@ impl Cloud {
             interval,
             cpu: ours.saturating_add(cpu_foreign),
             cpu_foreign,
+            memory: instances.iter().map(|i| i.memory).sum(),
             instances,
             io: self.io.get(&node).copied().unwrap_or_default(),
             ..NodeUsage::default()

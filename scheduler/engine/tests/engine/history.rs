@@ -218,7 +218,9 @@ fn a_new_scheduler_forecasts_what_the_one_before_it_did_after_one_report_of_each
 fn emptied(moves: &[Move]) -> (BTreeSet<(InstanceId, NodeId)>, BTreeSet<NodeId>) {
     let step = |step: &Move| match *step {
         Move::Shift { instance, from, to, .. } => ((instance, from), to),
-        Move::Start { .. } | Move::Stop { .. } => panic!("{step:?} moves nothing"),
+        Move::Start { .. } | Move::Stop { .. } | Move::Promise { .. } => {
+            panic!("{step:?} moves nothing")
+        }
     };
     moves.iter().map(step).unzip()
 }

@@ -9,6 +9,7 @@ mod history;
 mod kinds;
 mod loss;
 mod members;
+mod memory;
 mod occupancy;
 mod operate;
 mod order;

@@ -34,6 +34,8 @@ enum Happening {
     Stop(usize),
     Delete(usize),
     Use(usize, u64),
+    Memory(usize, u64),
+    ByUse(u64),
     Foreign(u32, u64),
     Pass(u64),
     Away(u32),
@@ -168,6 +170,9 @@ fn a_happening() -> impl Strategy<Value = Happening> {
         1 => (0..15_usize).prop_map(Happening::Stop),
         1 => (0..15_usize).prop_map(Happening::Delete),
         4 => (0..15_usize, 0..700_u64).prop_map(|(n, cpu)| Happening::Use(n, cpu)),
+        3 => (0..15_usize, 0..2100_u64).prop_map(|(n, memory)| Happening::Memory(n, memory)),
+        2 => (0..3_u64).prop_map(Happening::ByUse),
+        2 => (300..600_u64).prop_map(Happening::Pass),
         2 => (node(), 0..1200_u64).prop_map(|(n, cpu)| Happening::Foreign(n, cpu)),
         6 => (1..120_u64).prop_map(Happening::Pass),
         1 => node().prop_map(Happening::Away),
@@ -237,6 +242,14 @@ fn happen(cloud: &mut Cloud, happening: Happening) {
         Happening::Use(at, cpu) => {
             cloud.uses.insert(names[at].clone(), cpu);
         }
+        Happening::Memory(at, memory) => {
+            cloud.memory.insert(names[at].clone(), memory);
+        }
+        Happening::ByUse(by_use) => cloud.set(&[
+            ("memory_by_use", by_use.min(1)),
+            ("memory_history_min_seconds", 300),
+            ("memory_margin", 20),
+        ]),
         Happening::Foreign(node, cpu) => {
             cloud.foreign.insert(NodeId::new(node), cpu);
         }
