@@ -17,7 +17,7 @@ use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
 use crate::liveness;
 use crate::place::drain::{Leave, leave};
 use crate::place::problem::{Guest, Problem};
-use crate::predict::{Forecast, InstanceForecast};
+use crate::predict::{self, Forecast, HorizonForecast, InstanceForecast};
 use crate::state::State;
 
 pub use leaving::{Leaving, elsewhere, leaving, wished};
@@ -36,6 +36,11 @@ pub struct Explanation {
     pub expected: InstanceForecast,
     /// What is added to its mean where it is; three deviations while it is nowhere.
     pub margin: Millicores,
+    /// What is expected of it within a window, an hour, six hours and a day; nothing of what was not
+    /// measured lately.
+    pub horizons: Vec<HorizonForecast>,
+    /// Whether a season has a say in that.
+    pub seasonal: bool,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
     /// The nearest change that would help; empty when nothing needs to.
@@ -82,12 +87,15 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         Some(gang) if !nodes.is_empty() => gang.said,
         Some(_) | None => summary(&problem, instance, &nodes),
     };
+    let (horizons, seasonal) = predict::horizons(state, id, now).unwrap_or_default();
     Some(Explanation {
         instance: id,
         key: state.spec(instance).key.clone(),
         summary,
         expected: forecast.instance(id),
         margin: forecast.margin(id, instance.node),
+        horizons,
+        seasonal,
         nodes,
         remedy,
     })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tengyun_engine::explain::{NodeVerdict, explain};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::policy::KNOBS;
-use tengyun_engine::predict::{Forecast, InstanceForecast};
+use tengyun_engine::predict::{Forecast, HorizonForecast, InstanceForecast};
 use tengyun_engine::{Effect, InstanceImage, PolicyImage, Refusal, StopReason};
 use tengyun_model::{InstanceId, Mebibytes, Millicores, Said, WorkloadKey, said};
 use tengyun_proto::convert::said::to_wire;
@@ -176,6 +176,18 @@ fn explanation(explained: &tengyun_engine::explain::Explanation) -> v1::Explanat
         nodes: explained.nodes.iter().map(verdict).collect(),
         remedy: explained.remedy.to_string(),
         remedy_said: to_wire(&explained.remedy),
+        horizons: explained.horizons.iter().map(horizon).collect(),
+        seasonal: explained.seasonal,
+    }
+}
+
+fn horizon(ahead: &HorizonForecast) -> v1::Horizon {
+    v1::Horizon {
+        seconds: ahead.horizon.get() / 1000,
+        mean_millicores: ahead.expected.mean.get(),
+        deviation_millicores: ahead.expected.deviation.get(),
+        peak_millicores: ahead.expected.peak.get(),
+        judged: ahead.judged,
     }
 }
 

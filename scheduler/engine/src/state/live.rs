@@ -6,7 +6,7 @@ use tengyun_model::{At, Class, InstanceId, Millicores, Millis, NodeId, NodeUsage
 
 use super::State;
 use crate::liveness;
-use crate::predict::{Budget, Lines, Spent, Sum, Track, drifted, sample, window_of};
+use crate::predict::{Budget, Lines, Seen, Spent, Sum, Track, drifted, sample, window_of};
 
 /// What is known of a node in this reign.
 #[derive(Clone, Debug, Default)]
@@ -104,11 +104,14 @@ impl State {
         let comovement = self.comovement;
         let (shared, mut errors) = (comovement.shared(), Errors::default());
         let number = window_of(at, window.get());
-        if let Some(closed) = track.observe(at, foreign, (window, most)) {
+        if let Some(closed) = track.observe(at, foreign, Seen { window, most, days: None }) {
             sum.add(&closed, closed.foreseen.map_or(0, |(mean, _)| mean), 0);
         }
         live.usage = Some(usage.clone());
         let drift = self.drift.ratio_before(number);
+        // Lent while instances learn by them.
+        let days = std::mem::take(&mut self.days);
+        let seasons = self.policy.has_seasons().then_some(&days);
         for used in &usage.instances {
             let here = self.instances.get(&used.instance).is_some_and(|i| i.node == Some(node));
             if !here {
@@ -118,7 +121,8 @@ impl State {
             let (harvest, request) = (profile.class == Class::Harvest, profile.request);
             let track = profile.track.get_or_insert_with(|| Box::new(Track::start(at)));
             let sample = sample(used.cpu, used.memory, usage);
-            let closed = track.observe(at, sample, (window, request));
+            let terms = Seen { window, most: request, days: seasons };
+            let closed = track.observe(at, sample, terms);
             let Some(closed) = closed.filter(|_| !harvest) else { continue };
             let foreseen = closed.foreseen.map_or(0, |(mean, _)| mean);
             let mean = drifted(Millicores::new(foreseen), drift).get();
@@ -131,6 +135,7 @@ impl State {
                 ours = (ours.0.saturating_add(closed.actual), ours.1.saturating_add(foreseen));
             }
         }
+        self.days = days;
         if let Some((window, sum, squares)) = errors.all {
             self.comovement.note(window, (sum, squares));
         }

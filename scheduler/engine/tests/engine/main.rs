@@ -18,6 +18,7 @@ mod provision;
 mod reserve;
 mod rollout;
 mod scenario;
+mod season;
 mod siblings;
 mod steady;
 mod stuck;
