@@ -157,6 +157,7 @@ fn layout(dir: &Path) -> Result<Layout, Failure> {
         socket: dir.join("scheduler/scheduler.sock"),
         group: up::group_name(dir),
         nodes: (1..=NODES).map(node).collect::<Result<_, Failure>>()?,
+        calendar: None,
         record_volatile: None,
     })
 }

@@ -53,6 +53,7 @@ fn one(session: &Session, explanation: &v1::Explanation) -> String {
     if !counted.is_empty() {
         text = text + &counted + "\n";
     }
+    text.push_str(&ahead(explanation));
     if !explanation.nodes.is_empty() {
         let row = |n: &v1::ExplainedNode| {
             let why = heard(n.reason_said.as_ref(), &n.reason);
@@ -140,6 +141,32 @@ fn decision_json(of: &v1::DecisionView) -> Value {
     })
 }
 
+/// Says what is expected within each horizon, and whether its days are known.
+fn ahead(explanation: &v1::Explanation) -> String {
+    if explanation.horizons.is_empty() {
+        return String::new();
+    }
+    let one = |horizon: &v1::Horizon| {
+        let (minutes, hours) = (&(horizon.seconds / 60), &(horizon.seconds / 3600));
+        let time = if horizon.seconds.is_multiple_of(3600) {
+            Message::AheadHours { hours }.said()
+        } else {
+            Message::AheadMinutes { minutes }.said()
+        };
+        let (mean, peak) = (cores(horizon.mean_millicores), cores(horizon.peak_millicores));
+        let (time, mean, peak) = (&time, &mean, &peak);
+        if horizon.judged {
+            Message::AheadIs { time, mean, peak }.said()
+        } else {
+            Message::AheadIsNew { time, mean, peak }.said()
+        }
+    };
+    let list: Vec<String> = explanation.horizons.iter().map(one).collect();
+    let said = Message::ForecastAhead { list: &list.join("; ") }.said() + "\n";
+    let seasonal = explanation.seasonal.then(|| Message::ForecastSeasonal {}.said() + "\n");
+    said + &seasonal.unwrap_or_default()
+}
+
 fn one_json(explanation: &v1::Explanation) -> Value {
     let node = |n: &v1::ExplainedNode| {
         json!({
@@ -149,6 +176,13 @@ fn one_json(explanation: &v1::Explanation) -> Value {
         })
     };
     let excluded = |of: &v1::ExcludedView| json!({"nodes": of.nodes, "nearest": of.nearest, "reason": of.reason});
+    let horizon = |h: &v1::Horizon| {
+        json!({
+            "seconds": h.seconds, "mean_millicores": h.mean_millicores,
+            "deviation_millicores": h.deviation_millicores, "peak_millicores": h.peak_millicores,
+            "judged": h.judged,
+        })
+    };
     json!({
         "instance": explanation.instance,
         "workload": path(explanation.key.clone().unwrap_or_default()),
@@ -159,7 +193,35 @@ fn one_json(explanation: &v1::Explanation) -> Value {
         "decision": explanation.decision.as_ref().map(decision_json),
         "excluded": explanation.excluded.iter().map(excluded).collect::<Vec<_>>(),
         "memory": explanation.memory.as_ref().map(crate::get::counted_json),
+        "horizons": explanation.horizons.iter().map(horizon).collect::<Vec<_>>(),
+        "seasonal": explanation.seasonal,
         "nodes": explanation.nodes.iter().map(node).collect::<Vec<_>>(),
         "remedy": explanation.remedy,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_expected_ahead_is_said_with_its_time_and_whether_it_was_measured() {
+        let horizon = |seconds, mean_millicores, judged| v1::Horizon {
+            seconds,
+            mean_millicores,
+            deviation_millicores: 10,
+            peak_millicores: mean_millicores + 30,
+            judged,
+        };
+        let horizons = vec![horizon(300, 100, true), horizon(86_400, 900, false)];
+        let known = v1::Explanation { horizons, seasonal: true, ..v1::Explanation::default() };
+        let said = ahead(&known);
+        for part in
+            ["5 min 0.100, peak 0.130; 24 h 0.900", "not measured over so long", "days of work"]
+        {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(ahead(&v1::Explanation::default()), "");
+        assert_eq!(one_json(&known)["horizons"][1]["seconds"], 86_400);
+    }
 }

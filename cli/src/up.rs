@@ -52,6 +52,9 @@ pub(crate) struct UpArgs {
     /// Memory of each node [default: an equal share of the memory]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
     node_memory: Option<u64>,
+    /// File that says on which days people rest and work, and in which time zone
+    #[arg(long, value_name = "FILE")]
+    calendar: Option<PathBuf>,
     /// Record reports and liveness in this directory, for `tengyun lab journal --replan`
     #[arg(long, value_name = "DIR")]
     record_volatile: Option<PathBuf>,
@@ -71,6 +74,8 @@ pub(crate) struct Layout {
     pub(crate) advertise: Option<Address>,
     /// The nodes and what each may promise; `None` takes the whole machine.
     pub(crate) nodes: Vec<(NodeName, CapacityOverrides)>,
+    /// The file of special days, if any.
+    pub(crate) calendar: Option<PathBuf>,
     /// Where volatile entries are recorded, if anywhere.
     pub(crate) record_volatile: Option<PathBuf>,
 }
@@ -150,10 +155,10 @@ impl Layout {
         };
         let nodes = (1..=args.nodes).map(|n| Ok((node_name(n, shared)?, capacity.clone())));
         let nodes = nodes.collect::<Result<_, Failure>>()?;
-        let record_volatile = args.record_volatile.clone();
+        let (calendar, record_volatile) = (args.calendar.clone(), args.record_volatile.clone());
         let (listen, advertise) = (args.listen, args.advertise.clone());
         let group = group_name(&state_dir);
-        Ok(Self { state_dir, socket, group, listen, advertise, nodes, record_volatile })
+        Ok(Self { state_dir, socket, group, listen, advertise, nodes, calendar, record_volatile })
     }
 }
 
@@ -202,6 +207,7 @@ impl Cloud {
         make_state_dir(&layout.state_dir)?;
         let mut config = SchedulerConfig::new(layout.state_dir.join("scheduler"));
         config.socket.clone_from(&layout.socket);
+        config.calendar.clone_from(&layout.calendar);
         config.record_volatile.clone_from(&layout.record_volatile);
         config.listen = layout.listen;
         config.advertise.clone_from(&layout.advertise);

@@ -3,6 +3,7 @@
 //! Plain values with checked constructors. This package has no dependencies and does no IO; every
 //! other package speaks in its words, and nothing here knows how a word is stored or sent.
 
+pub mod almanac;
 pub mod assignment;
 pub mod calendar;
 pub mod id;
@@ -17,6 +18,7 @@ pub mod unit;
 pub mod usage;
 pub mod workload;
 
+pub use almanac::{Almanac, AlmanacFault, Date, DayKind};
 pub use assignment::{AssignedInstance, Assignment, Exit, InstanceStatus, Phase};
 pub use calendar::{Concurrency, CronFault, CronField, CronTable, Days, Schedule, Window};
 pub use id::{

@@ -1,4 +1,4 @@
-//! The calendar: what schedules and windows mean in civil time, as moments. It is the only place of
+//! The calendar: what schedules, windows and days mean in civil time, as moments. It is the only place of
 //! the scheduler that knows time zones; what it finds due is journaled, and a replay asks it nothing.
 //!
 //! Where clocks are put forward, a time that does not exist means the first moment after the gap; where
@@ -10,9 +10,14 @@ use std::collections::BTreeMap;
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use tengyun_engine::days::Stretch;
 use tengyun_engine::image::WorkloadWish;
 use tengyun_engine::{Command, Refusal, State, WorkloadImage};
-use tengyun_model::{At, CronTable, Days, Schedule, Window, WorkloadId, WorkloadSpec};
+use tengyun_model::{
+    At, CronTable, DayKind, Days, Schedule, Window, WorkloadId, WorkloadSpec, almanac,
+};
+
+use crate::almanac::{AlmanacFile, Kept};
 
 /// How far ahead a firing is looked for: the 29th of February comes after eight years at the latest.
 const DAYS_AHEAD_MAX: u32 = 9 * 366;
@@ -20,6 +25,8 @@ const DAYS_AHEAD_MAX: u32 = 9 * 366;
 const LOOKS_BACK: [i64; 5] = [3600, 86_400, 40 * 86_400, 400 * 86_400, 9 * 366 * 86_400];
 /// The days among which a window is looked for: it may have begun yesterday, and comes within a week.
 const WINDOW_DAYS: i64 = 9;
+/// The days that are told: yesterday, which agents remember, today, and as far as is foreseen.
+const DAYS_TOLD: usize = 4;
 
 /// What was worked out and still holds.
 #[derive(Debug, Default)]
@@ -27,9 +34,30 @@ pub(crate) struct Calendar {
     firings: BTreeMap<WorkloadId, (Schedule, At, Option<At>)>,
     windows: BTreeMap<WorkloadId, (Window, (At, At))>,
     noted: BTreeMap<WorkloadId, (At, At)>,
+    almanac: AlmanacFile,
+    /// What was told of days, and until when it holds.
+    told: Option<(Vec<Stretch>, At)>,
 }
 
 impl Calendar {
+    /// Makes a calendar in which days are what an almanac says.
+    pub(crate) fn of(almanac: AlmanacFile) -> Self {
+        Self { almanac, ..Self::default() }
+    }
+
+    /// Returns civil time from yesterday on, when a day begins or the almanac changed, if it is not what
+    /// was said last.
+    pub(crate) fn days(&mut self, now: At) -> Option<Command> {
+        let changed = self.almanac.look();
+        if !changed && self.told.as_ref().is_some_and(|(_, until)| now < *until) {
+            return None;
+        }
+        let (stretches, until) = stretches(self.almanac.kept(), now)?;
+        let same = self.told.as_ref().is_some_and(|(told, _)| *told == stretches);
+        self.told = Some((stretches.clone(), until));
+        (!same).then_some(Command::NoteDays(stretches))
+    }
+
     /// Decides which runs are due now, at most one for each workload; each is to be journaled.
     pub(crate) fn due(&mut self, state: &State, now: At) -> Vec<Command> {
         let mut due = Vec::new();
@@ -204,6 +232,34 @@ fn has_date(table: &CronTable, date: Date) -> bool {
 
 fn weekday(day: Weekday) -> u8 {
     u8::try_from(day.to_sunday_zero_offset()).unwrap_or_default()
+}
+
+/// Returns the stretches of civil time from yesterday on, and when today ends.
+fn stretches(kept: &Kept, now: At) -> Option<(Vec<Stretch>, At)> {
+    let today = kept.zone.to_datetime(timestamp(now)?).date();
+    let begin = |date: Date| moment(&kept.zone, date.to_datetime(jiff::civil::Time::midnight()));
+    let mut date = today.yesterday().ok()?;
+    let mut found = Vec::new();
+    for _ in 0..DAYS_TOLD {
+        let (from, next) = (begin(date)?, begin(date.tomorrow().ok()?)?);
+        let changes = kept.zone.following(from).map(|transition| transition.timestamp());
+        let changes = changes.take_while(|change| *change < next).take(2);
+        for from in std::iter::once(from).chain(changes) {
+            let shown = kept.zone.to_datetime(from);
+            let minute = i32::from(shown.hour()) * 60 + i32::from(shown.minute());
+            let minute = u16::try_from(minute).ok()?;
+            found.push(Stretch { from: at(from)?, minute, kind: kind(kept, date) });
+        }
+        date = date.tomorrow().ok()?;
+    }
+    Some((found, at(begin(today.tomorrow().ok()?)?)?))
+}
+
+fn kind(kept: &Kept, date: Date) -> DayKind {
+    let number = |raw: i16| u32::try_from(raw).unwrap_or_default();
+    let (month, day) = (number(date.month().into()), number(date.day().into()));
+    let date = almanac::Date::new(number(date.year()), month, day);
+    date.map(|date| kept.almanac.kind(date)).unwrap_or_default()
 }
 
 /// Returns the present window, or the next one.

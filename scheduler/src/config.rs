@@ -64,6 +64,8 @@ pub struct Config {
     pub snapshot_every: u64,
     /// Who is told how the daemon is.
     pub supervisor: Supervisor,
+    /// The file that says on which days people rest and work; weeks of five working days without one.
+    pub calendar: Option<PathBuf>,
     /// Where volatile entries are recorded for the laboratory; nowhere unless it is said.
     pub record_volatile: Option<PathBuf>,
     /// How large that recording may grow; the oldest part goes first.
@@ -89,6 +91,7 @@ impl Config {
             read_only: false,
             snapshot_every: SNAPSHOT_EVERY,
             supervisor: Supervisor::default(),
+            calendar: None,
             record_volatile: None,
             record_bytes_max: RECORD_BYTES_MAX,
         }

@@ -27,6 +27,7 @@ mod unread;
 mod desk;
 mod writer;
 
+mod almanac;
 mod calendar;
 mod clock;
 mod commit;
@@ -46,6 +47,7 @@ mod view;
 #[cfg(test)]
 mod fixture;
 
+pub use almanac::AlmanacError;
 pub use authority::AuthorityError;
 pub use backup::{BackedUpJournal, BackupError, Progress, Summary, backup, restore};
 pub use config::Config;

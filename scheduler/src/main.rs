@@ -47,6 +47,9 @@ struct Options {
     /// How often agents report, in milliseconds
     #[arg(long, value_name = "MILLIS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
     report_interval_millis: Option<u64>,
+    /// File that says on which days people rest and work, and in which time zone
+    #[arg(long, value_name = "FILE")]
+    calendar: Option<PathBuf>,
     /// Record reports and liveness in this directory, for `tengyun lab journal --replan`
     #[arg(long, value_name = "DIR")]
     record_volatile: Option<PathBuf>,
@@ -98,6 +101,7 @@ fn config(options: Options) -> Config {
     config.people_socket = options.people_socket;
     config.locals = options.locals.into_iter().collect();
     config.supervisor = Supervisor::of_environment();
+    config.calendar = options.calendar;
     config.record_volatile = options.record_volatile;
     if let Some(mebibytes) = options.record_mib {
         config.record_bytes_max = mebibytes.saturating_mul(1024 * 1024);

@@ -69,6 +69,10 @@ impl Recorder {
             self.finish()?;
             self.begin_part()?;
             // A part can be read without those before it, which may be gone.
+            if !state.stretches().is_empty() {
+                let command = Command::NoteDays(state.stretches().to_vec());
+                self.write(state, &Entry { at: entry.at, by: None, command })?;
+            }
             for node in state.nodes().filter(|n| state.connected(n.id)) {
                 self.write(
                     state,

@@ -19,7 +19,9 @@ use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
 use tracing::{info, warn};
 
+use crate::almanac::{AlmanacError, AlmanacFile};
 use crate::authority::{Authority, AuthorityError};
+use crate::calendar::Calendar;
 use crate::clock::Clock;
 use crate::commit::{self, Log};
 use crate::config::Config;
@@ -75,6 +77,9 @@ pub enum RunError {
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+    /// The calendar cannot be used.
+    #[error(transparent)]
+    Almanac(#[from] AlmanacError),
     /// Volatile entries cannot be recorded.
     #[error("cannot record volatile entries in {path}")]
     Recording {
@@ -107,6 +112,7 @@ impl RunError {
             Self::Door(DoorError::Listen { .. }) => {
                 Some("say an address of this machine and a free port with --listen")
             }
+            Self::Almanac(_) => Some("mend the file of --calendar, or leave the option out"),
             Self::Metrics(_) => Some("choose another place with --metrics-socket"),
             Self::Recording { .. } => Some("choose another directory with --record-volatile"),
             Self::Authority(error) | Self::Door(DoorError::Authority(error)) => error.remedy(),
@@ -149,6 +155,7 @@ type Opened = (Log, Option<Arc<str>>);
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     uds::private_directory(&config.state_dir)?;
     forbid_core_dumps();
+    let almanac = AlmanacFile::open(config.calendar.as_deref())?;
     let opening = config.clone();
     let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
     let (log, read_only) = opened.map_err(|_| RunError::Panicked)??;
@@ -158,7 +165,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
     let metrics = Arc::clone(log.metrics());
     let (publisher, roster) = Publisher::new(log.state());
-    let writer = Writer::new(log, waiting, config.report_interval, read_only.clone(), publisher);
+    let publishing = (publisher, Calendar::of(almanac));
+    let writer = Writer::new(log, waiting, config.report_interval, read_only.clone(), publishing);
     let (ended, mut end) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
     let tasks = Arc::new(Tasks::default());

@@ -85,7 +85,7 @@ impl Writer {
         queue: mpsc::Receiver<Request>,
         report_interval: Millis,
         read_only: Option<Arc<str>>,
-        roster: Publisher,
+        (roster, calendar): (Publisher, Calendar),
     ) -> Self {
         Self {
             log,
@@ -93,7 +93,7 @@ impl Writer {
             links: Links::new(report_interval),
             ingest: Ingest::default(),
             planning: Planning::default(),
-            calendar: Calendar::default(),
+            calendar,
             roster,
             directory: Directory::default(),
             read_only,
@@ -388,6 +388,9 @@ impl Writer {
             return Ok(());
         }
         let now = self.log.now();
+        if let Some(days) = self.calendar.days(now) {
+            self.log.note(days);
+        }
         if let Some(windows) = self.calendar.windows(self.log.state(), now) {
             self.log.note(windows);
         }
@@ -576,7 +579,8 @@ mod tests {
         let log = Log::new(State::new(), clock, Some(Box::new(Full)), 1);
         let (queue, waiting) = mpsc::channel(4);
         let (roster, _) = Publisher::new(log.state());
-        let writer = Writer::new(log, waiting, Millis::from_secs(1), None, roster);
+        let writer =
+            Writer::new(log, waiting, Millis::from_secs(1), None, (roster, Calendar::default()));
         let runtime = Handle::current();
         let thread = std::thread::spawn(move || writer.run(&runtime));
         let (answer, outcome) = oneshot::channel();

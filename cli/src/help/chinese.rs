@@ -226,6 +226,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Print the scheduler's metrics as scrapers read them", "输出调度器的指标，与采集器所读相同"),
     ("Read the value from this file, as it is", "原样从此文件读取值"),
     (
+        "File that says on which days people rest and work, and in which time zone",
+        "写明哪些日子休息、哪些日子上班以及所在时区的文件",
+    ),
+    (
         "Record reports and liveness in this directory, for `tengyun lab journal --replan`",
         "把上报和在线情况记录到此目录，供 `tengyun lab journal --replan` 使用",
     ),

@@ -339,6 +339,16 @@ messages! {
         "memory: counts all {request} until {until}, because it used more than it was promised; peak {peak}"
         "内存：用量曾超过承诺值，{until} 前按申请量 {request} 计；峰值 {peak}"
     ForecastIs { expected } "forecast: {expected}" "预测：{expected}"
+    ForecastAhead { list } "at most within {list}" "预计最高：{list}"
+    AheadIs { time, mean, peak } "{time} {mean}, peak {peak}" "{time}内 {mean}，峰值 {peak}"
+    AheadIsNew { time, mean, peak }
+        "{time} {mean}, peak {peak} (not measured over so long yet)"
+        "{time}内 {mean}，峰值 {peak}（尚无这么长的实测）"
+    AheadMinutes { minutes } "{minutes} min" "{minutes} 分钟"
+    AheadHours { hours } "{hours} h" "{hours} 小时"
+    ForecastSeasonal {}
+        "its days of work and of rest are known, and foreseen by that"
+        "已掌握其工作日与休息日的起伏，并据此预测"
     BudgetMay { share, ceiling } "{share} % of node-time above {ceiling} %" "{share} % 的节点时间可高于 {ceiling} %"
     BudgetAffected { share }
         "{share} of the time of critical and standard instances was above the ceiling"

@@ -31,6 +31,8 @@ const TEXTS: &[(&str, &str)] = pairs! {
         "预算中可有这么多高于容量；那时工作量会丢失，不只是变慢"
     "use is averaged over such windows, and foreseen for the next; the band is meant of these"
         "用量按这样的时窗取平均并预测下一个；区间即就此而言"
+    "whether how use goes through days of work and of rest is learnt; it speaks where it was right"
+        "是否学习用量随工作日和休息日的起伏；只在其预测确实更准处采用"
     "until it was measured so long an instance counts its request; Borg waits 300 s"
         "测量未满此时长的实例按申请计；Borg 为 300 秒"
     "measurements older than this never overcommit a node and never move an instance"

@@ -8,6 +8,7 @@ use tengyun_model::{
     Wisher, WorkloadId, WorkloadKey, WorkloadSpec,
 };
 
+use crate::days::Stretch;
 use crate::image::{NodeWish, Proof};
 use crate::plan::Plan;
 use crate::rollout::{Steer, Verdict};
@@ -199,6 +200,8 @@ pub enum Command {
     },
     /// Volatile fact: the present or next window of each workload that has any.
     NoteWindows(BTreeMap<WorkloadId, (At, At)>),
+    /// Volatile fact: civil time of yesterday and the coming days, and who works then.
+    NoteDays(Vec<Stretch>),
     /// Volatile fact: what a node used.
     ReportUsage {
         /// The node.
@@ -271,7 +274,8 @@ impl Command {
             | Self::ConnectNode(_)
             | Self::DisconnectNode(_)
             | Self::Watch
-            | Self::NoteWindows(_) => false,
+            | Self::NoteWindows(_)
+            | Self::NoteDays(_) => false,
         }
     }
 }
@@ -312,7 +316,8 @@ impl Command {
             | Self::Watch
             | Self::JudgeRollout { .. }
             | Self::FireRun { .. }
-            | Self::NoteWindows(_) => None,
+            | Self::NoteWindows(_)
+            | Self::NoteDays(_) => None,
         }
     }
 }

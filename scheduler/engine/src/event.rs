@@ -114,6 +114,7 @@ pub fn glance(state: &State, entry: &Entry) -> Glance {
         | Command::SteerRollout { .. }
         | Command::FireRun { .. }
         | Command::NoteWindows(_)
+        | Command::NoteDays(_)
         | Command::ReportUsage { .. }
         | Command::ReportHistory { .. } => {}
     }
@@ -186,11 +187,7 @@ impl Made<'_> {
             Command::SetNodeWish { node, wish, .. } => {
                 self.of_node(EventKind::NodeWish, *node, wish_said(*wish));
             }
-            Command::AcknowledgeLoss { nodes, proof, .. } => {
-                for node in nodes {
-                    self.given_up(*node, *proof);
-                }
-            }
+            Command::AcknowledgeLoss { nodes, proof, .. } => self.all_given_up(nodes, *proof),
             Command::DeclareLost(node) if !glance.known => {
                 self.of_node(EventKind::NodeLost, *node, said!(EventSilent));
                 self.newly_held(glance, *node);
@@ -224,11 +221,18 @@ impl Made<'_> {
             | Command::DisconnectNode(_)
             | Command::AcknowledgeMeters { .. }
             | Command::NoteWindows(_)
+            | Command::NoteDays(_)
             | Command::ReportUsage { .. }
             | Command::ReportHistory { .. } => {}
             Command::JudgeRollout { .. }
             | Command::SteerRollout { .. }
             | Command::FireRun { .. } => self.of_life(glance, command),
+        }
+    }
+
+    fn all_given_up(&mut self, nodes: &[NodeId], proof: Proof) {
+        for node in nodes {
+            self.given_up(*node, proof);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::occupancy::{Dimension, Occupied};
 use crate::place::drain::{Leave, leave};
 use crate::place::feasible;
 use crate::place::problem::{Guest, Problem};
-use crate::predict::{Forecast, InstanceForecast};
+use crate::predict::{self, Forecast, HorizonForecast, InstanceForecast};
 use crate::state::State;
 
 pub use excluded::Excluded;
@@ -45,6 +45,11 @@ pub struct Explanation {
     pub margin: Millicores,
     /// What it counts of memory.
     pub memory: memory::Counted,
+    /// What is expected of it within a window, an hour, six hours and a day; nothing of what was not
+    /// measured lately.
+    pub horizons: Vec<HorizonForecast>,
+    /// Whether a season has a say in that.
+    pub seasonal: bool,
     /// What each node says of it, by ascending id.
     pub nodes: Vec<NodeVerdict>,
     /// While it waits: how many nodes each filter keeps it from, the most first.
@@ -95,6 +100,7 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         Some(gang) if !nodes.is_empty() => gang.said,
         Some(_) | None => summary(&problem, instance, &nodes),
     };
+    let (horizons, seasonal) = predict::horizons(state, id, now).unwrap_or_default();
     Some(Explanation {
         instance: id,
         key: state.spec(instance).key.clone(),
@@ -102,6 +108,8 @@ pub fn explain(state: &State, forecast: &Forecast, id: InstanceId, now: At) -> O
         expected: forecast.instance(id),
         margin: forecast.margin(id, instance.node),
         memory: memory::counted(state, id, now).unwrap_or_default(),
+        horizons,
+        seasonal,
         nodes,
         excluded,
         remedy,

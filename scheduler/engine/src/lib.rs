@@ -7,6 +7,7 @@
 pub mod bound;
 pub mod check;
 pub mod command;
+pub mod days;
 pub mod event;
 pub mod explain;
 pub mod image;

@@ -4,6 +4,7 @@
 //! nothing new. Every choice is a total order whose last key is an id.
 
 mod anew;
+mod complement;
 pub(crate) mod drain;
 mod evenness;
 pub(crate) mod feasible;

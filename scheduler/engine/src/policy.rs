@@ -95,6 +95,8 @@ knobs! {
         "so much of the budget may be above the capacity; work is lost there, not only slowed"
     raw_window "window_seconds" "seconds" 300 1..3600
         "use is averaged over such windows, and foreseen for the next; the band is meant of these"
+    raw_season "season" "0 no, 1 yes" 1 0..1
+        "whether how use goes through days of work and of rest is learnt; it speaks where it was right"
     raw_history "history_min_seconds" "seconds" 300 1..604_800
         "until it was measured so long an instance counts its request; Borg waits 300 s"
     raw_stale "data_stale_seconds" "seconds" 60 2..3600
@@ -264,6 +266,11 @@ impl Policy {
     /// Returns how long the memory of an instance is measured before that counts.
     pub fn memory_history_min(&self) -> Millis {
         Millis::from_secs(self.raw_memory_history())
+    }
+
+    /// Says whether seasons are learnt.
+    pub fn has_seasons(&self) -> bool {
+        self.raw_season() == 1
     }
 
     /// Says whether nodes are emptied and levelled.

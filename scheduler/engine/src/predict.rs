@@ -9,10 +9,12 @@ mod accuracy;
 mod calibrate;
 mod comovement;
 mod drift;
+mod horizon;
 mod hours;
 mod load;
 pub(crate) mod memory;
 mod recall;
+mod season;
 mod siblings;
 mod track;
 
@@ -35,7 +37,8 @@ pub(crate) use drift::Drift;
 pub use hours::{Hours, Violations, WEEK_HOURS};
 pub(crate) use load::{Crew, Lines, Load};
 pub(crate) use recall::Recall;
-pub(crate) use track::{Sample, Track, window_of};
+pub(crate) use season::DayShape;
+pub(crate) use track::{Sample, Terms as Seen, Track, window_of};
 
 /// Deviations that the peak of a single instance is shown with, and reservations are compared with.
 const DEVIATIONS: u64 = 3;
@@ -110,6 +113,8 @@ pub struct InstanceForecast {
     pub shared: Millicores,
     /// At most, nearly always: the mean and three deviations.
     pub peak: Millicores,
+    /// By how much a season lifts the mean within an hour; nothing where none has a say.
+    pub rise: Millicores,
     /// True when it rests on measurements, false when on the request.
     pub measured: bool,
 }
@@ -117,13 +122,16 @@ pub struct InstanceForecast {
 impl InstanceForecast {
     fn new(mean: Millicores, deviation: Millicores, measured: bool) -> Self {
         let more = Millicores::new(deviation.get().saturating_mul(DEVIATIONS));
+        let (peak, rise) = (mean.saturating_add(more), Millicores::ZERO);
         let shared = Millicores::ZERO;
-        Self { mean, deviation, shared, peak: mean.saturating_add(more), measured }
+        Self { mean, deviation, shared, peak, rise, measured }
     }
 
     /// Returns the same with a mean of no less than a request that nothing is known against.
     pub(crate) fn at_least(self, request: Millicores) -> Self {
-        Self::new(self.mean.max(request), self.deviation, self.measured).sharing(self.shared)
+        let rise = self.rise.saturating_sub(request.saturating_sub(self.mean));
+        let raised = Self::new(self.mean.max(request), self.deviation, self.measured);
+        Self { rise, ..raised.sharing(self.shared) }
     }
 
     /// Returns the same with a part of the deviation that is shared with all others.
@@ -135,7 +143,9 @@ impl InstanceForecast {
     fn reserved(self, request: Millicores, measured: bool) -> Self {
         let mean = self.mean.max(request);
         let deviation = self.peak.saturating_sub(mean).get() / DEVIATIONS;
-        Self::new(mean, Millicores::new(deviation).min(self.deviation), measured)
+        let deviation = Millicores::new(deviation).min(self.deviation);
+        let above = mean.saturating_sub(self.mean);
+        Self { rise: self.rise.saturating_sub(above), ..Self::new(mean, deviation, measured) }
     }
 }
 
@@ -312,6 +322,46 @@ fn is_cold(profile: &Profile, terms: &Terms) -> bool {
     profile.class == Class::Standard && !measured
 }
 
+/// What an instance is expected to use within a horizon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HorizonForecast {
+    /// How far ahead.
+    pub horizon: Millis,
+    /// The highest mean of a window that is expected within it, and what is added to it: the root of
+    /// the mean square of what highest windows were above it, and three times that at the peak.
+    pub expected: InstanceForecast,
+    /// Whether errors over this horizon were measured; else those of the horizon before it stand for
+    /// them.
+    pub judged: bool,
+}
+
+/// Forecasts an instance for the next window, an hour, six hours and a day, and says whether a season has
+/// its say in it; nothing for one that is not measured.
+pub fn horizons(state: &State, id: InstanceId, now: At) -> Option<(Vec<HorizonForecast>, bool)> {
+    let terms = Terms::of(state);
+    let profile = state.profile(id)?;
+    let next = instance_forecast(profile, &terms, now);
+    let track = profile.track.as_ref().filter(|_| next.measured)?;
+    let mut all = vec![HorizonForecast { horizon: terms.window, expected: next, judged: true }];
+    let mut before = next;
+    for (horizon, ahead) in
+        horizon::HORIZONS.into_iter().zip(track.ahead(terms.window, state.days()))
+    {
+        if horizon <= terms.window {
+            continue;
+        }
+        let mean = drifted(Millicores::new(ahead.mean), terms.drift).max(before.mean);
+        // Within a longer time it can only be further above, and what was measured can be too little.
+        let measured = ahead.variance.map(|square| Millicores::new(square.isqrt()));
+        let peak = before.peak.saturating_sub(mean).get() / DEVIATIONS;
+        let deviation = measured.unwrap_or(before.deviation).max(Millicores::new(peak));
+        let expected = InstanceForecast::new(mean, deviation, true);
+        before = expected;
+        all.push(HorizonForecast { horizon, expected, judged: measured.is_some() });
+    }
+    Some((all, track.is_seasonal()))
+}
+
 fn instance_forecast(profile: &Profile, terms: &Terms, now: At) -> InstanceForecast {
     let request = profile.request;
     let by_request = InstanceForecast::new(request, Millicores::ZERO, false);
@@ -320,7 +370,9 @@ fn instance_forecast(profile: &Profile, terms: &Terms, now: At) -> InstanceForec
     else {
         return by_request;
     };
+    let rise = drifted(track.rise(), terms.drift);
     let expected = InstanceForecast::new(drifted(mean, terms.drift), deviation, true);
+    let expected = InstanceForecast { rise, ..expected };
     let shared = Millicores::new(track.part.shared(terms.shared, deviation.get()));
     let fresh = now.since(track.last()) <= terms.stale;
     let expected = match (profile.class, fresh) {

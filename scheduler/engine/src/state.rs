@@ -38,6 +38,7 @@ use tengyun_model::{
 };
 
 use crate::command::{Command, Effect, Entry, Outcome, Refusal};
+use crate::days::Days;
 use crate::image::{
     HomeFate, InstanceImage, InstanceWish, MarginImage, MeterImage, NodeImage, OperationImage,
     PolicyImage, Proof, RestoreImage, WorkloadImage,
@@ -108,6 +109,8 @@ pub struct State {
     margin: MarginImage,
     /// The present or next window of each workload that has any; volatile.
     windows: BTreeMap<WorkloadId, (At, At)>,
+    /// Civil time, as far as it was told; volatile.
+    days: Days,
 }
 
 impl State {
@@ -191,6 +194,7 @@ impl State {
             | Command::ConnectNode(_)
             | Command::DisconnectNode(_)
             | Command::NoteWindows(_)
+            | Command::NoteDays(_)
             | Command::Watch => Ok(self.perceive(command, at)),
         }
     }
@@ -203,6 +207,7 @@ impl State {
             Command::ConnectNode(node) => self.live.entry(*node).or_default().connect(at),
             Command::DisconnectNode(node) => self.live.entry(*node).or_default().disconnect(),
             Command::NoteWindows(windows) => self.windows.clone_from(windows),
+            Command::NoteDays(stretches) => self.days = Days::of(stretches),
             Command::Watch => self.look_around(at),
             other => unreachable!("{other:?} is durable"),
         }
@@ -478,6 +483,15 @@ impl State {
             instances: self.on_node(id).filter_map(wanted).collect(),
             removed: removed.map(|home| home.copy.clone()).collect(),
         })
+    }
+
+    /// Returns the stretches of civil time that were told last.
+    pub fn stretches(&self) -> &[crate::days::Stretch] {
+        self.days.stretches()
+    }
+
+    pub(crate) fn days(&self) -> &Days {
+        &self.days
     }
 
     pub(crate) fn foreign(&self, id: NodeId) -> Option<&Track> {

@@ -1,7 +1,7 @@
 //! The calendar around the clock changes of real zones, and whole histories in virtual time.
 
-use tengyun_engine::{Entry, Outcome, RunOutcome};
-use tengyun_model::{Concurrency, Kind, Millis, MovePolicy};
+use tengyun_engine::{Entry, Outcome, RunOutcome, place, predict};
+use tengyun_model::{Concurrency, InstanceUsage, Kind, Millicores, Millis, MovePolicy, NodeUsage};
 
 use super::*;
 use crate::fixture::{apply, spec};
@@ -244,4 +244,133 @@ fn an_unknown_zone_is_refused_with_its_name() {
     nightly.schedule = Some(schedule("0 2 * * *", "Asia/Shangai"));
     let refusal = check(&nightly).unwrap_err().to_string();
     assert!(refusal.contains("schedule.time_zone") && refusal.contains("Shangai"), "{refusal}");
+}
+
+/// What an almanac says of days around a moment, as civil times.
+fn told(text: &str, zone: &str, now: &str) -> Vec<(String, u16, DayKind)> {
+    let kept = Kept {
+        almanac: tengyun_model::Almanac::parse(text).unwrap(),
+        zone: TimeZone::get(zone).unwrap(),
+    };
+    let (stretches, _) = stretches(&kept, moment_of(now)).unwrap();
+    let shown = |at| timestamp(at).unwrap().strftime("%dT%H:%M").to_string();
+    stretches.into_iter().map(|s| (shown(s.from), s.minute, s.kind)).collect()
+}
+
+#[test]
+fn days_begin_at_midnight_of_their_zone_and_are_what_the_almanac_says() {
+    use DayKind::{Rest, Working};
+    let of = |day: &str, kind| (format!("{day}T16:00"), 0, kind);
+    // From Thursday on, which is a holiday; Saturday is worked.
+    let text = "rest 2026-10-08\nwork 2026-10-10";
+    let expected = [of("07", Rest), of("08", Working), of("09", Working), of("10", Rest)];
+    assert_eq!(told(text, "Asia/Shanghai", "2026-10-09T12:00Z"), expected);
+    assert_eq!(told("", "Asia/Shanghai", "2026-10-09T12:00Z")[2], of("09", Rest));
+}
+
+#[test]
+fn a_clock_change_cuts_its_day_in_two() {
+    let rest = |at: &str, minute| (at.to_owned(), minute, DayKind::Rest);
+    let spring = told("", "Europe/Berlin", "2027-03-28T00:30Z");
+    assert_eq!(spring[1..3], [rest("27T23:00", 0), rest("28T01:00", 180)]);
+    assert_eq!(spring[3].0, "28T22:00", "the next day begins an hour earlier");
+    let autumn = told("", "Europe/Berlin", "2027-10-31T00:30Z");
+    assert_eq!(autumn[1..3], [rest("30T22:00", 0), rest("31T01:00", 120)]);
+    // Beirut puts clocks forward at midnight: its day begins at one.
+    assert_eq!(told("", "Asia/Beirut", "2027-03-28T12:00Z")[1], rest("27T22:00", 60));
+}
+
+#[test]
+fn days_are_told_when_one_begins_and_when_the_file_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("days");
+    std::fs::write(&path, "zone Asia/Shanghai\n").unwrap();
+    let mut world = World::with("0 2 * * *", "UTC", "2027-01-01T00:00Z");
+    world.calendar = Calendar::of(AlmanacFile::open(Some(&path)).unwrap());
+    let mut told = Vec::new();
+    for minute in 0..2880 {
+        world.now = moment_of("2027-01-01T00:00Z").after(Millis::from_secs(60 * minute));
+        if let Some(command) = world.calendar.days(world.now) {
+            world.enter(command);
+            told.push(timestamp(world.now).unwrap().strftime("%dT%H:%M").to_string());
+        }
+    }
+    assert_eq!(told, ["01T00:00", "01T16:00", "02T16:00"]);
+    assert_eq!(world.state.stretches().len(), DAYS_TOLD);
+    // Looked at again with a new calendar: another reign tells them anew.
+    std::fs::write(&path, "zone Asia/Shanghai\nwork 2027-01-03\n").unwrap();
+    world.calendar = Calendar::of(AlmanacFile::open(Some(&path)).unwrap());
+    let command = world.calendar.days(world.now).unwrap();
+    world.enter(command);
+    let kinds: Vec<DayKind> = world.state.stretches().iter().map(|s| s.kind).collect();
+    let (rest, working) = (DayKind::Rest, DayKind::Working);
+    assert_eq!(kinds, [rest, working, working, working], "from Saturday on");
+}
+
+/// Three weeks of an office in Berlin, through the clock change, told by a calendar file; returns what
+/// is expected within an hour at eight on the days that follow.
+fn office(text: &str) -> Vec<(String, u64)> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("days");
+    std::fs::write(&path, format!("zone Europe/Berlin\n{text}")).unwrap();
+    let mut world = World::with("0 2 * * *", "UTC", "2027-03-07T23:00Z");
+    world.calendar = Calendar::of(AlmanacFile::open(Some(&path)).unwrap());
+    world.enter(apply(2, spec("office", 1)));
+    world.enter(Command::RegisterNode(crate::fixture::facts("n1")));
+    let node = tengyun_model::NodeId::new(1);
+    world.enter(Command::ConnectNode(node));
+    let forecast = predict::forecast(&world.state, world.now);
+    world.enter(Command::CommitPlan(place::plan(&world.state, &forecast, world.now)));
+    let instance = world.state.instances().next().unwrap().status.instance;
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let worked =
+        Kept { almanac: tengyun_model::Almanac::parse(WORKED).unwrap(), zone: zone.clone() };
+    let (mut seed, mut seen) = (1_u64, Vec::new());
+    for window in 0..29 * 288 {
+        let shown = zone.to_datetime(timestamp(world.now).unwrap());
+        let works = kind(&worked, shown.date()) == DayKind::Working;
+        let busy = works && (9..18).contains(&shown.hour());
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let cpu = Millicores::new(if busy { 300 } else { 40 } + (seed >> 33) % 20);
+        world.now = world.now.after(Millis::from_secs(300));
+        if let Some(command) = world.calendar.days(world.now) {
+            world.enter(command);
+        }
+        let memory = tengyun_model::Mebibytes::new(64);
+        let usage = NodeUsage {
+            at: world.now,
+            interval: Millis::from_secs(300),
+            cpu,
+            instances: vec![InstanceUsage { instance, cpu, memory }],
+            ..NodeUsage::default()
+        };
+        world.enter(Command::ReportUsage { node, usage });
+        let shown = zone.to_datetime(timestamp(world.now).unwrap());
+        if window > 18 * 288 && (shown.hour(), shown.minute()) == (8, 0) {
+            let (all, _) = predict::horizons(&world.state, instance, world.now).unwrap();
+            seen.push((shown.date().to_string(), all[1].expected.mean.get()));
+        }
+    }
+    seen
+}
+
+/// The third Saturday is worked, the Monday after the next weekend is a holiday.
+const WORKED: &str = "work 2027-03-27\nrest 2027-03-29\n";
+
+#[test]
+fn a_worked_saturday_and_a_holiday_are_foreseen_by_the_file_and_not_without_it() {
+    let of = |seen: &[(String, u64)], date: &str| {
+        let found = seen.iter().find(|(day, _)| day == date);
+        found.unwrap_or_else(|| panic!("{date} in {seen:?}")).1
+    };
+    let (with, without) = (office(WORKED), office(""));
+    let of_saturday = office("work 2027-03-27");
+    let (saturday, monday) = ("2027-03-27", "2027-03-29");
+    assert!(of(&with, saturday) > 250 && of(&without, saturday) < 90, "{with:?} {without:?}");
+    assert!(of(&with, monday) < 90 && of(&of_saturday, monday) > 250, "{with:?} {of_saturday:?}");
+    // What was wrong for a day has no say for some.
+    assert!(of(&without, "2027-03-31") < 90, "{without:?}");
+    // After the clock change of the 28th eight is an hour earlier, and still before the office.
+    assert!(of(&with, "2027-03-30") > 250 && of(&with, "2027-04-01") > 250, "{with:?}");
+    assert!(of(&with, "2027-04-03") < 90 && of(&with, "2027-04-04") < 90, "{with:?}");
 }

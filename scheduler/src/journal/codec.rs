@@ -129,7 +129,8 @@ fn command_to_wire(command: &Command) -> wire::Command {
         | Command::JudgeRollout { .. }
         | Command::SteerRollout { .. }
         | Command::FireRun { .. }
-        | Command::NoteWindows(_) => operation_to_wire(command),
+        | Command::NoteWindows(_)
+        | Command::NoteDays(_) => operation_to_wire(command),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Rollouts and runs to and from journal and snapshot messages.
 
+use tengyun_engine::days::Stretch;
 use tengyun_engine::{
     Command, CronImage, Fate, RevisionNote, RolloutImage, RunImage, RunOutcome, Stage, Steer,
     Verdict, WorkloadImage,
 };
-use tengyun_model::{At, InstanceId, Revision, Said, WorkloadId};
+use tengyun_model::{At, DayKind, InstanceId, Revision, Said, WorkloadId};
 use tengyun_proto::convert::said;
 use tengyun_proto::v1::{self, journal_entry as wire};
 
@@ -53,6 +54,15 @@ pub(super) fn to_wire(command: &Command) -> wire::Command {
             });
             wire::Command::NoteWindows(v1::NoteWindows { windows: windows.collect() })
         }
+        Command::NoteDays(stretches) => {
+            let stretch = |stretch: &Stretch| v1::DayStretch {
+                from_millis: stretch.from.millis(),
+                minute: stretch.minute.into(),
+                rest: stretch.kind == DayKind::Rest,
+            };
+            let stretches = stretches.iter().map(stretch).collect();
+            wire::Command::NoteDays(v1::NoteDays { stretches })
+        }
         other => unreachable!("{other:?} is encoded with the others"),
     }
 }
@@ -64,6 +74,7 @@ pub(super) fn from_wire(command: wire::Command) -> Result<Command, CodecError> {
         wire::Command::SteerRollout(m) => steer_from_wire(m),
         wire::Command::FireRun(m) => Ok(fire_from_wire(&m)),
         wire::Command::NoteWindows(m) => Ok(windows_from_wire(m)),
+        wire::Command::NoteDays(m) => days_from_wire(m),
         _ => Err(CodecError::Unknown("the command")),
     }
 }
@@ -117,6 +128,15 @@ fn windows_from_wire(wire: v1::NoteWindows) -> Command {
         (WorkloadId::new(w.workload), times)
     };
     Command::NoteWindows(wire.windows.into_iter().map(window).collect())
+}
+
+fn days_from_wire(wire: v1::NoteDays) -> Result<Command, CodecError> {
+    let stretch = |s: v1::DayStretch| -> Result<Stretch, CodecError> {
+        let minute = u16::try_from(s.minute).map_err(|_| CodecError::Unknown("the time of day"))?;
+        let kind = if s.rest { DayKind::Rest } else { DayKind::Working };
+        Ok(Stretch { from: At::from_millis(s.from_millis), minute, kind })
+    };
+    Ok(Command::NoteDays(wire.stretches.into_iter().map(stretch).collect::<Result<_, _>>()?))
 }
 
 /// Returns the place of a word in its list, which is its number in snapshots.
@@ -237,6 +257,10 @@ mod tests {
         let mut commands = vec![
             Command::FireRun { workload, scheduled: At::from_millis(9), missed: true },
             Command::NoteWindows([(workload, (At::from_millis(1), At::from_millis(2)))].into()),
+            Command::NoteDays(vec![
+                Stretch { from: At::from_millis(5), minute: 0, kind: DayKind::Rest },
+                Stretch { from: At::from_millis(9), minute: 61, kind: DayKind::Working },
+            ]),
         ];
         for verdict in [Verdict::Complete, Verdict::Return, Verdict::Halt] {
             let why = tengyun_model::said!(WhyLate, 7_u64, 120_u64);

@@ -4,7 +4,7 @@ use tengyun_engine::Refusal;
 use tengyun_engine::event::shift_said;
 use tengyun_engine::explain::memory::Counted;
 use tengyun_engine::explain::{Decision, Excluded, Explanation, NodeVerdict, explain};
-use tengyun_engine::predict::Forecast;
+use tengyun_engine::predict::{Forecast, HorizonForecast};
 use tengyun_model::{InstanceId, NodeId, Said, WorkloadKey};
 use tengyun_proto::convert::said::to_wire;
 use tengyun_proto::v1;
@@ -84,7 +84,19 @@ fn explanation(explained: &Explanation) -> v1::Explanation {
         remedy: explained.remedy.to_string(),
         remedy_said: to_wire(&explained.remedy),
         memory: Some(counted(explained.memory)),
+        horizons: explained.horizons.iter().map(horizon).collect(),
+        seasonal: explained.seasonal,
         ..v1::Explanation::default()
+    }
+}
+
+fn horizon(ahead: &HorizonForecast) -> v1::Horizon {
+    v1::Horizon {
+        seconds: ahead.horizon.get() / 1000,
+        mean_millicores: ahead.expected.mean.get(),
+        deviation_millicores: ahead.expected.deviation.get(),
+        peak_millicores: ahead.expected.peak.get(),
+        judged: ahead.judged,
     }
 }
 

@@ -4,8 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tengyun_model::{Class, InstanceId, Mebibytes, Millis};
+use tengyun_model::{Class, InstanceId, Mebibytes, Millis, Permille};
 
+use super::complement;
 use super::improve::{is_rested, may_move, others};
 use super::pack::best_among;
 use super::problem::{Guest, PowerRank, Problem, Seat};
@@ -29,6 +30,8 @@ const OVERLOAD: u64 = 4;
 const FILL_LEFT: (u64, u64) = (10, 5000);
 /// What a node may have above the new level and still give to a new one, as a part of the noise.
 const GIVE_MORE: (u64, u64) = (5, 10_000);
+/// Places whose fullness differs by less than this part of the noise are alike for what is moved there.
+const ALIKE: (u64, u64) = (4, 10_000);
 /// Levelling leaves this part of the moves that may be made at once to what empties nodes: a node less
 /// is worth more than a percent of one.
 const ORDER_LEFT: (usize, usize) = (4, 5);
@@ -360,8 +363,8 @@ impl Fleet {
         }
     }
 
-    /// Returns the nodes without which the others would still be below the ceiling, those with the
-    /// least reserved and the fewest instances first.
+    /// Returns the nodes without which the others would still be below the ceiling, by what seasons
+    /// say of the next hour, too: those with the least reserved and the fewest instances first.
     fn superfluous(&self, problem: &Problem<'_>) -> Vec<usize> {
         let mut level = self.level(problem);
         let known = |at: &usize| {
@@ -375,7 +378,7 @@ impl Fleet {
         for (_, _, _, _, at) in candidates {
             let mut without = level.clone();
             without.remove_node(&problem.seats[at]);
-            let cpu = without.share().saturating_add(self.of_noise(ROOM_LEFT)) <= self.ceiling;
+            let cpu = without.share_soon().saturating_add(self.of_noise(ROOM_LEFT)) <= self.ceiling;
             if cpu && without.holds_memory() {
                 chosen.push(at);
                 level = without;
@@ -417,10 +420,16 @@ impl Fleet {
                 Class::Critical => best_among(problem, &guest, |to| self.shares.contains_key(&to)),
                 Class::Standard | Class::Harvest => {
                     let whom = (&guest, &problem.evenness(&guest));
-                    let fits = |to: &usize| problem.fits_evenly(*to, whom, ceiling).is_ok();
-                    match &by_memory {
-                        Some(seats) => seats.from(guest.memory).find(fits),
-                        None => self.ascending().map(|(_, to)| to).find(fits),
+                    let fits = |to: &usize| {
+                        problem.fits_evenly(*to, whom, ceiling).is_ok()
+                            && fits_soon(&problem.seats[*to], &guest, ceiling)
+                    };
+                    if let Some(seats) = &by_memory {
+                        seats.from(guest.memory).find(fits)
+                    } else {
+                        let places = self.ascending().filter(|(_, to)| fits(to));
+                        let (id, alike) = (instance.status.instance, self.of_noise(ALIKE));
+                        complement::choose(problem, id, alike, places)
                     }
                 }
             };
@@ -470,6 +479,13 @@ impl ByMemory {
 
 fn memory_left(seat: &Seat<'_>) -> Mebibytes {
     seat.node.facts.capacity.memory.saturating_sub(seat.room.memory)
+}
+
+/// Says whether an instance that fits on a seat now still does when seasons rise within an hour.
+fn fits_soon(seat: &Seat<'_>, guest: &Guest<'_>, ceiling: Permille) -> bool {
+    let rise = seat.crew.rise.saturating_add(guest.expected.rise);
+    let soon = seat.crew.load.with(guest.expected).risen(rise);
+    rise.is_zero() || soon.is_within(seat.line(ceiling))
 }
 
 /// Returns the larger of the shares of CPU and memory that are taken where anything is reserved: what is

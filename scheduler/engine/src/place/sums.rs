@@ -14,6 +14,8 @@ pub(super) const WHOLE: u64 = 1_000_000;
 pub(super) struct Level {
     load: Load,
     capacity: u64,
+    /// By how much seasons lift all means within an hour.
+    rise: Millicores,
     /// Memory that is taken, and all there is.
     memory: (u128, u128),
     /// How many nodes there are of a capacity, and what such are foreseen with.
@@ -23,6 +25,7 @@ pub(super) struct Level {
 impl Level {
     pub(super) fn add(&mut self, seat: &Seat<'_>) {
         self.load.merge(&seat.crew.load);
+        self.rise = self.rise.saturating_add(seat.crew.rise);
         self.memory.0 += u128::from(seat.room.memory.get());
         self.add_node(seat);
     }
@@ -70,8 +73,17 @@ impl Level {
 
     /// Returns how full every node would be, in millionths.
     pub(super) fn share(&self) -> u64 {
+        self.share_of_all(self.load)
+    }
+
+    /// Returns how full every node would be within an hour, in millionths, where seasons rise.
+    pub(super) fn share_soon(&self) -> u64 {
+        self.share_of_all(self.load.risen(self.rise))
+    }
+
+    fn share_of_all(&self, load: Load) -> u64 {
         let peak = |(size, (count, lines)): (&u64, &(u64, Lines))| {
-            let load = self.load.with_lines(*lines);
+            let load = load.with_lines(*lines);
             load.peak_of_part(*size, self.capacity).get().saturating_mul(*count)
         };
         let sum = self.sizes.iter().map(peak).fold(0_u64, u64::saturating_add);

@@ -144,6 +144,12 @@ impl Load {
         self
     }
 
+    /// Returns the sum with a higher mean.
+    pub(crate) fn risen(mut self, rise: Millicores) -> Self {
+        self.mean = self.mean.saturating_add(rise.get());
+        self
+    }
+
     /// Returns the sum with one instance less.
     pub(crate) fn without(mut self, forecast: InstanceForecast) -> Self {
         self.remove(forecast);
@@ -174,6 +180,8 @@ pub(crate) struct Crew {
     pub(crate) harvest: Millicores,
     /// How many harvest instances there are; one may ask for nothing.
     pub(crate) harvests: usize,
+    /// By how much seasons lift the mean of the others within an hour.
+    pub(crate) rise: Millicores,
 }
 
 impl Crew {
@@ -186,6 +194,7 @@ impl Crew {
             }
             Class::Critical | Class::Standard => {
                 self.load.add(expected);
+                self.rise = self.rise.saturating_add(expected.rise);
                 self.others += 1;
             }
         }
@@ -204,6 +213,7 @@ impl Crew {
     /// Takes away a critical or standard instance that was added.
     pub(crate) fn remove(&mut self, expected: InstanceForecast) {
         self.load.remove(expected);
+        self.rise = self.rise.saturating_sub(expected.rise);
         self.others = self.others.saturating_sub(1);
     }
 }

@@ -5,7 +5,8 @@
 use tengyun_model::{At, Millicores, Millis, Permille, SKETCH_WINDOWS_MAX, Sketch, UsageHistory};
 
 use super::memory::Peaks;
-use super::track::{Sample, Track};
+use super::track::{Sample, Terms, Track};
+use crate::days::Days;
 
 /// When the windows of a history were, by the scheduler's clock.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +53,20 @@ impl Recall {
     }
 
     /// Makes a track of a sketch; nothing when it says nothing. `most` is what the thing may be
-    /// expected to use at most; what nobody can be asked of, what it used.
+    /// expected to use at most; what nobody can be asked of, what it used. Of what it used a season is
+    /// learnt where there are days.
     pub(crate) fn track(
         &self,
         sketch: &Sketch,
-        window: Millis,
+        (window, days): (Millis, Option<&Days>),
         most: Option<Millicores>,
     ) -> Option<Track> {
         let mut track = Track::start(self.since(sketch)?);
         for seen in self.windows(sketch) {
             let sample = Sample { cpu: seen.cpu, memory: sketch.memory, held: seen.held };
             // What ended was foreseen by nobody, so it teaches nothing of forecasts.
-            let _closed = track.observe(seen.end, sample, (window, most.unwrap_or(seen.cpu)));
+            let most = most.unwrap_or(seen.cpu);
+            let _closed = track.observe(seen.end, sample, Terms { window, most, days });
         }
         // Of memory the newest is remembered, not the highest: that is no history.
         track.peaks = Peaks::default();
@@ -130,12 +133,12 @@ mod tests {
                 let at = window(number).after(Millis::from_secs(5 * part));
                 let cpu = Millicores::new(rate);
                 let sample = Sample { cpu, memory: Mebibytes::new(7), held: Millis::from_secs(5) };
-                live.observe(at, sample, (WINDOW, MOST));
+                live.observe(at, sample, Terms { window: WINDOW, most: MOST, days: None });
             }
         }
         let now = window(1006);
         let told: Vec<_> = rates.iter().map(|rate| (*rate, 1000)).collect();
-        let track = recall(now, now).track(&sketch(1000, &told), WINDOW, Some(MOST));
+        let track = recall(now, now).track(&sketch(1000, &told), (WINDOW, None), Some(MOST));
         // The highest working set is not remembered.
         live.peaks = Peaks::default();
         assert_eq!(track, Some(live));
@@ -146,18 +149,19 @@ mod tests {
         let now = window(1005);
         let told = [(400, 1000), (0, 0), (999, 0), (400, 250), (400, 1000)];
         let recall = recall(now, now);
-        let track = recall.track(&sketch(1000, &told), WINDOW, Some(MOST)).unwrap();
+        let track = recall.track(&sketch(1000, &told), (WINDOW, None), Some(MOST)).unwrap();
         assert_eq!(track.foresee(MOST).unwrap().0.get(), 400);
         assert_eq!(ends(&recall, &sketch(1000, &told)), [1001, 1004, 1005]);
         assert_eq!(track.history(), Millis::from_secs(1500));
-        assert_eq!(recall.track(&sketch(1000, &[(9, 0); 5]), WINDOW, Some(MOST)), None);
+        assert_eq!(recall.track(&sketch(1000, &[(9, 0); 5]), (WINDOW, None), Some(MOST)), None);
     }
 
     #[test]
     fn the_open_window_goes_on_where_it_was() {
         let now = window(1001).after(Millis::from_secs(150));
         let told = [(100, 1000), (700, 500)];
-        let track = recall(now, now).track(&sketch(1000, &told), WINDOW, Some(MOST)).unwrap();
+        let track =
+            recall(now, now).track(&sketch(1000, &told), (WINDOW, None), Some(MOST)).unwrap();
         assert_eq!((track.foresee(MOST).unwrap().0.get(), track.last()), (100, now));
         assert_eq!(track.lately(WINDOW).get(), 700);
     }
@@ -184,7 +188,7 @@ mod tests {
         assert_eq!(recall.since(&sketch(0, &[])), None);
         let many = sketch(0, &vec![(5, 1000); 1_000_000]);
         assert_eq!(recall.windows(&many).count(), 145);
-        let last = recall.track(&many, WINDOW, Some(MOST)).unwrap().last();
+        let last = recall.track(&many, (WINDOW, None), Some(MOST)).unwrap().last();
         assert_eq!(last, now, "a window that has not ended ends now");
     }
 
@@ -201,7 +205,7 @@ mod tests {
             let mut told = sketch(0, &[(u64::MAX, u32::MAX); 144]);
             for from in [0, 1, u64::MAX / 2, u64::MAX] {
                 told.from = At::from_millis(from);
-                let track = recall.track(&told, WINDOW, None);
+                let track = recall.track(&told, (WINDOW, None), None);
                 assert!(track.is_none_or(|t| t.last() <= At::from_millis(now)));
             }
         }

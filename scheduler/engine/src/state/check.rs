@@ -12,6 +12,7 @@ use tengyun_model::{FileSpec, HealthProbe, NodeFacts, NodeId, OnLost, OperationI
 use super::policies::check_label;
 use super::{NODES_MAX, State, TOTAL_INSTANCES_MAX, WORKLOADS_MAX};
 use crate::command::{Command, Fixed, Many, Refusal};
+use crate::days;
 use crate::image::WorkloadWish;
 use crate::policy::Policy;
 
@@ -33,6 +34,7 @@ impl State {
             | Command::JudgeRollout { .. }
             | Command::FireRun { .. }
             | Command::NoteWindows(_) => Ok(()),
+            Command::NoteDays(stretches) => days::check(stretches),
             Command::ConfirmRestore { operation } => {
                 let waits = || self.restored.as_ref().map(drop).ok_or(Refusal::NotRestored);
                 self.check_wish(*operation, waits)

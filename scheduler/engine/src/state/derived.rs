@@ -15,7 +15,7 @@ use super::live::Live;
 use super::register::Register;
 use crate::image::{InstanceImage, InstanceWish, NodeImage, WorkloadImage};
 use crate::place::feasible::Room;
-use crate::predict::Profile;
+use crate::predict::{DayShape, Profile};
 
 /// What follows from the instances.
 #[derive(Clone, Debug, Default)]
@@ -232,13 +232,19 @@ impl State {
         self.derived.rooms.remove(&node);
     }
 
-    /// Returns the measured profile of an instance, to be added to.
+    /// Returns the measured profile of an instance.
     pub(crate) fn profile(&self, id: InstanceId) -> Option<&Profile> {
         self.derived.profiles.get(&id)
     }
 
+    /// Returns the measured profile of an instance, to be added to.
     pub(super) fn profile_mut(&mut self, id: InstanceId) -> Option<&mut Profile> {
         self.derived.profiles.get_mut(&id)
+    }
+
+    /// Returns how an instance's day goes, where a season has a say.
+    pub(crate) fn day_shape(&self, id: InstanceId) -> Option<DayShape> {
+        self.profile(id)?.track.as_ref()?.day_shape()
     }
 
     /// Returns every instance with its profile by ascending id.

@@ -15,11 +15,12 @@ impl State {
         if let Some(sketch) = &history.foreign {
             let live = self.live.entry(node).or_default();
             if knows_more(recall.since(sketch), live.foreign(), window)
-                && let Some(track) = recall.track(sketch, window, None)
+                && let Some(track) = recall.track(sketch, (window, None), None)
             {
                 live.recall_foreign(track);
             }
         }
+        let days = self.policy.has_seasons().then(|| self.days.clone());
         for each in &history.instances {
             let here = self.instances.get(&each.instance).is_some_and(|i| i.node == Some(node));
             if !here {
@@ -28,7 +29,8 @@ impl State {
             let profile = self.profile_mut(each.instance).expect("every instance has one");
             let known = profile.track.as_deref();
             if knows_more(recall.since(&each.sketch), known, window)
-                && let Some(track) = recall.track(&each.sketch, window, Some(profile.request))
+                && let Some(track) =
+                    recall.track(&each.sketch, (window, days.as_ref()), Some(profile.request))
             {
                 profile.track = Some(Box::new(track));
             }

@@ -9,7 +9,7 @@ use crate::liveness;
 use crate::occupancy::{Dimension, Occupancy, Occupied};
 use crate::policy::Policy;
 use crate::predict::{
-    Accuracy, Budget, Hours, Lines, Spent, Sum, Tally, Track, Violations, drifted, sample,
+    Accuracy, Budget, Hours, Lines, Seen, Spent, Sum, Tally, Track, Violations, drifted, sample,
     window_of,
 };
 
@@ -141,7 +141,7 @@ impl State {
         let comovement = self.comovement;
         let (shared, mut errors) = (comovement.shared(), Errors::default());
         let number = window_of(at, window.get());
-        if let Some(closed) = track.observe(at, foreign, (window, most)) {
+        if let Some(closed) = track.observe(at, foreign, Seen { window, most, days: None }) {
             sum.add(&closed, closed.foreseen.map_or(0, |(mean, _)| mean), 0);
         }
         if usage.io.disk_busy.is_some() || usage.io.network_busy.is_some() {
@@ -152,6 +152,9 @@ impl State {
         // Only where a window may have ended is anything held against the margin.
         let margin = sum.any.then(|| self.lines(self.capacity(node)).margins.ceiling);
         let mut instances = 0_u64;
+        // Lent while instances learn by them.
+        let days = std::mem::take(&mut self.days);
+        let seasons = self.policy.has_seasons().then_some(&days);
         for used in &usage.instances {
             let here = self.instances.get(&used.instance).filter(|i| i.node == Some(node));
             let Some(instance) = here else { continue };
@@ -161,7 +164,8 @@ impl State {
             let (harvest, request) = (profile.class == Class::Harvest, profile.request);
             let track = profile.track.get_or_insert_with(|| Box::new(Track::start(at)));
             let sample = sample(used.cpu, used.memory, usage);
-            let closed = track.observe(at, sample, (window, request));
+            let terms = Seen { window, most: request, days: seasons };
+            let closed = track.observe(at, sample, terms);
             let Some(closed) = closed.filter(|_| !harvest) else { continue };
             instances += 1;
             let (foreseen, variance) = closed.foreseen.unwrap_or_default();
@@ -178,6 +182,7 @@ impl State {
                 ours = (ours.0.saturating_add(closed.actual), ours.1.saturating_add(foreseen));
             }
         }
+        self.days = days;
         if let Some((window, sum, squares)) = errors.all {
             self.comovement.note(window, (sum, squares));
         }

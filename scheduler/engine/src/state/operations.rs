@@ -80,7 +80,8 @@ impl State {
             | Command::Watch
             | Command::JudgeRollout { .. }
             | Command::FireRun { .. }
-            | Command::NoteWindows(_) => return Ok(()),
+            | Command::NoteWindows(_)
+            | Command::NoteDays(_) => return Ok(()),
         };
         if same { Ok(()) } else { Err(Refusal::OperationReused(id)) }
     }

@@ -21,6 +21,7 @@ mod provision;
 mod reserve;
 mod rollout;
 mod scenario;
+mod season;
 mod shown;
 mod siblings;
 mod steady;

@@ -187,7 +187,7 @@ fn play(cloud: &mut Cloud, key: &WorkloadKey) -> (BTreeSet<InstanceId>, BTreeMap
                         *started.entry(node).or_insert(0) += 1;
                     }
                 }
-                Move::Stop { .. } | Move::Shift { .. } => {}
+                Move::Stop { .. } | Move::Shift { .. } | Move::Promise { .. } => {}
             }
         }
         cloud.must(Command::CommitPlan(plan));
@@ -346,7 +346,7 @@ fn a_move_is_recorded_for_the_copy_that_comes_and_a_stale_one_is_not() {
         let plan = cloud.plan();
         let shift = plan.moves.iter().find_map(|step| match *step {
             Move::Shift { instance, from, to, reason } => Some((instance, from, to, reason)),
-            Move::Start { .. } | Move::Stop { .. } => None,
+            Move::Start { .. } | Move::Stop { .. } | Move::Promise { .. } => None,
         });
         record(&mut cloud, &mut decisions, plan);
         if let Some((old, from, to, reason)) = shift {
