@@ -374,7 +374,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_node_says_of_itself_is_said_anew_when_it_changes() {
         let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("scheduler.sock");
+        let socket = dir.path().join("scheduler/scheduler.sock");
         let (heard, mut greetings) = mpsc::channel(4);
         let incoming = uds::listen(&socket).unwrap();
         let service = limits::agent_server(Host(heard));

@@ -47,7 +47,6 @@ fn error(trace: &Trace, each: usize, season: u64) -> f64 {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what was measured is worth reading")]
 fn machines_that_work_by_the_clock_are_foreseen_better_by_a_season() {
     let Some(trace) = shared::trace("azure-v1-periodic78") else { return };
     let (with, without) = (error(&trace, 1, 1), error(&trace, 1, 0));
@@ -56,7 +55,6 @@ fn machines_that_work_by_the_clock_are_foreseen_better_by_a_season() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what was measured is worth reading")]
 fn a_hosting_company_is_foreseen_no_worse_by_a_season() {
     let Some(trace) = shared::trace("bitbrains-rnd-2013-7") else { return };
     let (with, without) = (error(&trace, 10, 1), error(&trace, 10, 0));

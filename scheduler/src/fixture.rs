@@ -1,8 +1,6 @@
 //! Small values for the tests of this package.
 
-use tengyun_engine::{
-    Command, Entry, Move, NodeWish, Plan, PromiseReason, Proof, ShiftReason, State, StopReason,
-};
+use tengyun_engine::{Command, Entry, Move, NodeWish, Plan, Proof, ShiftReason, State, StopReason};
 use tengyun_model::{
     At, BootId, Capacity, CoreMillis, Digest, Generation, Grant, Incarnation, InstanceId,
     InstanceStatus, Inventory, MebibyteSeconds, Mebibytes, Member, MeterKey, MeterRecord,
@@ -136,15 +134,10 @@ pub(crate) fn story() -> Vec<Entry> {
         Command::AcknowledgeMeters { node: one, meters: vec![meter(1, 500)] },
         Command::SetPolicy {
             operation: OperationId::new(2),
-            values: [("moves_per_pass".to_owned(), 2), ("memory_by_use".to_owned(), 1)].into(),
+            values: [("moves_per_pass".to_owned(), 2)].into(),
             label: "two at a time".to_owned(),
         },
         plan(vec![
-            Move::Promise {
-                instance: InstanceId::new(1),
-                memory: Mebibytes::new(80),
-                reason: PromiseReason::Used,
-            },
             Move::Shift {
                 instance: InstanceId::new(1),
                 from: one,

@@ -341,7 +341,7 @@ fn office(text: &str) -> Vec<(String, u64)> {
             at: world.now,
             interval: Millis::from_secs(300),
             cpu,
-            instances: vec![InstanceUsage { instance, cpu, memory }],
+            instances: vec![InstanceUsage { instance, cpu, memory, io_bytes: None }],
             ..NodeUsage::default()
         };
         world.enter(Command::ReportUsage { node, usage });

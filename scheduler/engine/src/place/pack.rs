@@ -353,6 +353,7 @@ pub(crate) fn will_fit(problem: &Problem<'_>, at: usize, guest: &Guest<'_>) -> b
     let leaves = |id| problem.state.instance(id).is_some_and(|i| i.wish != InstanceWish::Run);
     let room = problem.room(at, |i| i.wish == InstanceWish::Run);
     problem.state.on_node(seat.node.id).any(leaves)
+        && guest.check_calm(seat).is_ok()
         && holds(problem, at, &room, guest)
         && feasible::volumes(guest.volumes, guest.spec, (seat.node, &room)).is_ok()
         && problem.keeps_apart(at, (guest, &problem.evenness(guest))).is_ok()

@@ -198,7 +198,7 @@ pub(crate) struct Guest<'a> {
 
 impl Guest<'_> {
     /// Checks that the disks and links of a seat are calm enough for it.
-    fn check_calm(&self, seat: &Seat<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check_calm(&self, seat: &Seat<'_>) -> Result<(), Refusal> {
         match seat.occupied {
             Some(occupied) if !self.presses && self.home != Some(seat.node.id) => {
                 Err(Refusal::Occupied(occupied))

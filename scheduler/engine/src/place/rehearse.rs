@@ -83,9 +83,8 @@ fn guest<'a>(
     (spec, expected): (&'a WorkloadSpec, InstanceForecast),
     copy: &InstanceImage,
 ) -> Guest<'a> {
-    let (volumes, home) = (state.volume_need(copy, spec), state.bound_to(copy));
-    let memory = spec.resources.memory;
-    Guest { spec, expected, memory, replaces: None, volumes, home, presses: false }
+    let (volumes, memory) = (state.volume_need(copy, spec), spec.resources.memory);
+    Guest { spec, expected, memory, replaces: None, volumes, home: copy.home, presses: false }
 }
 
 /// Makes what a copy would be that waits.
