@@ -216,9 +216,11 @@ mod tests {
         let horizons = vec![horizon(300, 100, true), horizon(86_400, 900, false)];
         let known = v1::Explanation { horizons, seasonal: true, ..v1::Explanation::default() };
         let said = ahead(&known);
-        for part in
-            ["5 min 0.100, peak 0.130; 24 h 0.900", "not measured over so long", "days of work"]
-        {
+        for part in [
+            "5 min 0.100 cores, peak 0.130 cores; 24 h 0.900",
+            "not measured over so long",
+            "days of work",
+        ] {
             assert!(said.contains(part), "{said}");
         }
         assert_eq!(ahead(&v1::Explanation::default()), "");

@@ -173,7 +173,7 @@ fn what_works_at_night_is_brought_to_what_works_by_day() {
         use_until(cloud, after(11, 19 * 60), |instance, _, hour| {
             let more = if by_day(instance, hour) || by_night(instance, hour) { 90 } else { 0 };
             // Between their hours the second leaves a little more room than the first.
-            more + [305, 300, 270][usize::try_from(instance - 1).unwrap()]
+            more + [305, 295, 270][usize::try_from(instance - 1).unwrap()]
         });
         cloud.set(&[("data_stale_seconds", 600), ("season", seasons)]);
         let plan = cloud.plan();
