@@ -233,9 +233,9 @@ mod tests {
         let text = include_str!("../../examples/calendar-china-2026.txt");
         let almanac = Almanac::parse(text).unwrap();
         let of = |kind| almanac.special.values().filter(|(is, _)| *is == kind).count();
-        assert_eq!((of(DayKind::Rest), of(DayKind::Working)), (33, 6));
+        assert_eq!((of(Rest), of(Working)), (33, 6));
         // What is said to be worked on would be rested on, or it need not be said.
-        let work = almanac.special.iter().filter(|(_, (kind, _))| *kind == DayKind::Working);
+        let work = almanac.special.iter().filter(|(_, (kind, _))| *kind == Working);
         assert!(work.into_iter().all(|(date, _)| date.is_weekend()));
     }
 
