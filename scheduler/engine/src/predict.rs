@@ -292,8 +292,9 @@ pub(crate) fn newcomer(
     spec: &WorkloadSpec,
     now: At,
 ) -> InstanceForecast {
-    let by_siblings = || siblings::by_siblings((state, forecast), copy, (&Terms::of(state), now));
-    let siblings = is_cold(&Profile::of(spec), &Terms::of(state)).then(by_siblings).flatten();
+    let terms = Terms::of(state);
+    let by_siblings = || siblings::by_siblings((state, forecast), copy, (&terms, now));
+    let siblings = is_cold(&Profile::of(spec), &terms).then(by_siblings).flatten();
     let by_request = || InstanceForecast::new(spec.resources.cpu, Millicores::ZERO, false);
     siblings.unwrap_or_else(by_request)
 }
