@@ -62,3 +62,14 @@ pub(crate) fn hostile(seed: u64) -> String {
     }
     name
 }
+
+/// Makes a tree of files, such as one of /proc, in a directory of its own.
+pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    dir
+}

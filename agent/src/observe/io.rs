@@ -173,6 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixture::tree;
 
     const DISKSTATS: &str = "   7  0 loop0 1 2 3 4 5 6 7 8 9 1111 11\n \
         259  0 nvme0n1 10 0 80 5 20 0 160 9 0 4500 30 0 0 0 0 1 2\n \
@@ -181,23 +182,13 @@ mod tests {
         lo: 5 0 0 0 0 0 0 0 5 0 0 0 0 0 0 0\n  \
         eth0:1000 1 0 0 0 0 0 0 2000 2 0 0 0 0 0 0\nveth7: 9 0 0 0 0 0 0 0 9 0\neth1: x\n";
 
-    fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        dir
-    }
-
     fn devices(dir: &tempfile::TempDir) -> Devices {
         Devices::new(&dir.path().join("proc"), &dir.path().join("sys"))
     }
 
     #[test]
     fn whole_disks_and_links_with_a_driver_are_read_and_nothing_that_lies_on_them() {
-        let dir = machine(&[
+        let dir = tree(&[
             ("proc/diskstats", DISKSTATS),
             ("proc/net/dev", NET),
             ("sys/block/nvme0n1/device/model", ""),
@@ -228,15 +219,15 @@ mod tests {
 
     #[test]
     fn a_container_that_sees_no_devices_measures_nothing() {
-        let dir = machine(&[("proc/diskstats", DISKSTATS), ("proc/net/dev", NET)]);
+        let dir = tree(&[("proc/diskstats", DISKSTATS), ("proc/net/dev", NET)]);
         assert_eq!(devices(&dir).read(Millis::ZERO, &mut Buffer::new()), IoReading::default());
-        let dir = machine(&[("sys/block/vda/device/model", "")]);
+        let dir = tree(&[("sys/block/vda/device/model", "")]);
         assert_eq!(devices(&dir).read(Millis::ZERO, &mut Buffer::new()), IoReading::default());
     }
 
     #[test]
     fn a_disk_that_is_added_is_found_within_a_minute() {
-        let dir = machine(&[("proc/diskstats", DISKSTATS), ("sys/block/vda/device/model", "")]);
+        let dir = tree(&[("proc/diskstats", DISKSTATS), ("sys/block/vda/device/model", "")]);
         let (mut devices, mut buffer) = (devices(&dir), Buffer::new());
         assert!(devices.read(Millis::ZERO, &mut buffer).disks.is_empty());
         fs::create_dir_all(dir.path().join("sys/block/nvme0n1/device")).unwrap();

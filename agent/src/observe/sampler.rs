@@ -270,16 +270,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        dir
-    }
+    use crate::fixture::tree;
 
     fn key(instance: u64) -> Key {
         (InstanceId::new(instance), Incarnation::new(1))
