@@ -172,6 +172,8 @@ pub struct Forecast {
     base: Sequence,
     instances: Vec<(InstanceId, InstanceForecast)>,
     nodes: Vec<(NodeId, NodeForecast, Crew)>,
+    /// The variances that were measured of all instances, and those that are foreseen.
+    variances: (u128, u128),
 }
 
 impl Forecast {
@@ -226,6 +228,23 @@ impl Forecast {
         }
     }
 
+    /// Returns the part of a deviation that was measured and is not put on for what is not known yet.
+    pub(crate) fn measured_part(&self, deviation: u64) -> u64 {
+        let (measured, foreseen) = self.variances;
+        let square = u128::from(deviation) * u128::from(deviation);
+        let part = square.checked_mul(measured).map_or(square, |part| part / foreseen.max(1));
+        u64::try_from(part.isqrt()).unwrap_or(u64::MAX).min(deviation)
+    }
+
+    /// Counts the variance of an instance.
+    fn count(&mut self, profile: &Profile, expected: InstanceForecast) {
+        let track = profile.track.as_ref().filter(|_| expected.measured);
+        let Some(track) = track.filter(|_| profile.class != Class::Harvest) else { return };
+        let foreseen = expected.deviation.get().saturating_mul(expected.deviation.get());
+        self.variances.0 += u128::from(track.measured_variance().min(foreseen));
+        self.variances.1 += u128::from(foreseen);
+    }
+
     fn place(&self, id: NodeId) -> Option<usize> {
         // Nodes are numbered from 1 and never forgotten, so the first look nearly always hits.
         let guess = usize::try_from(id.get()).ok()?.checked_sub(1)?;
@@ -256,11 +275,12 @@ pub fn forecast(state: &State, now: At) -> Forecast {
         (node.id, expected, Crew { load, ..Crew::default() })
     };
     let nodes = state.surveyed().map(node).collect();
-    let mut forecast = Forecast { base: state.sequence(), instances: Vec::new(), nodes };
+    let mut forecast = Forecast { base: state.sequence(), nodes, ..Forecast::default() };
     let mut cold = Vec::new();
     for (at, (instance, profile)) in state.profiled().enumerate() {
         let expected = instance_forecast(profile, &terms, now);
         forecast.instances.push((instance.status.instance, expected));
+        forecast.count(profile, expected);
         if is_cold(profile, &terms) && siblings::may_have_some(state, instance) {
             cold.push((at, instance, profile));
         } else {

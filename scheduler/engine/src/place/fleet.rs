@@ -35,6 +35,8 @@ const ALIKE: (u64, u64) = (4, 10_000);
 /// Levelling leaves this part of the moves that may be made at once to what empties nodes: a node less
 /// is worth more than a percent of one.
 const ORDER_LEFT: (usize, usize) = (4, 5);
+/// What was measured hardly varies where it is less than this part of a node, in millionths.
+const STEADY: u64 = 10_000;
 /// What new nodes are filled with is larger than the average by this factor.
 const LARGE: u64 = 2;
 
@@ -51,6 +53,8 @@ pub(super) struct Fleet {
     ceiling: u64,
     /// How far a node in use is off what is foreseen of it, in millionths.
     noise: u64,
+    /// Whether hardly any of that was measured: the rest is put on for what is not known yet.
+    steady: bool,
     /// What an instance uses on average.
     usual: u64,
     /// How many moves for the sake of order are left, and how many there are after a long rest.
@@ -91,6 +95,7 @@ impl Fleet {
             moved: BTreeSet::new(),
             ceiling,
             noise: 0,
+            steady: false,
             usual: 0,
             allowance: problem.state.moves_left(problem.now),
             unused: None,
@@ -104,6 +109,7 @@ impl Fleet {
         let instances: usize = fleet.shares.keys().map(|at| problem.seats[*at].crew.others).sum();
         let instances = u64::try_from(instances).unwrap_or(u64::MAX);
         fleet.noise = level.noise();
+        fleet.steady = problem.forecast.measured_part(fleet.noise) < STEADY;
         fleet.usual = level.mean().get() / instances.max(1);
         fleet
     }
@@ -158,6 +164,11 @@ impl Fleet {
     /// Returns a part of the noise, but so much at least: what is steady has steps of its own.
     pub(super) fn of_noise(&self, (part, least): (u64, u64)) -> u64 {
         (self.noise / part).max(least)
+    }
+
+    /// Says whether what runs in the fleet hardly varies.
+    pub(super) fn is_steady(&self) -> bool {
+        self.steady
     }
 
     /// Says whether a node is so full that it is relieved at once.
@@ -317,8 +328,11 @@ impl Fleet {
         let ceiling = problem.state.policy().band().ceiling;
         for instance in movable {
             let guest = problem.guest(instance, true);
-            let left = problem.seats[from].crew.load.without(guest.expected);
-            let gains = share_with(&problem.seats[from], left).saturating_add(self.noise) < full;
+            let (source, destination) = (&problem.seats[from], &problem.seats[new]);
+            let left = share_with(source, source.crew.load.without(guest.expected));
+            // A node that would be as full of it alone is no relief, and would be relieved in turn.
+            let taken = share_with(destination, destination.crew.load.with(guest.expected));
+            let gains = left.max(taken).saturating_add(self.noise) < full;
             if gains && problem.fits(new, &guest, ceiling).is_ok() {
                 self.go(problem, (instance, &guest), (from, new, ShiftReason::Overload), moves);
                 return true;

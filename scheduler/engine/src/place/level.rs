@@ -16,6 +16,9 @@ use crate::plan::{Move, ShiftReason};
 const DEAD: (u64, u64) = (10, 5000);
 /// A move has to lower the fuller of its two nodes by this part of the noise, and so much at least.
 const GAIN: (u64, u64) = (8, 3000);
+/// Where use hardly varies a node below the ceiling is as safe as any other: only such differences are
+/// evened out, by moves that gain so much.
+const COARSE: (u64, u64) = (100_000, 50_000);
 /// So many of the emptiest nodes are tried as destinations.
 const DESTINATIONS: usize = 4;
 
@@ -51,7 +54,7 @@ pub(super) fn level(fleet: &mut Fleet, problem: &mut Problem<'_>, moves: &mut Ve
 fn is_level(fleet: &Fleet, full: u64) -> bool {
     let mean = fleet.mean();
     let emptiest = fleet.ascending().next().map_or(mean, |(share, _)| share);
-    let dead = fleet.of_noise(DEAD);
+    let dead = if fleet.is_steady() { COARSE.0 } else { fleet.of_noise(DEAD) };
     full.saturating_sub(mean) < dead && mean.saturating_sub(emptiest) < 2 * dead
 }
 
@@ -68,7 +71,7 @@ fn shift_one(
     // What is reserved grows no more: a node that is full of it is as safe as any other.
     let over = full > fleet.ceiling();
     movable.retain(|i| over || problem.state.spec(i).class != Class::Critical);
-    let gain = fleet.of_noise(GAIN);
+    let gain = if fleet.is_steady() && !over { COARSE.1 } else { fleet.of_noise(GAIN) };
     let calm = |at: &usize| *at != from && problem.seats[*at].occupied.is_none();
     let emptiest: Vec<usize> =
         fleet.ascending().map(|(_, at)| at).filter(calm).take(DESTINATIONS).collect();

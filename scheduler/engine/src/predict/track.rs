@@ -339,6 +339,12 @@ impl Track {
         Some((Millicores::new(mean), Millicores::new(deviation)))
     }
 
+    /// Returns the variance that was measured: that of the best average's errors. What a young track is
+    /// given on top for what it has not seen yet is not in it.
+    pub(crate) fn measured_variance(&self) -> u64 {
+        self.records.iter().min().map_or(0, |least| least / SQUARE_PARTS)
+    }
+
     /// Returns the mean of the open window once a quarter of it was measured.
     pub(crate) fn lately(&self, window: Millis) -> Millicores {
         let enough = self.weight.saturating_mul(4) >= window.get();
