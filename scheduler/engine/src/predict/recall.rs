@@ -2,9 +2,10 @@
 //! there would have. It is taken in by the same code as reports are, and believed no further than it
 //! can be true: nothing of the future, and nothing older than an agent can remember.
 
-use tengyun_model::{At, Millicores, Millis, Permille, SKETCH_WINDOWS_MAX, Sketch, UsageHistory};
+use tengyun_model::{
+    At, Millicores, Millis, Peaks, Permille, SKETCH_WINDOWS_MAX, Sketch, UsageHistory,
+};
 
-use super::memory::Peaks;
 use super::track::{Sample, Terms, Track};
 use crate::days::Days;
 
