@@ -1,13 +1,13 @@
-//! Sketches: what each instance, and what is not ours, used in the windows of the last hours, so that
-//! a scheduler which starts anew need not learn it again. Pure; a window that was hardly measured is a
-//! gap and is never made up.
+//! Sketches: what each instance, and what is not ours, used in the windows of the last hours, and the
+//! highest working sets of each instance, so that a scheduler which starts anew need not learn it
+//! again. Pure; a window that was hardly measured is a gap and is never made up.
 //!
 //! They are kept in memory only: an agent that starts again begins to remember anew.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tengyun_model::{
-    At, InstanceId, InstanceSketch, Mebibytes, Millicores, Millis, NodeUsage, Permille,
+    At, InstanceId, InstanceSketch, Mebibytes, Millicores, Millis, NodeUsage, Peaks, Permille,
     SKETCH_WINDOWS_MAX, Sketch, SketchWindow, UsageHistory,
 };
 
@@ -23,7 +23,14 @@ const MEASURED_MIN: Permille = Permille::new(250);
 pub(crate) struct Sketches {
     window: Millis,
     foreign: Ring,
-    instances: BTreeMap<InstanceId, Ring>,
+    instances: BTreeMap<InstanceId, Remembered>,
+}
+
+/// What is remembered of an instance.
+#[derive(Debug, Default)]
+struct Remembered {
+    ring: Ring,
+    peaks: Peaks,
 }
 
 impl Default for Sketches {
@@ -38,8 +45,10 @@ impl Sketches {
         let (at, held, window) = (usage.at, usage.interval, self.window);
         self.foreign.take((at, held), usage.cpu_foreign, usage.memory_foreign, window);
         for used in &usage.instances {
-            let ring = self.instances.entry(used.instance).or_default();
-            ring.take((at, held), used.cpu, used.memory, window);
+            let of = self.instances.entry(used.instance).or_default();
+            of.ring.take((at, held), used.cpu, used.memory, window);
+            // Where a longer interval began nobody looked, whatever the windows are.
+            of.peaks.note(at, used.memory, held.min(WINDOW));
         }
     }
 
@@ -48,8 +57,8 @@ impl Sketches {
         self.instances.retain(|id, _| known.contains(id));
     }
 
-    /// Remembers use in such windows from now on; what was remembered in others is forgotten. None
-    /// means that the scheduler does not say.
+    /// Remembers use in such windows from now on; what was remembered in others is forgotten, but for
+    /// peaks, which are of no windows. None means that the scheduler does not say.
     pub(crate) fn keep_windows_of(&mut self, window: Millis) {
         if window.is_zero() {
             return;
@@ -57,18 +66,18 @@ impl Sketches {
         let (least, most) = WINDOW_BOUNDS;
         let window = window.clamp(least, most);
         if window != self.window {
-            *self = Self { window, ..Self::default() };
+            (self.window, self.foreign) = (window, Ring::default());
+            self.instances.values_mut().for_each(|of| of.ring = Ring::default());
         }
     }
 
     /// Tells all that is remembered, of at most so many instances in one part.
     pub(crate) fn tell(&self, at: At, instances_max: usize) -> Vec<UsageHistory> {
         let sketch = |ring: &Ring| ring.sketch(self.window);
-        let told = self
-            .instances
-            .iter()
-            .filter_map(|(id, ring)| Some(InstanceSketch { instance: *id, sketch: sketch(ring)? }));
-        let told: Vec<InstanceSketch> = told.collect();
+        let each = |(id, of): (&InstanceId, &Remembered)| {
+            Some(InstanceSketch { instance: *id, sketch: sketch(&of.ring)?, peaks: of.peaks })
+        };
+        let told: Vec<InstanceSketch> = self.instances.iter().filter_map(each).collect();
         let part = |instances: &[InstanceSketch], foreign| {
             let instances = instances.to_vec();
             UsageHistory { at, window: self.window, foreign, instances }

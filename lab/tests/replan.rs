@@ -13,7 +13,7 @@ use tengyun_lab::fleet::Shape;
 use tengyun_lab::journal::Journal;
 use tengyun_lab::replan::{Branch, Compared, ReplanError, SideFigures, Variant, html, replan};
 use tengyun_model::{
-    At, InstanceSketch, Mebibytes, Millicores, Millis, Permille, Phase, Sequence, Sketch,
+    At, InstanceSketch, Mebibytes, Millicores, Millis, Peaks, Permille, Phase, Sequence, Sketch,
     SketchWindow, UsageHistory,
 };
 
@@ -86,7 +86,8 @@ fn with_histories(entries: Entries) -> Entries {
             let used = SketchWindow { cpu: Millicores::new(500), covered: Permille::WHOLE };
             let from = At::from_millis(now.millis() - 48 * window.get());
             let sketch = Sketch { from, windows: vec![used; 48], memory: Mebibytes::new(100) };
-            let instances = vec![InstanceSketch { instance: instance.status.instance, sketch }];
+            let (id, peaks) = (instance.status.instance, Peaks::default());
+            let instances = vec![InstanceSketch { instance: id, sketch, peaks }];
             let history = UsageHistory { at: now, window, foreign: None, instances };
             let node = instance.node.expect("it runs");
             let command = Command::ReportHistory { node, history };

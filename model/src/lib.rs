@@ -10,6 +10,7 @@ pub mod id;
 pub mod identity;
 pub mod name;
 pub mod node;
+pub mod peaks;
 pub mod policy;
 pub mod provision;
 pub mod said;
@@ -31,6 +32,7 @@ pub use node::{
     Capacity, CgroupVersion, Control, Disk, Enforcement, EnforcementLevel, Inventory, NodeFacts,
     Smt, SmtSource,
 };
+pub use peaks::{PEAK_SLOTS, Peaks};
 pub use policy::Band;
 pub use provision::{Artifact, Origin, Provision, SecretName, SecretSpec};
 pub use said::{Argument, Code, Said};

@@ -2,6 +2,7 @@
 
 use crate::assignment::InstanceStatus;
 use crate::id::{BootId, Epoch, Generation, Incarnation, InstanceId};
+use crate::peaks::Peaks;
 use crate::unit::{At, CoreMillis, MebibyteSeconds, Mebibytes, Millicores, Millis, Permille};
 use crate::workload::CopyKey;
 
@@ -90,6 +91,8 @@ pub struct InstanceSketch {
     pub instance: InstanceId,
     /// What it used.
     pub sketch: Sketch,
+    /// Its highest working sets.
+    pub peaks: Peaks,
 }
 
 /// What was used in windows that follow each other; the newest may still be open.

@@ -24,8 +24,22 @@ fn sketch() -> impl Strategy<Value = Sketch> {
     })
 }
 
+fn peaks() -> impl Strategy<Value = Peaks> {
+    let slots = prop::array::uniform9(any::<u32>());
+    let known = (any::<u64>(), any::<u64>(), slots, any::<u32>());
+    option::of(known).prop_map(|known| match known {
+        Some((began, open_from, slots_mib, highest_mib)) => Peaks {
+            began: Some(At::from_millis(began)),
+            open_from: At::from_millis(open_from),
+            slots_mib,
+            highest_mib,
+        },
+        None => Peaks::default(),
+    })
+}
+
 fn history() -> impl Strategy<Value = UsageHistory> {
-    let instances = btree_map(any::<u64>(), sketch(), 0..4);
+    let instances = btree_map(any::<u64>(), (sketch(), peaks()), 0..4);
     (any::<u64>(), 1000..=3_600_000_u64, option::of(sketch()), instances).prop_map(
         |(at, window, foreign, instances)| UsageHistory {
             at: At::from_millis(at),
@@ -33,7 +47,11 @@ fn history() -> impl Strategy<Value = UsageHistory> {
             foreign,
             instances: instances
                 .into_iter()
-                .map(|(id, sketch)| InstanceSketch { instance: InstanceId::new(id), sketch })
+                .map(|(id, (sketch, peaks))| InstanceSketch {
+                    instance: InstanceId::new(id),
+                    sketch,
+                    peaks,
+                })
                 .collect(),
         },
     )
@@ -77,6 +95,16 @@ fn sketch_of(windows: usize) -> v1::UseSketch {
         cpu_millicores: vec![16_000; windows],
         covered_permille: vec![1000; windows],
         memory_mib: 4096,
+        peaks: Some(peaks_of(PEAK_SLOTS)),
+    }
+}
+
+fn peaks_of(slots: usize) -> v1::MemoryPeaks {
+    v1::MemoryPeaks {
+        began_millis: 1_790_000_000_000,
+        open_from_millis: 1_800_000_000_000,
+        slots_mib: vec![4096; slots],
+        highest_mib: 4096,
     }
 }
 
@@ -118,6 +146,38 @@ fn hostile_lengths_and_numbers_are_refused() {
         |h| h.instances = vec![sketch_of(1), sketch_of(1)],
         "instances: InstanceId(1) comes twice",
     );
+    let peaks = Some(peaks_of(1_000_000));
+    refused(
+        |h| h.instances = vec![v1::UseSketch { peaks, ..sketch_of(1) }],
+        "instances[0].peaks.slots_mib: has 1000000 items, at most 9 are allowed",
+    );
+}
+
+/// What an agent says that knows nothing of peaks: nothing was measured.
+#[test]
+fn an_agent_without_peaks_is_understood() {
+    let old = v1::UseSketch { peaks: None, ..sketch_of(3) };
+    assert_eq!(InstanceSketch::try_from(old).unwrap().peaks, Peaks::default());
+    let empty = v1::UseSketch { peaks: Some(v1::MemoryPeaks::default()), ..sketch_of(3) };
+    let peaks = InstanceSketch::try_from(empty).unwrap().peaks;
+    assert_eq!((peaks.began, peaks.peak()), (Some(At::default()), Mebibytes::ZERO));
+}
+
+#[test]
+fn peaks_of_a_young_instance_are_a_few_bytes() {
+    let mut peaks = Peaks::default();
+    peaks.note(At::from_millis(1_800_000_000_000), Mebibytes::new(100), Millis::new(5000));
+    let each = InstanceSketch { instance: InstanceId::new(1), sketch: Sketch::default(), peaks };
+    let history = UsageHistory {
+        at: At::default(),
+        window: Millis::from_secs(300),
+        foreign: None,
+        instances: vec![each],
+    };
+    let wire = v1::UsageHistory::from(&history);
+    let told = wire.instances[0].peaks.clone().unwrap();
+    assert!(told.slots_mib == [100] && told.encoded_len() < 20, "{told:?}");
+    assert_eq!(UsageHistory::try_from(wire).unwrap(), history);
 }
 
 #[test]

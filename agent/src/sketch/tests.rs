@@ -100,7 +100,7 @@ fn half_a_day_is_remembered_and_no_more() {
     let sketch = told(&sketches);
     assert_eq!(sketch.windows.len(), SKETCH_WINDOWS_MAX);
     assert_eq!((sketch.from, sketch.windows[0].cpu.get()), (window(856), 856));
-    let ring = &sketches.instances[&InstanceId::new(1)];
+    let ring = &sketches.instances[&InstanceId::new(1)].ring;
     assert_eq!(size_of::<Past>(), 8);
     assert_eq!(ring.past.capacity(), SKETCH_WINDOWS_MAX);
 }
@@ -157,6 +157,68 @@ fn what_is_told_comes_in_parts_and_once() {
     let sizes: Vec<_> = parts.iter().map(|p| (p.instances.len(), p.foreign.is_some())).collect();
     assert_eq!(sizes, [(2, true), (2, false), (1, false)]);
     assert!(parts.iter().all(|part| (part.at, part.window) == (window(1), WINDOW)));
+}
+
+/// Reports once in a window from one to another what the first instance holds.
+fn hold(sketches: &mut Sketches, windows: std::ops::Range<u64>, memory: u64) {
+    for number in windows {
+        sketches.take(&usage(window(number).after(WINDOW), WINDOW, 10, &[(1, memory - 1)]));
+    }
+}
+
+fn peaks(sketches: &Sketches) -> Peaks {
+    sketches.tell(window(0), 100).remove(0).instances.remove(0).peaks
+}
+
+/// Windows of a slot of peaks, and of a day.
+const SLOT: u64 = 36;
+const DAY: u64 = 288;
+
+#[test]
+fn peaks_go_back_further_than_windows() {
+    let mut sketches = Sketches::default();
+    hold(&mut sketches, 0..1, 900);
+    hold(&mut sketches, 1..DAY, 100);
+    assert_eq!((peaks(&sketches).peak().get(), peaks(&sketches).began), (900, Some(window(0))));
+    assert!(windows(&told(&sketches)).iter().all(|(cpu, _)| *cpu == 99), "half a day of windows");
+    hold(&mut sketches, DAY..9 * DAY, 100);
+    let faded = peaks(&sketches).peak().get();
+    assert!((370..=460).contains(&faded), "{faded}");
+    assert_eq!(peaks(&sketches).slots_mib, [100; 9]);
+    assert!(size_of::<Peaks>() <= 72);
+}
+
+#[test]
+fn what_was_not_measured_is_no_history_of_peaks() {
+    let mut sketches = Sketches::default();
+    hold(&mut sketches, 0..SLOT, 900);
+    hold(&mut sketches, 100 * SLOT..101 * SLOT, 100);
+    let kept = peaks(&sketches);
+    let hours = kept.history(window(101 * SLOT)).get() / 3_600_000;
+    assert!(kept.peak().get() == 900 && (6..=12).contains(&hours), "{hours}");
+    // What is idle and has no working set at the moment says nothing.
+    let none = InstanceUsage {
+        instance: InstanceId::new(1),
+        cpu: Millicores::ZERO,
+        memory: Mebibytes::ZERO,
+        io_bytes: None,
+    };
+    let at = window(200 * SLOT);
+    let instances = vec![none];
+    sketches.take(&NodeUsage { at, interval: SECOND, instances, ..NodeUsage::default() });
+    assert_eq!(peaks(&sketches), kept);
+}
+
+#[test]
+fn peaks_outlive_other_windows_and_not_their_instance() {
+    let mut sketches = Sketches::default();
+    hold(&mut sketches, 0..9, 900);
+    sketches.keep_windows_of(SECOND);
+    hold(&mut sketches, 9..10, 100);
+    assert_eq!((peaks(&sketches).peak().get(), peaks(&sketches).began), (900, Some(window(0))));
+    sketches.retain(&BTreeSet::new());
+    hold(&mut sketches, 10..11, 100);
+    assert_eq!((peaks(&sketches).peak().get(), peaks(&sketches).began), (100, Some(window(10))));
 }
 
 #[test]

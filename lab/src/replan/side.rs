@@ -146,9 +146,9 @@ impl Side {
                 let Some(node) = instance.node.filter(|_| instance.ordinal == there.ordinal) else {
                     continue;
                 };
-                let (instance, sketch) = (instance.status.instance, each.sketch.clone());
+                let instance = instance.status.instance;
                 let part = told.entry(node).or_insert_with(|| nothing.clone());
-                part.instances.push(InstanceSketch { instance, sketch });
+                part.instances.push(InstanceSketch { instance, ..each.clone() });
             }
         }
         for (node, history) in told {

@@ -1,8 +1,8 @@
 //! What an agent remembers of use, on the wire.
 
 use tengyun_model::{
-    At, InstanceId, InstanceSketch, Mebibytes, Millicores, Millis, Permille, SKETCH_WINDOWS_MAX,
-    Sketch, SketchWindow, UsageHistory,
+    At, InstanceId, InstanceSketch, Mebibytes, Millicores, Millis, PEAK_SLOTS, Peaks, Permille,
+    SKETCH_WINDOWS_MAX, Sketch, SketchWindow, UsageHistory,
 };
 
 use super::field::{ascending, count, list};
@@ -35,7 +35,10 @@ impl TryFrom<v1::UsageHistory> for UsageHistory {
 
 impl From<&UsageHistory> for v1::UsageHistory {
     fn from(history: &UsageHistory) -> Self {
-        let of_instance = |each: &InstanceSketch| sketch_to_wire(each.instance, &each.sketch);
+        let of_instance = |each: &InstanceSketch| v1::UseSketch {
+            peaks: peaks_to_wire(&each.peaks),
+            ..sketch_to_wire(each.instance, &each.sketch)
+        };
         Self {
             at_millis: history.at.millis(),
             window_millis: history.window.get(),
@@ -50,8 +53,38 @@ impl TryFrom<v1::UseSketch> for InstanceSketch {
 
     fn try_from(wire: v1::UseSketch) -> Result<Self, ConvertError> {
         let instance = InstanceId::new(wire.instance);
-        Ok(Self { instance, sketch: sketch_from_wire(wire)? })
+        let peaks = wire.peaks.as_ref().map(Peaks::try_from).transpose();
+        let peaks = peaks.map_err(|e| e.within("peaks"))?.unwrap_or_default();
+        Ok(Self { instance, sketch: sketch_from_wire(wire)?, peaks })
     }
+}
+
+impl TryFrom<&v1::MemoryPeaks> for Peaks {
+    type Error = ConvertError;
+
+    fn try_from(wire: &v1::MemoryPeaks) -> Result<Self, ConvertError> {
+        count("slots_mib", wire.slots_mib.len(), PEAK_SLOTS)?;
+        let mut slots_mib = [0; PEAK_SLOTS];
+        slots_mib[..wire.slots_mib.len()].copy_from_slice(&wire.slots_mib);
+        Ok(Self {
+            began: Some(At::from_millis(wire.began_millis)),
+            open_from: At::from_millis(wire.open_from_millis),
+            slots_mib,
+            highest_mib: wire.highest_mib,
+        })
+    }
+}
+
+/// Slots of which nothing is known say nothing at the end of the list.
+fn peaks_to_wire(peaks: &Peaks) -> Option<v1::MemoryPeaks> {
+    let began_millis = peaks.began?.millis();
+    let known = peaks.slots_mib.iter().rposition(|mib| *mib > 0).map_or(0, |last| last + 1);
+    Some(v1::MemoryPeaks {
+        began_millis,
+        open_from_millis: peaks.open_from.millis(),
+        slots_mib: peaks.slots_mib[..known].to_vec(),
+        highest_mib: peaks.highest_mib,
+    })
 }
 
 fn sketch_from_wire(wire: v1::UseSketch) -> Result<Sketch, ConvertError> {
@@ -83,5 +116,6 @@ fn sketch_to_wire(instance: InstanceId, sketch: &Sketch) -> v1::UseSketch {
         cpu_millicores: sketch.windows.iter().map(cpu).collect(),
         covered_permille: sketch.windows.iter().map(|w| w.covered.get()).collect(),
         memory_mib: sketch.memory.get(),
+        peaks: None,
     }
 }

@@ -518,3 +518,62 @@ pub(crate) const fn proof_from_wire(proof: v1::Proof) -> Option<Proof> {
         v1::Proof::Death => Some(Proof::Death),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(moves: Vec<Move>) -> Entry {
+        let plan = Plan { base: Sequence::new(u64::MAX), moves };
+        Entry { at: At::from_millis(7), by: None, command: Command::CommitPlan(plan) }
+    }
+
+    #[test]
+    fn every_move_is_read_as_it_was_written() {
+        let (instance, node) = (InstanceId::new(u64::MAX), NodeId::new(u32::MAX));
+        let (from, to) = (node, NodeId::new(1));
+        let shifts = [
+            ShiftReason::Consolidate,
+            ShiftReason::Overload,
+            ShiftReason::Memory,
+            ShiftReason::Revision,
+            ShiftReason::Drain,
+            ShiftReason::Operator,
+        ];
+        let stops = [
+            StopReason::NotWanted,
+            StopReason::Replaced,
+            StopReason::Evicted,
+            StopReason::GivenUp,
+            StopReason::Drained,
+            StopReason::Lost,
+            StopReason::Renewed,
+            StopReason::Failed,
+        ];
+        let promises = [PromiseReason::Used, PromiseReason::Missed, PromiseReason::Withdrawn];
+        let mut moves = vec![Move::Start { instance, node }];
+        moves.extend(shifts.map(|reason| Move::Shift { instance, from, to, reason }));
+        moves.extend(stops.map(|reason| Move::Stop { instance, reason }));
+        for memory in [Mebibytes::ZERO, Mebibytes::new(512), Mebibytes::MAX] {
+            moves.extend(promises.map(|reason| Move::Promise { instance, memory, reason }));
+        }
+        let entries = [written(moves)];
+        assert_eq!(decode(&encode(&entries)).unwrap(), entries);
+        let [entry] = entries;
+        let after = Sequence::new(3);
+        assert_eq!(decode_volatile(&encode_volatile(after, &entry)).unwrap(), (after, entry));
+    }
+
+    #[test]
+    fn a_promise_for_no_reason_or_one_of_a_newer_version_is_not_read() {
+        use v1::r#move as kind;
+        for reason in [0, 4, i32::MAX] {
+            let promise = kind::Promise { instance: 1, memory_mib: 64, reason };
+            let step = v1::Move { r#move: Some(kind::Move::Promise(promise)) };
+            let error = move_from_wire(step).expect_err("there is no such reason");
+            assert_eq!(error.to_string(), "the reason of a promise is not known to this version");
+        }
+        let nothing = move_from_wire(v1::Move { r#move: None });
+        assert!(matches!(nothing, Err(CodecError::Unknown("the move"))), "{nothing:?}");
+    }
+}

@@ -169,8 +169,8 @@ impl Volatile {
 mod tests {
     use tengyun_engine::{Command, State};
     use tengyun_model::{
-        At, InstanceId, InstanceSketch, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Permille,
-        Sketch, SketchWindow, UsageHistory,
+        At, InstanceId, InstanceSketch, Mebibytes, Millicores, Millis, NodeId, NodeUsage, Peaks,
+        Permille, Sketch, SketchWindow, UsageHistory,
     };
 
     use super::super::Recorder;
@@ -244,11 +244,13 @@ mod tests {
         let windows = vec![window(70_000, 1000), window(0, 0), window(3, 250)];
         let sketch = Sketch { from: At::from_millis(600_000), windows, memory: Mebibytes::new(9) };
         let instance = InstanceId::new(u64::MAX);
+        let mut peaks = Peaks::default();
+        peaks.note(At::from_millis(1_500_000), Mebibytes::new(70), Millis::new(1000));
         let history = UsageHistory {
             at: At::from_millis(1_600_000),
             window: Millis::from_secs(300),
             foreign: Some(sketch.clone()),
-            instances: vec![InstanceSketch { instance, sketch }],
+            instances: vec![InstanceSketch { instance, sketch, peaks }],
         };
         let command = Command::ReportHistory { node: NODE, history };
         log.note(command.clone());

@@ -42,7 +42,7 @@ fn leave_out_strangers(state: &State, node: NodeId, history: &mut UsageHistory) 
 #[cfg(test)]
 mod tests {
     use tengyun_engine::{Entry, Move, Plan};
-    use tengyun_model::{At, InstanceId, InstanceSketch, Millis, Sketch};
+    use tengyun_model::{At, InstanceId, InstanceSketch, Millis, Peaks, Sketch};
 
     use super::*;
     use crate::commit;
@@ -62,7 +62,9 @@ mod tests {
         let moves = vec![start(1, NodeId::new(1)), start(2, NodeId::new(2))];
         let base = state.sequence();
         enter(&mut state, Command::CommitPlan(Plan { base, moves }));
-        let of = |id| InstanceSketch { instance: InstanceId::new(id), sketch: Sketch::default() };
+        let (sketch, peaks) = (Sketch::default(), Peaks::default());
+        let of =
+            |id| InstanceSketch { instance: InstanceId::new(id), sketch: sketch.clone(), peaks };
         // The second is elsewhere, the third waits, and nobody knows the last.
         let instances = [1, 2, 3, 99].map(of).to_vec();
         let window = Millis::from_secs(300);

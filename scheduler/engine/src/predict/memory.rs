@@ -1,21 +1,10 @@
-//! Memory: the highest working set of an instance, forgotten slowly, and what it is promised by that. It
-//! must never let go of what was not measured for long, and decides nothing: a promise is journaled.
-//!
-//! A peak holds for a day in full and fades by a half in a week after it. Memory that is not there kills, so
-//! a peak is asked for and no percentile, as Autopilot does (Rzadca et al., 2020); its half-life is
-//! two days, with which a fleet that works by the week is missed each Monday.
+//! Memory: what an instance is promised by the highest working sets that were measured of it (the model's
+//! `Peaks`). It decides nothing: a promise is journaled.
 
-use tengyun_model::{At, Mebibytes, Millis};
+use tengyun_model::{Mebibytes, Millis};
 
-use super::track::window_of;
 use crate::policy::Policy;
 
-/// Peaks are kept by parts of a day.
-const SLOT: Millis = Millis::from_secs(3 * 3600);
-/// So many that ended: a day, beside the open one.
-const SLOTS: usize = 8;
-/// What is older is forgotten by this part in a slot: a half in a week.
-const FADE: u32 = 81;
 /// Nothing is promised less: a process of any use has as much, and a shell that idles may start one.
 pub(crate) const FLOOR: Mebibytes = Mebibytes::new(64);
 /// How wide a margin is beyond what the policy says is counted in millionths of a doubling.
@@ -40,57 +29,6 @@ pub(crate) fn widened(width: u64, misses: u32, promised: u64, policy: &Policy) -
     let granted = granted.saturating_mul(AIM) / 1000;
     let more = u128::from(WIDEST) * u128::from(misses) * 1000 / u128::from(granted.max(1000));
     width.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)).min(WIDEST)
-}
-
-/// The highest working sets of one instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Peaks {
-    /// Since when, less what was not measured meanwhile; `None` before the first sample.
-    began: Option<At>,
-    slot: u64,
-    open: u32,
-    /// Those of the last day, the newest first.
-    slots: [u32; SLOTS],
-    /// What came before, faded.
-    highest: u32,
-}
-
-impl Peaks {
-    /// Takes in a working set that was measured at the end of an interval; none is no measurement.
-    pub(crate) fn note(&mut self, at: At, memory: Mebibytes, held: Millis) {
-        if memory.is_zero() {
-            return;
-        }
-        let value = u32::try_from(memory.get()).unwrap_or(u32::MAX);
-        let slot = window_of(at, SLOT.get());
-        let Some(began) = self.began else {
-            let began = At::from_millis(at.millis().saturating_sub(held.get()));
-            *self = Self { began: Some(began), slot, open: value, ..Self::default() };
-            return;
-        };
-        // What was not seen is no history, and nothing is forgotten in it.
-        let unseen = slot.saturating_sub(self.slot).saturating_sub(1).saturating_mul(SLOT.get());
-        self.began = Some(began.after(Millis::new(unseen)).min(at));
-        if slot > self.slot {
-            let faded = self.highest - self.highest.div_ceil(FADE);
-            self.highest = faded.max(self.slots[SLOTS - 1]);
-            self.slots.rotate_right(1);
-            self.slots[0] = self.open;
-            (self.slot, self.open) = (slot, 0);
-        }
-        self.open = self.open.max(value);
-    }
-
-    /// Returns the highest working set that still counts.
-    pub(crate) fn peak(&self) -> Mebibytes {
-        let day = self.slots.iter().copied().fold(self.open, u32::max);
-        Mebibytes::new(u64::from(day.max(self.highest)))
-    }
-
-    /// Returns for how long it was measured as of its newest sample.
-    pub(crate) fn history(&self, last: At) -> Millis {
-        self.began.map(|began| last.since(began)).unwrap_or_default()
-    }
 }
 
 /// What the policy and past misses say of memory, looked up once a plan.
@@ -140,48 +78,10 @@ mod tests {
 
     use super::*;
 
-    const HOUR: u64 = 3_600_000;
-    const REPORT: Millis = Millis::from_secs(60);
-
-    fn note(peaks: &mut Peaks, hours: std::ops::Range<u64>, memory: u64) {
-        for hour in hours {
-            let at = At::from_millis((hour + 1) * HOUR);
-            peaks.note(at, Mebibytes::new(memory), REPORT);
-        }
-    }
-
     fn policy() -> Policy {
         let knobs = [("memory_by_use", 1), ("memory_margin", 100), ("oom_budget", 10)];
         let values: BTreeMap<_, _> = knobs.map(|(name, value)| (name.to_owned(), value)).into();
         Policy::new(values).expect("knobs")
-    }
-
-    #[test]
-    fn a_peak_holds_a_day_and_fades_by_a_half_in_a_week_after() {
-        let mut peaks = Peaks::default();
-        note(&mut peaks, 0..1, 1000);
-        note(&mut peaks, 1..24, 10);
-        assert_eq!(peaks.peak().get(), 1000, "within a day");
-        note(&mut peaks, 24..28, 10);
-        assert_eq!(peaks.peak().get(), 1000, "it only begins to fade");
-        note(&mut peaks, 28..27 + 168, 10);
-        let half = peaks.peak().get();
-        assert!((480..=520).contains(&half), "{half}");
-        note(&mut peaks, 195..2000, 10);
-        assert_eq!(peaks.peak().get(), 10, "in the end it is forgotten");
-    }
-
-    #[test]
-    fn what_was_not_seen_is_no_history_and_forgets_nothing() {
-        let mut peaks = Peaks::default();
-        assert_eq!(peaks.history(At::from_millis(HOUR)), Millis::ZERO);
-        peaks.note(At::from_millis(HOUR), Mebibytes::ZERO, REPORT);
-        assert_eq!(peaks, Peaks::default(), "no working set is no measurement");
-        note(&mut peaks, 0..3, 500);
-        note(&mut peaks, 240..243, 20);
-        assert_eq!(peaks.peak().get(), 500);
-        let history = peaks.history(At::from_millis(243 * HOUR)).get();
-        assert!((5 * HOUR..=9 * HOUR).contains(&history), "{history}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! there would have. It is taken in by the same code as reports are, and believed no further than it
 //! can be true: nothing of the future, and nothing older than an agent can remember.
 
-use tengyun_model::{At, Millicores, Millis, Permille, SKETCH_WINDOWS_MAX, Sketch, UsageHistory};
+use tengyun_model::{
+    At, Mebibytes, Millicores, Millis, PEAK_SLOTS, Peaks, Permille, SKETCH_WINDOWS_MAX, Sketch,
+    UsageHistory,
+};
 
-use super::memory::Peaks;
 use super::track::{Sample, Terms, Track};
 use crate::days::Days;
 
@@ -68,9 +70,41 @@ impl Recall {
             let most = most.unwrap_or(seen.cpu);
             let _closed = track.observe(seen.end, sample, Terms { window, most, days });
         }
-        // Of memory the newest is remembered, not the highest: that is no history.
+        // Of memory a sketch has the newest, not the highest: peaks are told beside it.
         track.peaks = Peaks::default();
         Some(track)
+    }
+
+    /// Returns the highest working sets that an agent tells of an instance, by the scheduler's clock:
+    /// measured since it was placed, and none higher than what its node has. Nothing when they say nothing,
+    /// are of the future, or all older than the instance.
+    pub(crate) fn peaks(&self, told: &Peaks, placed: At, most: Mebibytes) -> Option<Peaks> {
+        let most = u32::try_from(most.get()).unwrap_or(u32::MAX);
+        let (mut slots_mib, highest_mib) =
+            (told.slots_mib.map(|peak| peak.min(most)), told.highest_mib.min(most));
+        let (slot, length) = (Peaks::SLOT.get(), self.length.get());
+        let [ahead, behind] =
+            [self.ahead, self.behind].map(|windows| windows.saturating_mul(length));
+        // A slot that lies in two of this clock's counts as the newer one: no peak ends early.
+        let open = told.open_from.millis() / slot;
+        let open = open.saturating_add(behind.div_ceil(slot)).saturating_sub(ahead / slot);
+        let newest = Peaks::slot_of(self.now);
+        let future = open.saturating_sub(newest.millis() / slot);
+        if future > 1 {
+            return None;
+        }
+        if future == 1 {
+            slots_mib[1] = slots_mib[0].max(slots_mib[1]);
+            slots_mib.rotate_left(1);
+            slots_mib[PEAK_SLOTS - 1] = 0;
+        }
+        let open_from = At::from_millis(open.saturating_mul(slot)).min(newest);
+        if open_from < Peaks::slot_of(placed) {
+            return None;
+        }
+        let began = told.began?.millis().saturating_add(behind).saturating_sub(ahead);
+        let began = At::from_millis(began).max(placed).min(self.now);
+        Some(Peaks { began: Some(began), open_from, slots_mib, highest_mib })
     }
 
     /// Returns the windows that were measured and can have been, the oldest first.
@@ -95,7 +129,10 @@ fn start(seen: Remembered) -> At {
 
 #[cfg(test)]
 mod tests {
-    use tengyun_model::{Mebibytes, SketchWindow};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use tengyun_model::SketchWindow;
 
     use super::*;
 
@@ -139,7 +176,7 @@ mod tests {
         let now = window(1006);
         let told: Vec<_> = rates.iter().map(|rate| (*rate, 1000)).collect();
         let track = recall(now, now).track(&sketch(1000, &told), (WINDOW, None), Some(MOST));
-        // The highest working set is not remembered.
+        // The highest working set is told beside it.
         live.peaks = Peaks::default();
         assert_eq!(track, Some(live));
     }
@@ -192,6 +229,113 @@ mod tests {
         assert_eq!(last, now, "a window that has not ended ends now");
     }
 
+    const SLOT: u64 = Peaks::SLOT.get();
+    const MIB: Mebibytes = Mebibytes::new(1000);
+
+    fn peaks(began: u64, open_from: u64) -> Peaks {
+        let [began, open_from] = [began, open_from].map(|slot| At::from_millis(slot * SLOT));
+        Peaks { began: Some(began), open_from, slots_mib: [7; 9], highest_mib: 9 }
+    }
+
+    #[test]
+    fn peaks_are_believed_as_far_as_they_can_be_true() {
+        let now = At::from_millis(100 * SLOT + 5);
+        let recall = recall(now, now);
+        let early = At::from_millis(SLOT);
+        let told = peaks(90, 100);
+        assert_eq!(recall.peaks(&told, early, MIB), Some(told));
+        assert_eq!(recall.peaks(&Peaks::default(), early, MIB), None);
+        assert_eq!(recall.peaks(&peaks(90, 102), early, MIB), None, "of the future");
+        // At the edge of two slots its clock may be a moment ahead.
+        let edge = Peaks { slots_mib: [8, 7, 7, 7, 7, 7, 7, 7, 5], ..peaks(90, 101) };
+        let slots_mib = [8, 7, 7, 7, 7, 7, 7, 5, 0];
+        assert_eq!(recall.peaks(&edge, early, MIB), Some(Peaks { slots_mib, ..told }));
+        let placed = At::from_millis(95 * SLOT);
+        let later = recall.peaks(&told, placed, MIB).unwrap();
+        assert_eq!(
+            later,
+            Peaks { began: Some(placed), ..told },
+            "before it was placed nobody looked"
+        );
+        assert_eq!(recall.peaks(&peaks(90, 93), placed, MIB), None, "not of this instance");
+        let never = recall.peaks(&peaks(200, 100), early, MIB).unwrap();
+        assert_eq!(never.history(now), Millis::ZERO);
+        let huge = Peaks { slots_mib: [u32::MAX; 9], highest_mib: u32::MAX, ..told };
+        assert_eq!(recall.peaks(&huge, early, MIB).unwrap().peak(), MIB);
+    }
+
+    #[test]
+    fn peaks_of_a_clock_that_is_wrong_are_moved_and_none_of_them_ends_early() {
+        let now = At::from_millis(100 * SLOT + SLOT / 2);
+        let open = |clock: At, slot: u64| {
+            let told =
+                recall(clock, now).peaks(&peaks(slot - 10, slot), At::default(), MIB).unwrap();
+            (told.open_from.millis() / SLOT, told.history(now).get() / SLOT)
+        };
+        let hours = |n: u64| Millis::from_secs(3600 * n);
+        assert_eq!(open(now, 98), (98, 12));
+        // Its clock is 31 hours behind: what ended there an hour and a half ago did so here in this slot.
+        let behind = At::from_millis(now.millis() - hours(31).get());
+        assert_eq!(
+            (open(behind, 90), open(behind, 89), open(behind, 88)),
+            ((100, 10), (100, 11), (99, 12))
+        );
+        assert_eq!(
+            (open(now.after(hours(29)), 110), open(now.after(hours(29)), 108)),
+            ((100, 10), (99, 12))
+        );
+    }
+
+    proptest! {
+        /// Whatever was used when, and whenever the scheduler starts anew.
+        #[test]
+        fn recalled_peaks_are_those_of_one_that_never_stopped(
+            uses in vec((1..40_u64, 1..1000_u64), 1..200), restart in any::<Index>(),
+        ) {
+            let (mut now, restart) = (At::from_millis(100 * SLOT), restart.index(uses.len()));
+            let (placed, held) = (now, Millis::from_secs(60));
+            let (mut live, mut new) = <(Peaks, Peaks)>::default();
+            for (number, (hours, memory)) in uses.into_iter().enumerate() {
+                // Mostly every hour, now and then much later.
+                now = now.after(Millis::from_secs(3600 * if hours < 35 { 1 } else { hours }));
+                live.note(now, Mebibytes::new(memory), held);
+                new.note(now, Mebibytes::new(memory), held);
+                if number == restart {
+                    new = recall(now, now).peaks(&live, placed, MIB).unwrap();
+                }
+                prop_assert_eq!(new, live);
+            }
+        }
+
+        /// A clock may be wrong by minutes or days: of a peak that fades at most one part more is lost,
+        /// and what does not fade yet is whole.
+        #[test]
+        fn a_clock_that_is_wrong_makes_no_peak_lower(
+            uses in vec(1..1000_u64, 1..200), restart in any::<Index>(), off in -3600..3600_i64,
+        ) {
+            let (start, restart) = (1000 * SLOT, restart.index(uses.len()));
+            let (mut live, mut told, mut new) = <(Peaks, Peaks, Peaks)>::default();
+            for (number, memory) in uses.into_iter().enumerate() {
+                let now = At::from_millis(start + 3_600_000 * u64::try_from(number).unwrap());
+                let there = At::from_millis(now.millis().saturating_add_signed(off * 60_000));
+                let noted = (Mebibytes::new(memory), Millis::from_secs(60));
+                live.note(now, noted.0, noted.1);
+                told.note(there, noted.0, noted.1);
+                new.note(now, noted.0, noted.1);
+                if number == restart {
+                    new = recall(there, now).peaks(&told, At::default(), MIB).unwrap();
+                }
+                if number < restart {
+                    continue;
+                }
+                let peak = u32::try_from(live.peak().get()).unwrap();
+                let least = if live.highest_mib < peak { peak } else { peak - peak.div_ceil(81) - 2 };
+                prop_assert!(new.peak().get() >= u64::from(least), "{:?} for {:?}", new, live);
+                prop_assert!(new.history(now) <= live.history(now).saturating_add(Peaks::SLOT));
+            }
+        }
+    }
+
     #[test]
     fn the_largest_numbers_overflow_nothing() {
         for (at, now) in [(0, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX), (0, 0)] {
@@ -207,6 +351,10 @@ mod tests {
                 told.from = At::from_millis(from);
                 let track = recall.track(&told, (WINDOW, None), None);
                 assert!(track.is_none_or(|t| t.last() <= At::from_millis(now)));
+                let at = At::from_millis(from);
+                let told = Peaks { began: Some(at), open_from: at, ..peaks(0, 0) };
+                let told = recall.peaks(&told, at, Mebibytes::MAX);
+                assert!(told.is_none_or(|told| told.open_from <= At::from_millis(now)));
             }
         }
     }

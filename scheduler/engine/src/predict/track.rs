@@ -5,12 +5,11 @@
 //! say by how small its own errors were, and so has a season that has earned one. The variance is that of
 //! the errors which this very mean made, one window ahead (`docs/forecast.md`).
 
-use tengyun_model::{At, Mebibytes, Millicores, Millis};
+use tengyun_model::{At, Mebibytes, Millicores, Millis, Peaks};
 
 use super::Part;
 use super::accuracy::Tally;
 use super::horizon::{HORIZONS, Horizons};
-use super::memory::Peaks;
 use super::season::{DayShape, Place, SLOT, Season};
 use crate::days::Days;
 

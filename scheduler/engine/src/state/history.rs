@@ -21,18 +21,24 @@ impl State {
             }
         }
         let days = self.policy.has_seasons().then(|| self.days.clone());
+        let memory = self.nodes.get(&node).map(|n| n.facts.capacity.memory).unwrap_or_default();
         for each in &history.instances {
-            let here = self.instances.get(&each.instance).is_some_and(|i| i.node == Some(node));
-            if !here {
-                continue;
-            }
+            let here = self.instances.get(&each.instance).filter(|i| i.node == Some(node));
+            let Some(placed) = here.map(|instance| instance.placed) else { continue };
             let profile = self.profile_mut(each.instance).expect("every instance has one");
             let known = profile.track.as_deref();
             if knows_more(recall.since(&each.sketch), known, window)
-                && let Some(track) =
+                && let Some(mut track) =
                     recall.track(&each.sketch, (window, days.as_ref()), Some(profile.request))
             {
+                track.peaks = known.map(|known| known.peaks).unwrap_or_default();
                 profile.track = Some(Box::new(track));
+            }
+            // Of memory the higher counts: neither may have seen all that the other did.
+            if let Some(track) = &mut profile.track
+                && let Some(told) = recall.peaks(&each.peaks, placed, memory)
+            {
+                track.peaks.join(told);
             }
         }
     }

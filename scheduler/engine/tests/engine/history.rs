@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use tengyun_engine::explain::memory::{self, Counted};
 use tengyun_engine::predict::InstanceForecast;
-use tengyun_engine::{Command, Entry, Move, Outcome, State, check, place, predict};
+use tengyun_engine::{Command, Entry, Move, Outcome, Plan, State, check, place, predict};
 use tengyun_model::{
     At, InstanceId, InstanceSketch, InstanceUsage, Mebibytes, Millicores, Millis, NodeId,
-    NodeUsage, OperationId, Permille, SKETCH_WINDOWS_MAX, Sketch, SketchWindow, UsageHistory,
+    NodeUsage, OperationId, PEAK_SLOTS, Peaks, Permille, SKETCH_WINDOWS_MAX, Sketch, SketchWindow,
+    UsageHistory,
 };
 
 use crate::cloud::{Cloud, REPORT, spec};
@@ -38,6 +40,17 @@ fn used(name: &str, at: At) -> u64 {
     }
 }
 
+/// The working set of a workload at a moment: that of the first was high for the first hour.
+fn held(name: &str, at: At, began: At) -> Mebibytes {
+    let hour = at.since(began).get().saturating_sub(1) / 3_600_000;
+    Mebibytes::new(match name {
+        "steady" if hour == 0 => 300,
+        "noisy" | "contrary" => 100 + used(name, at),
+        "day" if hour.is_multiple_of(5) => 250,
+        _ => 64,
+    })
+}
+
 /// The rates times the time that they held, and that time, in each window.
 type Windows = BTreeMap<u64, (u64, u64)>;
 
@@ -47,6 +60,8 @@ struct World {
     now: At,
     /// What the agents remember; what is not ours is under no instance.
     windows: BTreeMap<(NodeId, Option<InstanceId>), Windows>,
+    peaks: BTreeMap<InstanceId, Peaks>,
+    began: At,
     operations: u128,
 }
 
@@ -63,10 +78,11 @@ impl World {
         }
         cloud.pass(Millis::from_secs(60));
         assert_eq!(cloud.layout().len(), KINDS.len());
-        let (windows, operations) = (BTreeMap::new(), 1 << 64);
+        let (windows, peaks, operations) = (BTreeMap::new(), BTreeMap::new(), 1 << 64);
         // Only what the agents say from now on is known.
         let state = State::from_image(cloud.state.image()).unwrap();
-        let mut world = Self { state, now: cloud.now, windows, operations };
+        let began = cloud.now;
+        let mut world = Self { state, now: began, windows, peaks, began, operations };
         world.begin();
         world
     }
@@ -86,8 +102,8 @@ impl World {
     /// The same cloud with a scheduler that starts now and knows the journal only.
     fn restarted(&self) -> Self {
         let state = State::from_image(self.state.image()).unwrap();
-        let windows = self.windows.clone();
-        let mut world = Self { state, now: self.now, windows, operations: self.operations };
+        let (windows, peaks) = (self.windows.clone(), self.peaks.clone());
+        let mut world = Self { state, windows, peaks, ..*self };
         world.begin();
         world
     }
@@ -96,7 +112,8 @@ impl World {
         let used = |id: InstanceId| {
             let name = self.state.spec(self.state.instance(id).unwrap()).key.name.to_string();
             let cpu = Millicores::new(used(&name, self.now));
-            InstanceUsage { instance: id, cpu, memory: Mebibytes::new(64), io_bytes: None }
+            let memory = held(&name, self.now, self.began);
+            InstanceUsage { instance: id, cpu, memory, io_bytes: None }
         };
         let instances: Vec<_> = self.state.on_node(node).map(used).collect();
         let cpu_foreign = Millicores::new(30);
@@ -126,6 +143,10 @@ impl World {
                     *sum += cpu.get() * REPORT.get();
                     *held += REPORT.get();
                 }
+                for used in &usage.instances {
+                    let peaks = self.peaks.entry(used.instance).or_default();
+                    peaks.note(self.now, used.memory, REPORT);
+                }
                 self.enter(Command::ReportUsage { node, usage });
             }
         }
@@ -145,7 +166,10 @@ impl World {
     }
 
     fn history(&self, node: NodeId) -> UsageHistory {
-        let of = |id| InstanceSketch { instance: id, sketch: self.sketch(node, Some(id)) };
+        let of = |id| {
+            let (sketch, peaks) = (self.sketch(node, Some(id)), self.peaks[&id]);
+            InstanceSketch { instance: id, sketch, peaks }
+        };
         UsageHistory {
             at: self.now,
             window: WINDOW,
@@ -179,10 +203,32 @@ impl World {
     }
 
     fn consolidate(&mut self) {
+        self.set(&[]);
+    }
+
+    fn set(&mut self, knobs: &[(&str, u64)]) {
         self.operations += 1;
         let operation = OperationId::new(self.operations);
-        let (values, label) = (BTreeMap::new(), String::new());
-        self.enter(Command::SetPolicy { operation, values, label });
+        let values = knobs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        self.enter(Command::SetPolicy { operation, values, label: String::new() });
+    }
+
+    /// What is known of the memory of each instance, and what it counts.
+    fn counted(&self) -> Vec<Counted> {
+        let ids = self.state.instances().map(|i| i.status.instance);
+        ids.map(|id| memory::counted(&self.state, id, self.now).unwrap()).collect()
+    }
+
+    /// Plans and does it; returns what was promised to whom.
+    fn promise(&mut self) -> BTreeMap<InstanceId, Mebibytes> {
+        let moves = self.moves();
+        let step = |step: &Move| match *step {
+            Move::Promise { instance, memory, .. } => (instance, memory),
+            Move::Start { .. } | Move::Stop { .. } | Move::Shift { .. } => panic!("{step:?}"),
+        };
+        let promised = moves.iter().map(step).collect();
+        self.enter(Command::CommitPlan(Plan { base: self.state.sequence(), moves }));
+        promised
     }
 }
 
@@ -242,6 +288,80 @@ fn a_new_scheduler_plans_what_the_one_before_it_would_have() {
     assert_eq!(before.0.len(), 3, "there is something to plan");
     assert_eq!(after, before);
     assert_eq!(cold.moves(), [], "by requests all is well");
+}
+
+/// Memory counts by its use, and nothing else moves anything.
+const BY_USE: [(&str, u64); 3] = [("memory_by_use", 1), ("memory_margin", 100), ("consolidate", 0)];
+
+#[test]
+fn a_new_scheduler_promises_memory_as_the_one_before_it_did() {
+    let mut old = World::new();
+    old.pass(DAY.saturating_add(Millis::from_secs(3700)));
+    let (mut new, mut cold) = (old.restarted(), old.restarted());
+    new.recall();
+    for world in [&mut old, &mut new, &mut cold] {
+        world.set(&BY_USE);
+        world.pass(REPORT);
+    }
+    assert_eq!(new.counted(), old.counted());
+    let peaks: Vec<u64> = old.counted().iter().map(|counted| counted.peak.get()).collect();
+    assert_eq!(peaks, [300, 327, 327, 250, 64], "the first was so high a day ago");
+    // The margin begins sixteen times as wide as the policy says.
+    let promised = old.promise();
+    assert_eq!(promised.len(), 1, "the others' margins leave nothing");
+    assert_eq!(new.promise(), promised);
+    assert_eq!(cold.promise(), BTreeMap::new(), "of a minute nothing is believed");
+    // They agree for a week, in which the margin narrows and the first peak fades.
+    for _ in 0..7 {
+        for world in [&mut old, &mut new] {
+            world.pass(DAY);
+            world.promise();
+        }
+        assert_eq!(new.counted(), old.counted());
+    }
+    assert!(old.counted().iter().all(|counted| counted.promised < counted.request));
+}
+
+#[test]
+fn a_promise_is_kept_and_raised_by_what_is_remembered() {
+    let mut old = World::new();
+    old.pass(Millis::from_secs(7200));
+    old.set(&[BY_USE.as_slice(), &[("memory_history_min_seconds", 300)]].concat());
+    old.pass(REPORT);
+    assert!(!old.promise().is_empty());
+    let mut new = old.restarted();
+    // It grew while there was no scheduler, and only its agent saw it.
+    let (id, peaks) = new.peaks.iter_mut().next_back().unwrap();
+    let id = *id;
+    peaks.note(new.now, Mebibytes::new(200), REPORT);
+    let before = new.state.promised(new.state.instance(id).unwrap());
+    new.recall();
+    new.pass(REPORT);
+    let raised = new.promise()[&id];
+    assert!(raised > before && raised >= Mebibytes::new(200), "{before:?} then {raised:?}");
+}
+
+#[test]
+fn peaks_that_are_told_again_or_by_an_older_agent_change_nothing() {
+    let mut old = World::new();
+    old.pass(DAY);
+    let before = old.counted();
+    for _ in 0..3 {
+        old.recall();
+    }
+    assert_eq!(old.counted(), before);
+    // A track that goes back further replaces one, and its peaks stay.
+    let mut new = old.restarted();
+    new.pass(Millis::from_secs(60));
+    let known = new.counted();
+    old.pass(Millis::from_secs(60));
+    for node in nodes() {
+        let mut history = old.history(node);
+        history.instances.iter_mut().for_each(|each| each.peaks = Peaks::default());
+        new.enter(Command::ReportHistory { node, history });
+    }
+    assert!(new.forecasts().values().all(|forecast| forecast.measured));
+    assert_eq!(new.counted(), known);
 }
 
 #[test]
@@ -314,7 +434,11 @@ fn hostile_histories_change_nothing() {
         let window = SketchWindow { cpu: Millicores::new(cpu), covered: Permille::new(covered) };
         let windows = vec![window; count];
         let sketch = Sketch { from: At::from_millis(from), windows, memory: Mebibytes::MAX };
-        let each = |id: &InstanceId| InstanceSketch { instance: *id, sketch: sketch.clone() };
+        let at = At::from_millis(from);
+        let (slots_mib, highest_mib) = ([u32::MAX; PEAK_SLOTS], u32::MAX);
+        let peaks = Peaks { began: Some(at), open_from: at, slots_mib, highest_mib };
+        let each =
+            |id: &InstanceId| InstanceSketch { instance: *id, sketch: sketch.clone(), peaks };
         let instances = ids.iter().map(each).collect();
         UsageHistory { at: now, window: WINDOW, foreign: None, instances }
     };
@@ -330,12 +454,25 @@ fn hostile_histories_change_nothing() {
         assert_eq!(new.forecasts(), before);
         assert_eq!(check::check_state(&new.state), []);
     }
+    // Nor do they where something is known.
+    new.pass(REPORT);
+    let known = new.counted();
+    let strangers = (NodeId::new(NODES), of(day, 144, 900, 1000));
+    let future = (NodeId::new(1), of(now.millis() + DAY.get(), 144, 900, 1000));
+    let ancient = (NodeId::new(1), of(0, 144, 900, 1000));
+    let last = (NodeId::new(1), of(u64::MAX, 144, u64::MAX, u32::MAX));
+    for (node, history) in [strangers, future, ancient, last] {
+        new.enter(Command::ReportHistory { node, history });
+        assert_eq!(new.counted(), known);
+    }
     // Whoever lies about what is its own is believed, as in reports; only within bounds.
     let lies = of(day, 1_000_000, u64::MAX, u32::MAX);
     new.enter(Command::ReportHistory { node: NodeId::new(1), history: lies });
     new.pass(REPORT);
     let moved = new.moves().len();
     assert!(moved <= ids.len(), "{moved}");
+    let peaks: Vec<u64> = new.counted().iter().map(|counted| counted.peak.get()).collect();
+    assert!(peaks.iter().all(|peak| *peak <= 4096), "more than a node has: {peaks:?}");
     let nobody = NodeId::new(99);
     let history = of(day, 1, 1, 1000);
     let command = Command::ReportHistory { node: nobody, history };
@@ -357,8 +494,18 @@ pub(crate) fn any_history() -> impl Strategy<Value = Command> {
         };
         Sketch { from, windows: windows.into_iter().map(of).collect(), memory: Mebibytes::MAX }
     });
-    let each = (0..12_u64, sketch.clone())
-        .prop_map(|(id, sketch)| InstanceSketch { instance: InstanceId::new(id), sketch });
+    let peaks = (prop::option::of(moment()), moment(), any::<[u32; PEAK_SLOTS]>(), any::<u32>())
+        .prop_map(|(began, open_from, slots_mib, highest_mib)| Peaks {
+            began,
+            open_from,
+            slots_mib,
+            highest_mib,
+        });
+    let each = (0..12_u64, sketch.clone(), peaks).prop_map(|(id, sketch, peaks)| InstanceSketch {
+        instance: InstanceId::new(id),
+        sketch,
+        peaks,
+    });
     let length = prop_oneof![Just(WINDOW), any::<u64>().prop_map(Millis::new)];
     let instances = prop::collection::vec(each, 0..4);
     (0..5_u32, moment(), length, prop::option::of(sketch), instances).prop_map(
