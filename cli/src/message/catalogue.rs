@@ -370,6 +370,9 @@ messages! {
     DecisionPlaced { time, node, expected }
         "decided {time}: placed on {node}; expected then: {expected}"
         "决定于 {time}：放置到 {node}；当时预计：{expected}"
+    DecisionWished { time, node, why, expected }
+        "decided {time}: placed on {node}, because {why}; expected then: {expected}"
+        "决定于 {time}：放置到 {node}，原因：{why}；当时预计：{expected}"
     DecisionMoved { time, from, node, why, expected }
         "decided {time}: moved from {from} to {node}, because {why}; expected then: {expected}"
         "决定于 {time}：从 {from} 迁移到 {node}，原因：{why}；当时预计：{expected}"

@@ -40,6 +40,36 @@ async fn a_decision_is_explained_from_the_record_which_ends_with_the_scheduler()
 }
 
 #[tokio::test]
+async fn what_an_operator_moves_is_explained_from_the_record_too() {
+    let dir = world::dir();
+    let mut scheduler = Scheduler::start(dir.path()).await;
+    let mut agent = Agent::attach(&scheduler.channel, "n1").await;
+    scheduler.apply(spec("web", 1)).await;
+    let assignment = agent.assignment(1).await;
+    agent.report(report(&assignment, v1::Phase::Healthy)).await;
+    let other = Agent::attach(&scheduler.channel, "n2").await;
+    let (instance, to) = (assignment.instances[0].instance, other.welcome.node);
+    let request = v1::MoveRequest { operation_id: operation(), instance, to };
+    for _ in 0..2 {
+        // An answer that was lost is asked for again with the same operation id.
+        let answer = scheduler.operator.r#move(request.clone()).await.unwrap().into_inner();
+        assert_eq!(answer.refusal, None);
+    }
+    let all = explained(&mut scheduler.operator, "web").await;
+    let decisions: Vec<_> = all.into_iter().map(|of| of.decision.unwrap()).collect();
+    let ways: Vec<_> = decisions.iter().map(|d| (d.from.as_str(), d.to.as_str())).collect();
+    assert_eq!(ways, [("", "n1"), ("n1", "n2")]);
+    assert_eq!(
+        (decisions[0].reason.as_str(), decisions[1].reason.as_str()),
+        ("", "an operator said so")
+    );
+    assert_eq!(decisions[1].reason_said.as_ref().unwrap().code, "shift-operator");
+    assert_eq!((decisions[1].before_millicores, decisions[1].after_millicores), (0, 10));
+    assert_eq!((decisions[1].bound_millicores, decisions[1].nodes_in_use), (3200, 1));
+    scheduler.stop().await;
+}
+
+#[tokio::test]
 async fn reasons_are_counted_for_what_waits() {
     let dir = world::dir();
     let mut scheduler = Scheduler::start(dir.path()).await;

@@ -3,6 +3,7 @@
 
 use tengyun_model::{At, InstanceId, Kind, NodeId, Said, WorkloadKey, said};
 
+use super::record::{Decision, by_hand};
 use super::{explain, remedy, verdict};
 use crate::command::Refusal;
 use crate::image::{InstanceImage, InstanceWish};
@@ -80,18 +81,20 @@ fn room(problem: &Problem<'_>, instance: &InstanceImage) -> Said {
     said!(LeaveNoRoom, remedy(problem, &verdicts))
 }
 
-/// Says whether an instance may be brought to a node now, by durable state and by what is measured.
+/// Says whether an instance may be brought to a node now, by durable state and by what is measured, and by
+/// which figures.
 pub fn wished(
     state: &State,
     forecast: &Forecast,
     (id, to): (InstanceId, NodeId),
     now: At,
-) -> Result<(), Refusal> {
-    state.wished_move(id, to)?;
+) -> Result<Decision, Refusal> {
+    let step = state.wished_move(id, to)?;
     let problem = Problem::new(state, forecast, now);
     let instance = state.instance(id).ok_or(Refusal::UnknownInstance(id))?;
     let guest = problem.guest(instance, instance.node.is_some());
-    problem.fits(problem.seat_of(to), &guest, state.policy().band().ceiling)
+    problem.fits(problem.seat_of(to), &guest, state.policy().band().ceiling)?;
+    by_hand(problem, &step).ok_or(Refusal::UnknownInstance(id))
 }
 
 /// Says where else an instance could go, or what would help.

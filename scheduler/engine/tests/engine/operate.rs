@@ -1,6 +1,6 @@
 //! Scenarios of what operators wish of nodes and instances: cordon, drain, move.
 
-use tengyun_engine::explain::{explain, leaving, wished};
+use tengyun_engine::explain::{Decisions, explain, leaving, wished};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::{
     Command, Move, NodeWish, Outcome, Refusal, ShiftReason, State, check, predict,
@@ -171,6 +171,53 @@ fn an_operator_moves_an_instance_where_it_fits() {
     let happened: Vec<&str> =
         cloud.events.iter().filter(|e| e.instance == Some(id)).map(|e| e.kind.as_str()).collect();
     assert_eq!(happened, ["placed", "healthy", "moving", "moved", "stopped"]);
+}
+
+/// Carries out what an operator wishes, and records it.
+fn by_hand(cloud: &mut Cloud, decisions: &mut Decisions, (id, to): (InstanceId, NodeId)) {
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    let decided = wished(&cloud.state, &forecast, (id, to), cloud.now).expect("it may go there");
+    let operation = cloud.operation();
+    cloud.must(Command::MoveInstance { operation, instance: id, to });
+    decisions.keep(&cloud.state, vec![decided]);
+}
+
+#[test]
+fn what_an_operator_moves_or_places_is_recorded_with_its_figures() {
+    let (mut cloud, mut decisions) = (Cloud::of(3), Decisions::default());
+    let (cores, node) = (Millicores::new, NodeId::new);
+    let mut app = spec("app");
+    app.resources.cpu = cores(200);
+    cloud.apply(app);
+    let first = cloud.state.instances().next().unwrap().status.instance;
+    by_hand(&mut cloud, &mut decisions, (first, node(2)));
+    let told = decisions.of(first).unwrap();
+    assert_eq!((told.from, told.to), (None, node(2)));
+    assert_eq!(told.reason, Some(ShiftReason::Operator), "a plan did not place it");
+    assert_eq!((told.peak, told.bound), ((cores(0), cores(200)), cores(800)));
+    assert_eq!(told.runner_up.map(|other| other.node), Some(node(1)));
+    assert_eq!((told.in_use, told.needed, told.at), (0, Some(1), cloud.now));
+    cloud.pass(Millis::from_secs(10));
+    by_hand(&mut cloud, &mut decisions, (first, node(3)));
+    let second = cloud.state.replacement_of(first).unwrap();
+    let told = decisions.of(second).unwrap();
+    assert_eq!((told.from, told.to), (Some(node(2)), node(3)));
+    assert_eq!((told.reason, told.in_use), (Some(ShiftReason::Operator), 1));
+    assert!(told.peak.0 < told.peak.1 && told.peak.1 <= told.bound, "{told:?}");
+    assert_eq!(told.left, Default::default(), "the old copy counts until it has stopped");
+    assert_eq!(decisions.of(first).map(|of| of.from), Some(None), "the first is kept too");
+}
+
+#[test]
+fn harvest_that_an_operator_places_may_fill_a_node_to_the_ceiling() {
+    let mut cloud = Cloud::of(1);
+    let mut app = spec("app");
+    app.class = Class::Harvest;
+    cloud.apply(app);
+    let id = cloud.state.instances().next().unwrap().status.instance;
+    let mut decisions = Decisions::default();
+    by_hand(&mut cloud, &mut decisions, (id, NodeId::new(1)));
+    assert_eq!(decisions.of(id).map(|of| of.bound), Some(Millicores::new(800)));
 }
 
 #[test]
