@@ -5,6 +5,7 @@
 mod excluded;
 mod leaving;
 pub mod memory;
+mod outlook;
 mod record;
 mod rollout;
 mod waiting;
@@ -27,6 +28,7 @@ use crate::state::State;
 
 pub use excluded::Excluded;
 pub use leaving::{Leaving, elsewhere, leaving, wished};
+pub use outlook::{Outlook, outlook};
 pub use record::{Decision, Decisions, RunnerUp, decided};
 pub use rollout::{NoRoom, no_room};
 
