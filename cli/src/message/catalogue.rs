@@ -570,6 +570,12 @@ messages! {
     GiveMemoryOrForecast {} "none, request, used or forecast" "应为 none、request、used 或 forecast"
     GivePercent {} "a number from 0 to 100" "应为 0 至 100 的数"
     GiveWindow {} "two hours of the day, such as 22-6" "应为一天中的两个钟点，如 22-6"
+    GiveZone {}
+        "a time zone that is known here, such as Asia/Shanghai"
+        "应为本机已知的时区，如 Asia/Shanghai"
+    LabNoBegin {}
+        "the trace does not say when it begins, so no day of it is known: leave out --calendar and --zone"
+        "该跟踪数据未注明起始时刻，无法得知日期：请去掉 --calendar 和 --zone"
     GiveBranch {} "the number of an entry, a time, or +90s, +15m, +2h" "应为记录的序号、时刻，或 +90s、+15m、+2h"
     GiveCount { most } "so many nodes as 1 to {most}" "应为 1 至 {most} 个节点"
     JournalWhole { entries } "every one of {entries} entries is as it was written" "{entries} 条记录均与写入时一致"
