@@ -5,7 +5,9 @@ use tengyun_proto::{limits, v1};
 use tengyun_scheduler::Config;
 
 use crate::members::{House, connect, node as node_named};
-use crate::world::{self, Agent, Operator, Scheduler, key, operation, report, spec, until};
+use crate::world::{
+    self, Agent, Operator, Scheduler, key, operation, report, running, spec, until,
+};
 
 async fn wish(operator: &mut Operator, node: u32, wish: v1::NodeWish) -> Option<v1::Refusal> {
     let operation_id = operation();
@@ -28,10 +30,7 @@ async fn events(operator: &mut Operator, filter: v1::ListEventsRequest) -> Vec<S
 
 /// Two nodes, of which the first runs these instances, healthy.
 async fn busy(scheduler: &mut Scheduler, instances: u32) -> (Agent, Agent, v1::Assignment) {
-    let mut first = Agent::attach(&scheduler.channel, "n1").await;
-    scheduler.apply(spec("web", instances)).await;
-    let assignment = first.assignment(usize::try_from(instances).unwrap()).await;
-    first.report(report(&assignment, v1::Phase::Healthy)).await;
+    let (first, assignment) = running(scheduler, spec("web", instances)).await;
     let second = Agent::attach(&scheduler.channel, "n2").await;
     (first, second, assignment)
 }
@@ -116,12 +115,9 @@ async fn a_lost_node_loses_what_may_restart_and_stops_it_when_it_returns() {
     let dir = world::dir();
     let mut scheduler = Scheduler::start_with(Config::new(dir.path())).await;
     let (first, mut second, assignment) = {
-        let mut first = Agent::attach(&scheduler.channel, "n1").await;
         let mut web = spec("web", 2);
         web.on_lost = v1::OnLost::Restart.into();
-        scheduler.apply(web).await;
-        let assignment = first.assignment(2).await;
-        first.report(report(&assignment, v1::Phase::Healthy)).await;
+        let (first, assignment) = running(&mut scheduler, web).await;
         (first, Agent::attach(&scheduler.channel, "n2").await, assignment)
     };
     let nodes = vec![first.welcome.node];

@@ -4,7 +4,9 @@ use tengyun_model::Role;
 use tengyun_proto::{limits, v1};
 
 use crate::members::{House, connect};
-use crate::world::{self, Agent, Operator, Scheduler, key, operation, report, spec, until};
+use crate::world::{
+    self, Agent, Operator, Scheduler, key, operation, report, running, spec, until,
+};
 
 async fn explained(operator: &mut Operator, name: &str) -> Vec<v1::Explanation> {
     let request = v1::ExplainRequest { instance: None, key: Some(key(name)) };
@@ -43,10 +45,7 @@ async fn a_decision_is_explained_from_the_record_which_ends_with_the_scheduler()
 async fn what_an_operator_moves_is_explained_from_the_record_too() {
     let dir = world::dir();
     let mut scheduler = Scheduler::start(dir.path()).await;
-    let mut agent = Agent::attach(&scheduler.channel, "n1").await;
-    scheduler.apply(spec("web", 1)).await;
-    let assignment = agent.assignment(1).await;
-    agent.report(report(&assignment, v1::Phase::Healthy)).await;
+    let (_agent, assignment) = running(&mut scheduler, spec("web", 1)).await;
     let other = Agent::attach(&scheduler.channel, "n2").await;
     let (instance, to) = (assignment.instances[0].instance, other.welcome.node);
     let request = v1::MoveRequest { operation_id: operation(), instance, to };
@@ -124,10 +123,7 @@ async fn a_dry_run_names_the_harvest_that_would_go_as_far_as_the_asker_may_see_i
 async fn the_status_has_every_hour_of_the_week_and_the_move_ledger() {
     let dir = world::dir();
     let mut scheduler = Scheduler::start(dir.path()).await;
-    let mut agent = Agent::attach(&scheduler.channel, "n1").await;
-    scheduler.apply(spec("web", 1)).await;
-    let assignment = agent.assignment(1).await;
-    agent.report(report(&assignment, v1::Phase::Healthy)).await;
+    let _running = running(&mut scheduler, spec("web", 1)).await;
     let status = until("it is healthy", async || {
         let healthy = scheduler.instances().await[0].status.as_ref().unwrap().phase();
         (healthy == v1::Phase::Healthy).then_some(())
