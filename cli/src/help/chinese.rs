@@ -215,6 +215,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Only what this person wished, or this user of the scheduler's machine (uid:0)",
         "只显示此人员或调度器本机用户（uid:0）所要求的",
     ),
+    (
+        "Say what would go where and what has no place, and change nothing",
+        "说明哪些实例将迁往何处、哪些无处可去，不作任何改动",
+    ),
     ("Open a node that was cordoned or drained", "重新启用被隔离或腾空的节点"),
     (
         "Pack a list of instances on a list of nodes, one after the other",

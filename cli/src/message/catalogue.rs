@@ -180,6 +180,12 @@ messages! {
     DrainVolumes {}
         "`tengyun stop NAME`: it starts again where its volumes are"
         "`tengyun stop NAME`：它会在卷所在之处重新启动"
+    WouldDrain { node, go, stop, stay }
+        "{node}: {go} would go to other nodes, {stop} be queued again, {stay} stay"
+        "{node}：{go} 个将迁往其他节点，{stop} 个将重新排队，{stay} 个将留下"
+    DrainUnrehearsed {}
+        "the scheduler is older and cannot rehearse a drain"
+        "调度器版本较旧，不能预演腾空"
     DrainLeft { node, left, moving, stopping }
         "{node}: {left} left, {moving} moving, {stopping} stopping"
         "{node}：剩 {left} 个，{moving} 个迁移中，{stopping} 个停止中"

@@ -139,22 +139,29 @@ impl View<'_> {
         }
     }
 
-    /// Says what is still to leave a node.
-    pub(crate) fn leaving(&self, id: NodeId) -> v1::ListLeavingResponse {
+    /// Says what is still to leave a node; or what would leave it and where to, if it were drained, by force
+    /// or not.
+    pub(crate) fn leaving(&self, id: NodeId, rehearse: Option<bool>) -> v1::ListLeavingResponse {
         let Some(node) = self.state.node(id) else {
             let refusal = Some(refusal(&Refusal::UnknownNode(id)));
             return v1::ListLeavingResponse { refusal, ..v1::ListLeavingResponse::default() };
         };
-        let list = explain::leaving(self.state, &self.forecast(), id, self.now);
+        let (state, forecast) = (self.state, self.forecast());
+        let list = match rehearse {
+            None => explain::leaving(state, &forecast, id, self.now),
+            Some(force) => explain::rehearsed(state, &forecast, (id, force), self.now),
+        };
         let view = |leaving: explain::Leaving| v1::LeavingView {
             instance: leaving.instance.get(),
             key: Some((&leaving.key).into()),
             state: leaving.state.to_owned(),
             reason: leaving.reason.to_string(),
             reason_said: to_wire(&leaving.reason),
+            to: leaving.to.map(|node| self.node_name(node)).unwrap_or_default(),
         };
         let instances = list.into_iter().map(view).collect();
-        v1::ListLeavingResponse { instances, wish: node.wish.as_str().to_owned(), refusal: None }
+        let (wish, rehearsed) = (node.wish.as_str().to_owned(), rehearse.is_some());
+        v1::ListLeavingResponse { instances, wish, refusal: None, rehearsed }
     }
 
     /// Returns the instances that take room on a node.

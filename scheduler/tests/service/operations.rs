@@ -44,7 +44,7 @@ async fn a_drain_moves_everything_once_it_is_healthy_elsewhere() {
     assert_eq!(wish(&mut scheduler.operator, node, v1::NodeWish::Drain).await, None);
     let copies = second.assignment(2).await;
     let leaving = async |scheduler: &mut Scheduler| {
-        let request = v1::ListLeavingRequest { node };
+        let request = v1::ListLeavingRequest { node, ..Default::default() };
         scheduler.operator.list_leaving(request).await.unwrap().into_inner().instances
     };
     let states = leaving(&mut scheduler).await.into_iter().map(|i| i.state).collect::<Vec<_>>();
@@ -59,6 +59,26 @@ async fn a_drain_moves_everything_once_it_is_healthy_elsewhere() {
     let told = events(&mut scheduler.operator, filter).await;
     let wanted = ["node-wish", "moving", "moving", "moved", "moved", "stopped", "stopped"];
     assert_eq!(told[told.len() - wanted.len()..], wanted);
+    scheduler.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_is_rehearsed_with_its_destinations_and_changes_nothing() {
+    let dir = world::dir();
+    let mut scheduler = Scheduler::start(dir.path()).await;
+    let (first, _second, _) = busy(&mut scheduler, 2).await;
+    let mut ask = async |node| {
+        let request = v1::ListLeavingRequest { node, rehearse: true, force: false };
+        scheduler.operator.list_leaving(request).await.unwrap().into_inner()
+    };
+    let told = ask(first.welcome.node).await;
+    let ways: Vec<_> = told.instances.iter().map(|i| (i.state.as_str(), i.to.as_str())).collect();
+    assert_eq!(ways, [("moving", "n2"), ("moving", "n2")]);
+    assert_eq!((told.rehearsed, told.wish.as_str(), told.refusal), (true, "serve", None));
+    assert_eq!(ask(99).await.refusal.unwrap().code, "unknown-node");
+    let after = scheduler.instances().await;
+    assert!(after.iter().all(|i| i.wanted && i.node_name == "n1" && i.replaces.is_none()));
+    assert_eq!(after.len(), 2);
     scheduler.stop().await;
 }
 
