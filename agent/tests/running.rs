@@ -32,6 +32,22 @@ async fn what_is_assigned_runs_and_what_is_not_ends() {
 }
 
 #[tokio::test]
+async fn a_test_that_fails_leaves_nothing_running() {
+    let mut stage = Stage::start();
+    // It works in another directory, and its child in a session of its own.
+    stage.assign(&[shell(1, "cd /; setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000")]);
+    let pid = stage.pid(1).await;
+    let hidden =
+        until("its child says its number", || stage.stdout(1, 1).trim().parse().ok()).await;
+    let groups = stage.groups();
+    assert!(is_alive(pid) && is_alive(hidden));
+    // As when an assertion fails: nothing is ended before.
+    drop(stage);
+    assert!(!is_alive(pid) && !is_alive(hidden));
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
+}
+
+#[tokio::test]
 async fn an_exit_code_and_a_signal_are_reported_as_they_were() {
     let mut stage = Stage::start();
     stage.assign(&[once(1, "exit 3"), once(2, "kill -11 $$"), once(3, "exit 0")]);

@@ -86,10 +86,10 @@ fn decided(explanation: &v1::Explanation) -> String {
     let expected = crate::get::expected(of.expected.as_ref());
     let why = heard(of.reason_said.as_ref(), &of.reason);
     let (at, node, expected) = (&at, &node, &expected);
-    let head = if of.from.is_empty() {
-        Message::DecisionPlaced { time: at, node, expected }
-    } else {
-        Message::DecisionMoved { time: at, from: &from, node, why: &why, expected }
+    let head = match (of.from.is_empty(), of.reason.is_empty()) {
+        (true, true) => Message::DecisionPlaced { time: at, node, expected },
+        (true, false) => Message::DecisionWished { time: at, node, why: &why, expected },
+        (false, _) => Message::DecisionMoved { time: at, from: &from, node, why: &why, expected },
     };
     let (before, after) = (cores(of.before_millicores), cores(of.after_millicores));
     let bound = &cores(of.bound_millicores);
@@ -225,5 +225,21 @@ mod tests {
         }
         assert_eq!(ahead(&v1::Explanation::default()), "");
         assert_eq!(one_json(&known)["horizons"][1]["seconds"], 86_400);
+    }
+
+    #[test]
+    fn who_placed_and_who_moved_an_instance_is_said() {
+        let said = |from: &str, reason: &str| {
+            let (from, reason) = (from.to_owned(), reason.to_owned());
+            let decision =
+                v1::DecisionView { from, to: "n2".to_owned(), reason, ..Default::default() };
+            let decision = Some(decision);
+            decided(&v1::Explanation { decision, placed: true, ..v1::Explanation::default() })
+        };
+        assert!(said("", "").contains("placed on n2; expected"), "{}", said("", ""));
+        let wished = said("", "an operator said so");
+        assert!(wished.contains("placed on n2, because an operator said so;"), "{wished}");
+        let moved = said("n1", "an operator said so");
+        assert!(moved.contains("moved from n1 to n2, because an operator said so;"), "{moved}");
     }
 }

@@ -6,14 +6,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
+use tengyun_engine::days::Stretch;
 use tengyun_lab::arrivals;
 use tengyun_lab::cloudsim::{self, Detector};
 use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::pack;
 use tengyun_lab::replay::{Choice, Replay, Replayed, replay};
 use tengyun_lab::rules::Honest;
-use tengyun_lab::trace::{self, Rows, Trace};
+use tengyun_lab::trace::{self, Rows, STEP_SECS, Trace};
+use tengyun_model::{At, Millis};
+use tengyun_scheduler::PastDays;
 
 use crate::failure::Failure;
 use crate::message::{Message, lab_table};
@@ -72,6 +76,13 @@ struct ReplayArgs {
     /// Hours of the day in which anything may be moved; with --honest [default: 22-6]
     #[arg(long, value_name = "FROM-UNTIL", value_parser = window, requires = "honest")]
     window: Option<(u8, u8)>,
+    /// File that says on which days people rest and work, and in which time zone; without one every week
+    /// has five working days
+    #[arg(long, value_name = "FILE")]
+    calendar: Option<PathBuf>,
+    /// Time zone of the days, such as Asia/Shanghai [default: that of the calendar, else UTC]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    zone: Option<TimeZone>,
     /// The share of instances that never move
     #[arg(long, value_name = "PCT", default_value = "0", value_parser = percent)]
     immovable: f64,
@@ -144,6 +155,7 @@ fn run_replay(args: &ReplayArgs, format: Format) -> Result<(), Failure> {
         harvest: args.harvest.is_some(),
         honest,
         immovable_pct: args.immovable,
+        days: days(args, &trace)?,
         ..Replay::new(args.node, args.memory)
     };
     let replayed = replay(&trace, &wish).map_err(usage)?;
@@ -152,6 +164,18 @@ fn run_replay(args: &ReplayArgs, format: Format) -> Result<(), Failure> {
     }
     let json = json(&replayed.figures)?;
     show(format, || table(&replayed), &json)
+}
+
+/// Says what is told of days while a trace lasts; nothing where neither a calendar nor a zone is given.
+fn days(args: &ReplayArgs, trace: &Trace) -> Result<Vec<(At, Vec<Stretch>)>, Failure> {
+    if args.calendar.is_none() && args.zone.is_none() {
+        return Ok(Vec::new());
+    }
+    let days = PastDays::open(args.calendar.as_deref(), args.zone.clone()).map_err(usage)?;
+    let begin = trace.begin_secs.ok_or_else(|| Failure::Usage(Message::LabNoBegin {}.said()))?;
+    let steps = u64::try_from(trace.steps()).unwrap_or(u64::MAX);
+    let begin = At::default().after(Millis::from_secs(begin));
+    Ok(days.told(begin, begin.after(Millis::from_secs(STEP_SECS.saturating_mul(steps)))))
 }
 
 fn table(replayed: &Replayed) -> String {
@@ -262,6 +286,10 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
     value.filter(|v| (0.0..=100.0).contains(v)).ok_or_else(|| Message::GivePercent {}.said())
 }
 
+fn zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text).map_err(|_| Message::GiveZone {}.said())
+}
+
 fn window(text: &str) -> Result<(u8, u8), String> {
     let hours = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     let valid = |(from, until): &(u8, u8)| *from < 24 && *until <= 24;
@@ -270,6 +298,8 @@ fn window(text: &str) -> Result<(u8, u8), String> {
 
 #[cfg(test)]
 mod tests {
+    use tengyun_model::DayKind;
+
     use super::*;
 
     #[test]
@@ -279,5 +309,48 @@ mod tests {
         assert_eq!(window("22-6"), Ok((22, 6)));
         assert!(window("22").is_err() && window("24-6").is_err());
         assert!(format("excel").unwrap_err().contains("bitbrains"));
+        assert!(zone("Asia/Shanghai").is_ok() && zone("UTC").is_ok());
+        assert!(zone("Mars/Base").unwrap_err().contains("Asia/Shanghai"));
+    }
+
+    /// Two days of a trace that begins at a moment, or at one that is not known.
+    fn told(begin_secs: Option<u64>, given: &[&str]) -> Result<Vec<(At, Vec<Stretch>)>, Failure> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: ReplayArgs,
+        }
+        let line = ["replay", "--trace", "t", "--node", "8/32"].iter().chain(given);
+        let line: Line = clap::Parser::try_parse_from(line).unwrap();
+        let cpu = trace::Series::empty(1, 2 * trace::DAY_STEPS);
+        days(&line.args, &Trace { cpu, begin_secs, ..Trace::default() })
+    }
+
+    #[test]
+    fn a_calendar_and_a_zone_are_told_day_by_day_or_refused_with_the_reason() {
+        use DayKind::{Rest, Working};
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        // 2026-09-30 at 10:00 in Shanghai, a Wednesday; the day after it is a holiday.
+        let (begin, refused) = (1_790_733_600, |error: Failure| error.to_string());
+        fs::write(path, "zone Asia/Shanghai\nrest 2026-10-01..2026-10-07\n").unwrap();
+        let all = told(Some(begin), &["--calendar", path]).unwrap();
+        let days: Vec<(u64, DayKind)> =
+            all.iter().map(|(at, told)| (at.millis() / 1000 - begin, told[1].kind)).collect();
+        let hours = |count: u64| count * 3600;
+        assert_eq!(days, [(0, Working), (hours(14), Rest), (hours(38), Rest)]);
+        // A zone that is given goes before that of the file.
+        let all = told(Some(begin), &["--calendar", path, "--zone", "UTC"]).unwrap();
+        assert_eq!(all[1].0.millis() / 1000 - begin, hours(22));
+        let all = told(Some(begin), &["--zone", "Asia/Shanghai"]).unwrap();
+        assert_eq!(all.iter().map(|(_, told)| told[1].kind).max(), Some(Working));
+        assert_eq!(told(None, &[]).unwrap(), []);
+        let unknown = refused(told(None, &["--zone", "UTC"]).unwrap_err());
+        assert!(unknown.contains("does not say when it begins"), "{unknown}");
+        fs::write(path, "zone UTC\nworked 2026-10-10\n").unwrap();
+        let broken = refused(told(Some(begin), &["--calendar", path]).unwrap_err());
+        assert!(broken.contains(path) && broken.contains("line 2: "), "{broken}");
+        let missing = refused(told(Some(begin), &["--calendar", "/no/such"]).unwrap_err());
+        assert!(missing.contains("cannot read the calendar /no/such"), "{missing}");
     }
 }

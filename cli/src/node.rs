@@ -17,6 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What `drain` takes.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct DrainArgs {
     /// The node
     node: String,
@@ -29,6 +30,9 @@ pub(crate) struct DrainArgs {
     /// Do not wait until the node is empty
     #[arg(long)]
     no_wait: bool,
+    /// Say what would go where and what has no place, and change nothing
+    #[arg(long, conflicts_with_all = ["yes", "no_wait"])]
+    dry_run: bool,
 }
 
 /// Keeps new instances away from a node.
@@ -50,6 +54,9 @@ pub(crate) async fn uncordon(session: &Session, name: &str) -> Result<(), Failur
 /// Empties a node and says how far it is.
 pub(crate) async fn drain(session: &Session, args: DrainArgs) -> Result<(), Failure> {
     let node = find(session, &args.node).await?;
+    if args.dry_run {
+        return rehearse(session, &node, &args).await;
+    }
     if !args.force && !args.yes {
         ask_about_singles(session, &node, &args.node).await?;
     }
@@ -63,6 +70,47 @@ pub(crate) async fn drain(session: &Session, args: DrainArgs) -> Result<(), Fail
     let message = Message::NodeDrained { node: &clean(&args.node) }.said();
     let effect = "drained and empty: `tengyun uncordon` opens it again";
     done(session, &args.node, effect, &message)
+}
+
+/// Says what a drain would do.
+async fn rehearse(session: &Session, node: &v1::NodeView, args: &DrainArgs) -> Result<(), Failure> {
+    let request = v1::ListLeavingRequest { node: node.node, rehearse: true, force: args.force };
+    let told = ask(session, request).await?;
+    if !told.rehearsed {
+        return Err(Failure::Refused(Message::DrainUnrehearsed {}.said()));
+    }
+    let one = |i: &v1::LeavingView| {
+        let workload = path(i.key.clone().unwrap_or_default());
+        json!({
+            "instance": i.instance, "workload": workload, "state": i.state, "to": i.to,
+            "reason": i.reason,
+        })
+    };
+    let instances: Vec<_> = told.instances.iter().map(one).collect();
+    let json = json!({"node": args.node, "instances": instances});
+    show(session.format, || rehearsal(session, &args.node, &told.instances), &json)?;
+    note(&Message::DryRun {}.said());
+    Ok(())
+}
+
+/// Counts what would go, be queued again and stay, and lists it.
+fn rehearsal(session: &Session, name: &str, all: &[v1::LeavingView]) -> String {
+    let goes = |i: &&v1::LeavingView| !i.to.is_empty();
+    let (go, stop) =
+        (all.iter().filter(goes).count(), all.iter().filter(|i| i.state == "stopping").count());
+    let (node, stay) = (&clean(name), &(all.len() - go - stop));
+    let head = Message::WouldDrain { node, go: &go, stop: &stop, stay }.said() + "\n";
+    if all.is_empty() {
+        return head;
+    }
+    let row = |i: &v1::LeavingView| {
+        let key = path(i.key.clone().unwrap_or_default());
+        let to = if i.to.is_empty() { "-".to_owned() } else { i.to.clone() };
+        let why = heard(i.reason_said.as_ref(), &i.reason);
+        vec![i.instance.to_string(), key, word(&i.state), to, why]
+    };
+    let headings = session.headings(&["INSTANCE", "WORKLOAD", "STATE", "GOES TO", "REASON"]);
+    head + &table(&headings, &all.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Asks whether the only copies of services may run twice for a moment; a script says so before.
@@ -165,7 +213,13 @@ fn list(session: &Session, left: &[v1::LeavingView]) -> String {
 }
 
 async fn leaving(session: &Session, node: u32) -> Result<v1::ListLeavingResponse, Failure> {
-    let request = v1::ListLeavingRequest { node };
+    ask(session, v1::ListLeavingRequest { node, ..Default::default() }).await
+}
+
+async fn ask(
+    session: &Session,
+    request: v1::ListLeavingRequest,
+) -> Result<v1::ListLeavingResponse, Failure> {
     let left = session.call(|mut o| async move { o.list_leaving(request).await }).await?;
     match left.refusal {
         Some(refusal) => Err(refusal.into()),

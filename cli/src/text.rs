@@ -103,6 +103,7 @@ pub fn heading(language: Language, english: &'static str) -> &'static str {
         "DEFAULT" => "默认",
         "UNIT" => "单位",
         "REASON" => "理由",
+        "GOES TO" => "去向",
         "TIME" => "时间",
         "EVENT" => "事件",
         "DETAILS" => "详情",

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tengyun_engine::days::Stretch;
 use tengyun_engine::{
     Command, Effect, Entry, Move, Outcome, Plan, PromiseReason, ShiftReason, State, check, place,
     predict,
@@ -19,7 +20,7 @@ use crate::score::NOWHERE;
 use crate::trace::STEP_SECS;
 
 /// The moment of second 0: 2027-01-04, a Monday at midnight.
-const BEGIN: At = At::from_millis(1_799_020_800_000);
+pub(crate) const BEGIN: At = At::from_millis(1_799_020_800_000);
 /// Between two planning passes.
 const PASS: Millis = Millis::from_secs(1);
 /// The most planning passes in a row; a daemon would plan more often in 5 minutes.
@@ -163,6 +164,11 @@ impl Cloud {
         let opened = self.state.workloads().filter(|w| which(place(w.id)));
         let windows = opened.map(|w| (w.id, (from, until))).collect();
         self.must("windows", Command::NoteWindows(windows)).map(drop)
+    }
+
+    /// Tells civil time from now on.
+    pub fn tell_days(&mut self, stretches: Vec<Stretch>) -> Result<(), DriveError> {
+        self.must("civil time", Command::NoteDays(stretches)).map(drop)
     }
 
     /// Moves the clock to a second and reports what every node used in the step that ends there:

@@ -94,6 +94,9 @@ impl Driver {
 
     /// Reports what every node used during a step.
     fn report(&mut self, fleet: &Fleet, step: usize) -> Result<(), DriveError> {
+        if let Some(stretches) = fleet.days_told(step) {
+            self.cloud.tell_days(stretches.clone())?;
+        }
         let end = second(step + 1);
         let memory = |at: usize| match fleet.memory_mode {
             // One that uses none is off, and known to be.

@@ -1,8 +1,12 @@
 //! The fleet of an experiment: instances with their recorded demand, and identical nodes under the
 //! free-move rules: empty nodes are off at once, nodes come on at once, moves are free but counted.
 
-use tengyun_model::{Mebibytes, Millicores};
+use std::collections::BTreeMap;
 
+use tengyun_engine::days::Stretch;
+use tengyun_model::{At, Mebibytes, Millicores, Millis};
+
+use crate::cloud::BEGIN;
 use crate::number::{length, real, wide};
 use crate::trace::{STEP_SECS, Trace};
 
@@ -80,6 +84,8 @@ pub struct Fleet {
     pub source: Vec<usize>,
     /// The moment of the first step in seconds since 1970, where the trace states it.
     pub begin_secs: Option<u64>,
+    /// What is told of days before the step of each; nothing where none is.
+    days: BTreeMap<usize, Vec<Stretch>>,
     pub(crate) capacity: f64,
     pub(crate) memory_capacity: f64,
     pub(crate) demand: Vec<f64>,
@@ -90,6 +96,29 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// Lays civil time over a fleet, as it was told at each moment of its time; the engine's clock has
+    /// another beginning. It says whether that can be done: the trace must state when it begins.
+    pub fn lay_days(&mut self, told: &[(At, Vec<Stretch>)]) -> bool {
+        let Some(begin) = self.begin_secs else { return false };
+        let begin = Millis::from_secs(begin);
+        let step = |at: &At| at.since(At::default().after(begin)).get() / (STEP_SECS * 1000);
+        let shifted = |stretch: &Stretch| {
+            let from = BEGIN.millis().saturating_add(stretch.from.millis());
+            Stretch { from: At::from_millis(from.saturating_sub(begin.get())), ..*stretch }
+        };
+        let laid = told.iter().map(|(at, stretches)| {
+            let step = usize::try_from(step(at)).unwrap_or(usize::MAX);
+            (step, stretches.iter().map(shifted).collect())
+        });
+        self.days = laid.collect();
+        true
+    }
+
+    /// Returns what is told of days before a step.
+    pub(crate) fn days_told(&self, step: usize) -> Option<&Vec<Stretch>> {
+        self.days.get(&step)
+    }
+
     /// Makes the fleet of a trace. An instance that fits on no node is left out and counted.
     pub fn new(trace: &Trace, shape: Shape, memory_mode: MemoryMode) -> Self {
         let capacity = real(shape.cpu.get());
@@ -102,6 +131,7 @@ impl Fleet {
             memory_mode,
             source: Vec::new(),
             begin_secs: trace.begin_secs,
+            days: BTreeMap::new(),
             capacity,
             memory_capacity,
             demand: Vec::with_capacity(trace.instances.len() * trace.steps()),
@@ -255,6 +285,8 @@ fn memory_of(trace: &Trace, at: usize, mode: MemoryMode) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tengyun_model::DayKind;
+
     use super::*;
     use crate::generate::Statistics;
 
@@ -272,6 +304,28 @@ mod tests {
         assert_eq!((stated.hour_of_week(0), stated.hour_of_week(6)), (3 * 24 + 12, 3 * 24 + 13));
         let counted = of(None);
         assert_eq!((counted.hour_of_week(0), counted.hour_of_week(12 * 168 + 13)), (0, 1));
+    }
+
+    #[test]
+    fn days_are_laid_over_the_time_of_the_engine() {
+        let trace = Statistics { instances: 1, ..OFFICES }.trace(1);
+        // 2026-09-30 at 10:00 in Shanghai; told of are yesterday, today, and tomorrow when it begins.
+        let begin = 1_790_733_600;
+        let trace = Trace { begin_secs: Some(begin), ..trace };
+        let mut fleet = Fleet::new(&trace, Shape::parse("4/16").unwrap(), MemoryMode::None);
+        let hours = |count: i64| {
+            let millis = i64::try_from(begin * 1000).unwrap() + count * 3_600_000;
+            At::from_millis(u64::try_from(millis).unwrap())
+        };
+        let stretch = |from| Stretch { from, minute: 0, kind: DayKind::Rest };
+        let now = vec![stretch(hours(-34)), stretch(hours(-10))];
+        assert!(fleet.lay_days(&[(hours(0), now), (hours(14), vec![stretch(hours(14))])]));
+        let told = |step| fleet.days_told(step).map(|all| all.iter().map(|s| s.from).collect());
+        let after = |hours: u64| BEGIN.after(Millis::from_secs(hours * 3600));
+        let before = |hours: u64| At::from_millis(BEGIN.millis() - hours * 3_600_000);
+        assert_eq!(told(0), Some(vec![before(34), before(10)]));
+        assert_eq!(told(14 * HOUR_STEPS), Some(vec![after(14)]));
+        assert_eq!(told(1), None);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
+use tengyun_engine::days::Stretch;
 use tengyun_engine::{Policy, Refusal};
+use tengyun_model::At;
 
 use crate::cloud::{DriveError, Seen};
 use crate::drive::Driver;
@@ -52,6 +54,11 @@ pub enum ReplayError {
     /// An oracle packs from scratch and cannot be told to leave instances alone.
     #[error("an oracle moves everything: leave out --immovable, or choose another policy")]
     ImmovableOracle,
+    /// Days cannot be laid over a time that is not known.
+    #[error(
+        "the trace does not say when it begins, so no day of it is known: leave out --calendar and --zone"
+    )]
+    NoBegin,
     /// The engine could not be driven.
     #[error(transparent)]
     Drive(#[from] DriveError),
@@ -101,6 +108,8 @@ pub struct Replay {
     pub immovable_pct: f64,
     /// What nodes draw.
     pub curve: PowerCurve,
+    /// What is told of days, and when, in the time of the trace; empty leaves weeks as they are in UTC.
+    pub days: Vec<(At, Vec<Stretch>)>,
 }
 
 impl Replay {
@@ -115,6 +124,7 @@ impl Replay {
             honest: None,
             immovable_pct: 0.0,
             curve: PowerCurve::G5,
+            days: Vec::new(),
         }
     }
 }
@@ -212,12 +222,15 @@ pub struct Replayed {
 /// Replays a trace.
 pub fn replay(trace: &Trace, wish: &Replay) -> Result<Replayed, ReplayError> {
     let began = Instant::now();
-    let fleet = Fleet::new(trace, wish.shape, wish.memory);
+    let mut fleet = Fleet::new(trace, wish.shape, wish.memory);
     if fleet.is_empty() {
         return Err(ReplayError::Nothing("no instance fits on a node of this size"));
     }
     if fleet.steps <= fleet.warm {
         return Err(ReplayError::Nothing("the trace has no step after its warm-up"));
+    }
+    if !wish.days.is_empty() && !fleet.lay_days(&wish.days) {
+        return Err(ReplayError::NoBegin);
     }
     let target = real(u64::from(policy_of(&wish.choice)?.band().target.get())) / 1000.0;
     let rules =
@@ -323,6 +336,12 @@ fn passed_over(wish: &Replay) -> Vec<Note> {
         notes.push(Note::new(
             "越限预算只对腾云自身的策略有效，这里没有用到",
             "a violation budget is for our engine alone: this policy has none, and it changed nothing",
+        ));
+    }
+    if !wish.days.is_empty() {
+        notes.push(Note::new(
+            "日历只对腾云自身的策略有效，这里没有用到",
+            "a calendar is for our engine alone: this policy foresees no days, and it changed nothing",
         ));
     }
     if wish.honest.is_some() && matches!(yardstick, Yardstick::Oracle { .. }) {

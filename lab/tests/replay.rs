@@ -1,12 +1,14 @@
 //! Replays: the exact fields, the same bytes, and what each rule changes.
 
 use expect_test::expect;
+use tengyun_engine::days::Stretch;
 use tengyun_lab::fleet::{MemoryMode, Shape};
 use tengyun_lab::generate::Statistics;
 use tengyun_lab::replay::{Choice, Figures, Replay, ReplayError, Replayed, replay};
 use tengyun_lab::rules::Honest;
 use tengyun_lab::score::{HourScore, Scores};
 use tengyun_lab::trace::Trace;
+use tengyun_model::{At, DayKind};
 
 fn trace() -> Trace {
     Statistics { instances: 120, ..Statistics::PLANETLAB }.trace(4)
@@ -179,6 +181,35 @@ fn what_is_asked_of_a_yardstick_in_vain_is_said() {
     assert_eq!(notes(None, Some(Honest::DEFAULT), "nsigma-3"), "");
     assert!(notes(None, Some(Honest::DEFAULT), "oracle-1h").contains("keeps to no window"));
     assert_eq!(notes(Some(1.0), Some(Honest::DEFAULT), "default"), "");
+}
+
+/// What is told of nine days from a Monday on, each with the two after it.
+fn told_of(begin_secs: u64, kind: impl Fn(u64) -> DayKind) -> Vec<(At, Vec<Stretch>)> {
+    let at = |day: u64| At::from_millis((begin_secs + day * 86_400) * 1000);
+    let stretch = |day: u64| Stretch { from: at(day), minute: 0, kind: kind(day) };
+    (0..9).map(|day| (at(day), (day..day + 3).map(stretch).collect())).collect()
+}
+
+#[test]
+fn days_that_are_told_are_foreseen_and_need_a_trace_that_says_when_it_begins() {
+    use DayKind::{Rest, Working};
+    let offices = Statistics { instances: 30, days: 9, noise: 0.05, ..Statistics::OFFICES };
+    // 2026-11-23, by UTC.
+    let begin_secs = 1_795_392_000;
+    let trace = Trace { begin_secs: Some(begin_secs), ..offices.trace(4) };
+    let wished = |days| Replay { days, ..wish("default") };
+    let of = |days| json(replay(&trace, &wished(days)).expect("a replay").figures);
+    let week = told_of(begin_secs, |day| if day % 7 < 5 { Working } else { Rest });
+    let other = told_of(begin_secs, |day| if day % 2 < 1 { Working } else { Rest });
+    let plain = of(Vec::new());
+    assert_eq!(of(week), plain, "the same week in UTC is what it is without a word");
+    assert_ne!(of(other.clone()), plain, "what is known of days is foreseen");
+    let unknown = Trace { begin_secs: None, ..trace.clone() };
+    assert!(matches!(replay(&unknown, &wished(other.clone())), Err(ReplayError::NoBegin)));
+    let vain = Replay { choice: wish("nsigma-3").choice, ..wished(other) };
+    let notes: Vec<String> =
+        replay(&trace, &vain).expect("a replay").notes.iter().map(ToString::to_string).collect();
+    assert!(notes.join("; ").contains("a calendar is for our engine"), "{notes:?}");
 }
 
 #[test]

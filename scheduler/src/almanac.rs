@@ -135,7 +135,8 @@ fn version(path: &Path) -> Version {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-fn read(path: &Path) -> Result<Kept, AlmanacError> {
+/// Reads a file once.
+pub(crate) fn read(path: &Path) -> Result<Kept, AlmanacError> {
     let at = || path.to_owned();
     let fault = |source| AlmanacError::Read { path: at(), source };
     // Asked before it is opened: opening a pipe waits for its other end.

@@ -6,6 +6,7 @@
 //! follows elapsed time instead, so that it neither rests nor crowds then.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -13,11 +14,12 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use tengyun_engine::days::Stretch;
 use tengyun_engine::image::WorkloadWish;
 use tengyun_engine::{Command, Refusal, State, WorkloadImage};
+use tengyun_model::almanac::Date as AlmanacDate;
 use tengyun_model::{
-    At, CronTable, DayKind, Days, Schedule, Window, WorkloadId, WorkloadSpec, almanac,
+    Almanac, At, CronTable, DayKind, Days, Schedule, Window, WorkloadId, WorkloadSpec,
 };
 
-use crate::almanac::{AlmanacFile, Kept};
+use crate::almanac::{self, AlmanacError, AlmanacFile, Kept};
 
 /// How far ahead a firing is looked for: the 29th of February comes after eight years at the latest.
 const DAYS_AHEAD_MAX: u32 = 9 * 366;
@@ -27,6 +29,35 @@ const LOOKS_BACK: [i64; 5] = [3600, 86_400, 40 * 86_400, 400 * 86_400, 9 * 366 *
 const WINDOW_DAYS: i64 = 9;
 /// The days that are told: yesterday, which agents remember, today, and as far as is foreseen.
 const DAYS_TOLD: usize = 4;
+
+/// Days as a calendar says them, told for a time that is over: what this scheduler would have been told.
+#[derive(Clone, Debug)]
+pub struct PastDays(Kept);
+
+impl PastDays {
+    /// Reads a calendar file; without one weeks have five working days. The zone is the one that is given,
+    /// else that of the file, else UTC: what is told of the past is the same on every machine.
+    pub fn open(calendar: Option<&Path>, zone: Option<TimeZone>) -> Result<Self, AlmanacError> {
+        let plain = || Kept { almanac: Almanac::default(), zone: TimeZone::UTC };
+        let mut kept = calendar.map_or_else(|| Ok(plain()), almanac::read)?;
+        if kept.almanac.zone.is_none() {
+            kept.zone = TimeZone::UTC;
+        }
+        kept.zone = zone.unwrap_or(kept.zone);
+        Ok(Self(kept))
+    }
+
+    /// Returns what is told at a moment and whenever a day begins after it, until another moment.
+    pub fn told(&self, from: At, until: At) -> Vec<(At, Vec<Stretch>)> {
+        let (mut told, mut at) = (Vec::new(), from);
+        while at < until {
+            let Some((stretches, next)) = stretches(&self.0, at) else { break };
+            told.push((at, stretches));
+            at = next;
+        }
+        told
+    }
+}
 
 /// What was worked out and still holds.
 #[derive(Debug, Default)]
@@ -258,7 +289,7 @@ fn stretches(kept: &Kept, now: At) -> Option<(Vec<Stretch>, At)> {
 fn kind(kept: &Kept, date: Date) -> DayKind {
     let number = |raw: i16| u32::try_from(raw).unwrap_or_default();
     let (month, day) = (number(date.month().into()), number(date.day().into()));
-    let date = almanac::Date::new(number(date.year()), month, day);
+    let date = AlmanacDate::new(number(date.year()), month, day);
     date.map(|date| kept.almanac.kind(date)).unwrap_or_default()
 }
 

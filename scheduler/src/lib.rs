@@ -50,6 +50,7 @@ mod fixture;
 pub use almanac::AlmanacError;
 pub use authority::AuthorityError;
 pub use backup::{BackedUpJournal, BackupError, Progress, Summary, backup, restore};
+pub use calendar::PastDays;
 pub use config::Config;
 pub use descriptors::raise_descriptors;
 pub use door::DoorError;

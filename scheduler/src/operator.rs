@@ -279,8 +279,10 @@ impl OperatorService for Operators {
         &self,
         request: Request<v1::ListLeavingRequest>,
     ) -> Result<Response<v1::ListLeavingResponse>, Status> {
-        let node = NodeId::new(request.into_inner().node);
-        self.desk.read(move |view| view.leaving(node)).await.map(Response::new)
+        let request = request.into_inner();
+        let node = NodeId::new(request.node);
+        let rehearse = request.rehearse.then_some(request.force);
+        self.desk.read(move |view| view.leaving(node, rehearse)).await.map(Response::new)
     }
 
     async fn r#move(

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use tengyun_engine::explain::{Decisions, decided};
-use tengyun_engine::{Command, Effect, Move, Outcome, Plan, check, place, predict};
+use tengyun_engine::explain::{Decision, Decisions, decided};
+use tengyun_engine::{Command, Effect, Move, Outcome, Plan, State, check, place, predict};
 use tracing::{debug, error, info, warn};
 
 use crate::commit::Log;
@@ -43,6 +43,11 @@ impl Planning {
             tell(&moves, &outcome);
         }
         Ok(())
+    }
+
+    /// Records by which figures an operator's move was granted that was just committed.
+    pub(crate) fn keep(&mut self, state: &State, decided: Decision) {
+        self.decisions.keep(state, vec![decided]);
     }
 
     /// Returns the record of what was decided in this reign.

@@ -12,7 +12,7 @@ mod workload;
 
 use std::collections::BTreeSet;
 
-use tengyun_engine::explain::Decisions;
+use tengyun_engine::explain::{self, Decisions};
 use tengyun_engine::{Effect, MemberImage, Refusal, State, predict};
 use tengyun_model::{
     At, DepartmentPath, Digest, InstanceId, Member, NodeId, Revision, SecretName, WorkloadId,
@@ -53,8 +53,10 @@ impl<'a> View<'a> {
     pub(crate) fn status(&self) -> v1::StatusResponse {
         let forecast = self.forecast();
         let (nodes_needed, nodes_needed_by) = self.nodes_needed(&forecast);
-        let (reserve, memory) = (self.reserve(&forecast), self.memory(&forecast));
-        let (rebalancing, losses) = (self.rebalancing(&forecast), self.losses());
+        let outlook = explain::outlook(self.state, &forecast, self.now);
+        let (reserve, memory) =
+            (Self::reserve(outlook.reserve), Self::memory(outlook.memory.as_ref()));
+        let (rebalancing, losses) = (self.rebalancing(&outlook.stuck), self.losses());
         let restore = self.restore();
         v1::StatusResponse {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),

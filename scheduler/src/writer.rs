@@ -3,17 +3,17 @@
 //!
 //! It is a thread and not a task because a commit waits for the disk.
 
+mod operate;
 mod recall;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tengyun_engine::{
-    Command, Effect, NodeImage, Outcome, Proof, Refusal, State, explain, liveness, predict, rollout,
-};
+use tengyun_engine::explain::Decision;
+use tengyun_engine::{Command, Effect, Outcome, Refusal, State, liveness, rollout};
 use tengyun_model::{
-    InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, OperationId, Report, Wisher, said,
+    InstanceId, Member, MeterKey, Millis, NodeFacts, NodeId, Report, Wisher, said,
 };
 use tengyun_proto::refused::status;
 use tengyun_proto::v1;
@@ -25,7 +25,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::calendar::{self, Calendar};
 use crate::commit::Log;
-use crate::desk::{Answer, AttachRefusal, Attached, Moved, PolicyChange, Request, Speaker};
+use crate::desk::{AttachRefusal, Attached, PolicyChange, Request, Speaker};
 use crate::directory::Directory;
 use crate::dispatch::{Link, LinkId, Links, LogSink};
 use crate::ingest::Ingest;
@@ -46,6 +46,8 @@ const TICK: Duration = Duration::from_secs(1);
 enum Waiter {
     Nobody,
     Wish(oneshot::Sender<Outcome>),
+    /// With what is recorded of it, once it is done.
+    Move(Box<Decision>, oneshot::Sender<Outcome>),
     Attach(Box<NodeFacts>, Link, oneshot::Sender<Result<Attached, AttachRefusal>>),
     Meters(NodeId, Vec<MeterKey>),
 }
@@ -325,62 +327,6 @@ impl Writer {
         self.links.ask_log(node, request, sink)
     }
 
-    /// Asks what is measured before a move is journaled; what is durable is asked again there.
-    fn move_instance(
-        &mut self,
-        wished: (Command, Option<Wisher>),
-        id: InstanceId,
-        to: NodeId,
-    ) -> Moved {
-        let now = self.log.now();
-        let state = self.log.state();
-        let forecast = predict::forecast(state, now);
-        let known = wished.0.operation().is_some_and(|known| state.operation(known).is_some());
-        if !known && let Err(refusal) = explain::wished(state, &forecast, (id, to), now) {
-            let remedy = explain::elsewhere(state, &forecast, id, now);
-            return Err(Box::new((refusal, remedy)));
-        }
-        let (answer, outcome) = Answer::pair();
-        self.wish(wished, false, answer);
-        Ok(outcome)
-    }
-
-    /// Takes an operator's word that nodes are lost; of one that is there it is refused.
-    fn acknowledge_loss(
-        &mut self,
-        (operation, by): (OperationId, Option<Wisher>),
-        mut nodes: Vec<NodeId>,
-        proof: Proof,
-    ) -> Result<Result<Vec<NodeId>, Refusal>, JournalError> {
-        self.flush()?;
-        let now = self.log.now();
-        let state = self.log.state();
-        if state.operation(operation).is_some() {
-            // The answer was lost; what was asked is done.
-            let lost = state.nodes().filter(|n| n.loss.is_some());
-            return Ok(Ok(lost.map(|n| n.id).collect()));
-        }
-        if nodes.is_empty() {
-            let weaker = |n: &NodeImage| n.loss.is_some_and(|loss| loss.proof < proof);
-            let silent: BTreeSet<NodeId> = liveness::silent(state, now).collect();
-            let all = state.nodes().filter(|n| silent.contains(&n.id) || weaker(n));
-            nodes = all.map(|n| n.id).collect();
-        }
-        if let Some(there) = nodes.iter().find(|n| state.connected(**n)) {
-            return Ok(Err(Refusal::NodeThere(*there)));
-        }
-        let command = Command::AcknowledgeLoss { operation, nodes: nodes.clone(), proof };
-        if let Err(refusal) = state.validate(&command) {
-            return Ok(Err(refusal));
-        }
-        let outcomes = self.log.commit_wished(vec![(command, by)])?;
-        self.plan_soon();
-        Ok(match outcomes.into_iter().next() {
-            Some(Outcome::Refused(refusal)) => Err(refusal),
-            Some(Outcome::Applied(_)) | None => Ok(nodes),
-        })
-    }
-
     /// Looks who is silent, which rollouts are over and which runs are due, and journals what follows.
     fn watch(&mut self) -> Result<(), JournalError> {
         self.log.note(Command::Watch);
@@ -431,6 +377,12 @@ impl Writer {
     fn settle(&mut self, outcome: Outcome, waiter: Waiter) {
         match (waiter, outcome) {
             (Waiter::Wish(answer), outcome) => deliver(answer, outcome),
+            (Waiter::Move(decided, answer), outcome) => {
+                if matches!(outcome, Outcome::Applied(_)) {
+                    self.planning.keep(self.log.state(), *decided);
+                }
+                deliver(answer, outcome);
+            }
             (Waiter::Attach(_, link, answer), Outcome::Applied(Effect::Node(node))) => {
                 self.connect(node, link, answer);
             }

@@ -28,7 +28,7 @@ use tengyun_proto::v1::scheduler_message::Message as Down;
 use tengyun_proto::{WIRE_VERSION, limits, uds, v1};
 use tengyun_scheduler::{Config, RunError};
 use tonic::Code;
-use world::{Agent, Scheduler, hello, key, meter, operation, report, spec, until};
+use world::{Agent, Scheduler, hello, key, meter, operation, report, running, spec, until};
 
 #[tokio::test]
 async fn a_submitted_workload_is_assigned_and_seen_running() {
@@ -241,10 +241,7 @@ async fn a_dry_run_says_what_would_be_and_changes_nothing() {
 async fn a_stopped_and_a_deleted_workload_leave_the_assignment() {
     let dir = world::dir();
     let mut scheduler = Scheduler::start(dir.path()).await;
-    let mut agent = Agent::attach(&scheduler.channel, "n1").await;
-    scheduler.apply(spec("web", 1)).await;
-    let assignment = agent.assignment(1).await;
-    agent.report(report(&assignment, v1::Phase::Healthy)).await;
+    let (mut agent, _) = running(&mut scheduler, spec("web", 1)).await;
     let stop = v1::StopRequest { operation_id: operation(), key: Some(key("web")) };
     let stopped = scheduler.operator.stop(stop).await.unwrap().into_inner();
     assert_eq!(stopped.refusal, None);

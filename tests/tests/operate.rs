@@ -68,6 +68,9 @@ async fn the_command_drains_a_node_and_tells_what_happened() {
         (status.nodes_connected == 2).then_some(())
     })
     .await;
+    let told = text(&tengyun(socket.clone(), &["drain", "n1", "--dry-run"]).await.stdout);
+    assert!(told.contains("n1: 3 would go to other nodes, 0 be queued again, 0 stay"), "{told}");
+    assert_eq!(told.matches(" n2").count(), 3, "{told}");
     let drain = tokio::spawn(tengyun_owned(socket.clone(), ["drain", "n1"]));
     while !drain.is_finished() {
         let healthy = cluster.instances().await.into_iter().filter(is_running).count();
@@ -229,6 +232,7 @@ async fn everything_is_said_in_chinese_in_a_chinese_locale_and_json_is_not() {
         (&["move", "1", "--to", "n1"], "需要 CPU 64000 m", "wants 64000 m CPU"),
         (&["explain", "nobody"], "没有名为 nobody 的工作负载", "no workload is called nobody"),
         (&["forget", "n1"], "代理在线", "is there"),
+        (&["drain", "n1", "--dry-run"], "个将迁往其他节点", "would go to other nodes"),
         (&["status"], "读写", "read and write"),
         (&["status"], "现在可再迁移 64 次中的 64 次", "64 of 64 may be made now"),
         (&["explain", "large"], "不可容纳的原因", "WHY NOT"),
@@ -336,6 +340,8 @@ async fn no_verb_says_english_in_a_chinese_locale() {
         &["token", "create"],
         &["login", "nonsense", "--name", "dora"],
         &["volume", "delete", "app", "--copy", "0"],
+        &["drain", "n1", "--dry-run"],
+        &["lab", "replay", "--trace", "/nowhere", "--node", "8/32", "--zone", "Mars/Base"],
         &["cordon", "n1"],
         &["get", "nodes"],
         &["uncordon", "n1"],

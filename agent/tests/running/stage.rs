@@ -1,5 +1,8 @@
 //! A stage for tests of the running half: a real agent, a scheduler that says what a test says.
 
+#[path = "sweep.rs"]
+mod sweep;
+
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -21,6 +24,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+use sweep::sweep;
 
 /// How long anything may take; generous, because test machines are shared.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -239,6 +244,16 @@ impl Stage {
         let hierarchies = ["", "cpu", "cpuacct", "cpuset", "memory", "pids", "freezer", "blkio"];
         let groups = hierarchies.iter().map(|h| Path::new("/sys/fs/cgroup").join(h).join(name));
         groups.filter(|group| group.exists()).collect()
+    }
+}
+
+impl Drop for Stage {
+    /// A test that failed has ended nothing: what it started would run on, and disturb the others.
+    fn drop(&mut self) {
+        if let Some(Running { task, .. }) = self.agent.take() {
+            task.abort();
+        }
+        sweep(self.dir.path(), || self.groups());
     }
 }
 

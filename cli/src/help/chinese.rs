@@ -215,6 +215,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Only what this person wished, or this user of the scheduler's machine (uid:0)",
         "只显示此人员或调度器本机用户（uid:0）所要求的",
     ),
+    (
+        "Say what would go where and what has no place, and change nothing",
+        "说明哪些实例将迁往何处、哪些无处可去，不作任何改动",
+    ),
     ("Open a node that was cordoned or drained", "重新启用被隔离或腾空的节点"),
     (
         "Pack a list of instances on a list of nodes, one after the other",
@@ -356,6 +360,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "要重放的一天的记录 [默认：有 ../shared/traces/planetlab-20110303 则用它，否则生成]",
     ),
     ("The revision to go to", "目标版本"),
+    (
+        "File that says on which days people rest and work, and in which time zone; without one every week has five working days",
+        "写明哪些日子休息、哪些日子上班以及所在时区的文件；没有时每周五个工作日",
+    ),
+    (
+        "Time zone of the days, such as Asia/Shanghai [default: that of the calendar, else UTC]",
+        "日期所在的时区，如 Asia/Shanghai [默认：日历文件中的时区，否则为 UTC]",
+    ),
     ("The share of instances that never move", "从不迁移的实例的比例"),
     (
         "The share of node-time above the ceiling that is allowed [default: that of the policy, mostly 1]",

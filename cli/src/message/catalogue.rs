@@ -180,6 +180,12 @@ messages! {
     DrainVolumes {}
         "`tengyun stop NAME`: it starts again where its volumes are"
         "`tengyun stop NAME`：它会在卷所在之处重新启动"
+    WouldDrain { node, go, stop, stay }
+        "{node}: {go} would go to other nodes, {stop} be queued again, {stay} stay"
+        "{node}：{go} 个将迁往其他节点，{stop} 个将重新排队，{stay} 个将留下"
+    DrainUnrehearsed {}
+        "the scheduler is older and cannot rehearse a drain"
+        "调度器版本较旧，不能预演腾空"
     DrainLeft { node, left, moving, stopping }
         "{node}: {left} left, {moving} moving, {stopping} stopping"
         "{node}：剩 {left} 个，{moving} 个迁移中，{stopping} 个停止中"
@@ -370,6 +376,9 @@ messages! {
     DecisionPlaced { time, node, expected }
         "decided {time}: placed on {node}; expected then: {expected}"
         "决定于 {time}：放置到 {node}；当时预计：{expected}"
+    DecisionWished { time, node, why, expected }
+        "decided {time}: placed on {node}, because {why}; expected then: {expected}"
+        "决定于 {time}：放置到 {node}，原因：{why}；当时预计：{expected}"
     DecisionMoved { time, from, node, why, expected }
         "decided {time}: moved from {from} to {node}, because {why}; expected then: {expected}"
         "决定于 {time}：从 {from} 迁移到 {node}，原因：{why}；当时预计：{expected}"
@@ -567,6 +576,12 @@ messages! {
     GiveMemoryOrForecast {} "none, request, used or forecast" "应为 none、request、used 或 forecast"
     GivePercent {} "a number from 0 to 100" "应为 0 至 100 的数"
     GiveWindow {} "two hours of the day, such as 22-6" "应为一天中的两个钟点，如 22-6"
+    GiveZone {}
+        "a time zone that is known here, such as Asia/Shanghai"
+        "应为本机已知的时区，如 Asia/Shanghai"
+    LabNoBegin {}
+        "the trace does not say when it begins, so no day of it is known: leave out --calendar and --zone"
+        "该跟踪数据未注明起始时刻，无法得知日期：请去掉 --calendar 和 --zone"
     GiveBranch {} "the number of an entry, a time, or +90s, +15m, +2h" "应为记录的序号、时刻，或 +90s、+15m、+2h"
     GiveCount { most } "so many nodes as 1 to {most}" "应为 1 至 {most} 个节点"
     JournalWhole { entries } "every one of {entries} entries is as it was written" "{entries} 条记录均与写入时一致"

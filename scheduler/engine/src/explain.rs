@@ -5,6 +5,7 @@
 mod excluded;
 mod leaving;
 pub mod memory;
+mod outlook;
 mod record;
 mod rollout;
 mod waiting;
@@ -26,7 +27,8 @@ use crate::predict::{self, Forecast, HorizonForecast, InstanceForecast};
 use crate::state::State;
 
 pub use excluded::Excluded;
-pub use leaving::{Leaving, elsewhere, leaving, wished};
+pub use leaving::{Leaving, elsewhere, leaving, rehearsed, wished};
+pub use outlook::{Outlook, outlook};
 pub use record::{Decision, Decisions, RunnerUp, decided};
 pub use rollout::{NoRoom, no_room};
 

@@ -248,10 +248,7 @@ fn an_unknown_zone_is_refused_with_its_name() {
 
 /// What an almanac says of days around a moment, as civil times.
 fn told(text: &str, zone: &str, now: &str) -> Vec<(String, u16, DayKind)> {
-    let kept = Kept {
-        almanac: tengyun_model::Almanac::parse(text).unwrap(),
-        zone: TimeZone::get(zone).unwrap(),
-    };
+    let kept = Kept { almanac: Almanac::parse(text).unwrap(), zone: TimeZone::get(zone).unwrap() };
     let (stretches, _) = stretches(&kept, moment_of(now)).unwrap();
     let shown = |at| timestamp(at).unwrap().strftime("%dT%H:%M").to_string();
     stretches.into_iter().map(|s| (shown(s.from), s.minute, s.kind)).collect()
@@ -323,8 +320,7 @@ fn office(text: &str) -> Vec<(String, u64)> {
     world.enter(Command::CommitPlan(place::plan(&world.state, &forecast, world.now)));
     let instance = world.state.instances().next().unwrap().status.instance;
     let zone = TimeZone::get("Europe/Berlin").unwrap();
-    let worked =
-        Kept { almanac: tengyun_model::Almanac::parse(WORKED).unwrap(), zone: zone.clone() };
+    let worked = Kept { almanac: Almanac::parse(WORKED).unwrap(), zone: zone.clone() };
     let (mut seed, mut seen) = (1_u64, Vec::new());
     for window in 0..29 * 288 {
         let shown = zone.to_datetime(timestamp(world.now).unwrap());

@@ -3,7 +3,8 @@
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::liveness::Mode;
 use tengyun_engine::occupancy::Dimension;
-use tengyun_engine::place::{reserve, stuck};
+use tengyun_engine::place::reserve;
+use tengyun_engine::place::stuck::Stuck;
 use tengyun_engine::policy::Reserve;
 use tengyun_engine::predict::{Forecast, Spent, Violations};
 use tengyun_engine::{InstanceImage, NodeImage, Refusal, bound, explain, liveness};
@@ -76,7 +77,7 @@ impl View<'_> {
     }
 
     /// Says whether rebalancing waits for reports, and of how many nodes; else which nodes it gave up on.
-    pub(super) fn rebalancing(&self, forecast: &Forecast) -> Said {
+    pub(super) fn rebalancing(&self, stuck: &[Stuck]) -> Said {
         let nodes = self.state.nodes().filter(|n| n.loss.is_none()).count();
         let present = self.state.nodes().filter(|n| n.loss.is_none());
         let reported = present.filter(|n| self.state.usage(n.id).is_some()).count();
@@ -88,16 +89,13 @@ impl View<'_> {
         }
         let how =
             if self.state.policy().consolidates() { said!(StatusOn) } else { said!(StatusOff) };
-        let stuck = stuck::stuck(self.state, forecast, self.now);
         let Some(first) = stuck.first() else { return how };
         said!(StatusStuck, how, stuck.len(), &first.name, first.stay, first.instances)
     }
 
     /// Says whether the reserve is there that the policy asks for; empty when it asks for none.
-    pub(super) fn reserve(&self, forecast: &Forecast) -> Said {
-        let Some(standing) = reserve::standing(self.state, forecast, self.now) else {
-            return Said::NOTHING;
-        };
+    pub(super) fn reserve(standing: Option<reserve::Standing>) -> Said {
+        let Some(standing) = standing else { return Said::NOTHING };
         let what = match standing.against {
             Reserve::Off => return Said::NOTHING,
             Reserve::Node => said!(ReserveNode),
@@ -112,10 +110,8 @@ impl View<'_> {
     }
 
     /// Says how memory stands that is counted by its use; empty where none is.
-    pub(super) fn memory(&self, forecast: &Forecast) -> Said {
-        let Some(standing) = explain::memory::standing(self.state, forecast, self.now) else {
-            return Said::NOTHING;
-        };
+    pub(super) fn memory(standing: Option<&explain::memory::Standing>) -> Said {
+        let Some(standing) = standing else { return Said::NOTHING };
         let names: Vec<String> = standing.short.iter().map(ToString::to_string).collect();
         let short = match names.as_slice() {
             [] => Said::NOTHING,
@@ -143,22 +139,29 @@ impl View<'_> {
         }
     }
 
-    /// Says what is still to leave a node.
-    pub(crate) fn leaving(&self, id: NodeId) -> v1::ListLeavingResponse {
+    /// Says what is still to leave a node; or what would leave it and where to, if it were drained, by force
+    /// or not.
+    pub(crate) fn leaving(&self, id: NodeId, rehearse: Option<bool>) -> v1::ListLeavingResponse {
         let Some(node) = self.state.node(id) else {
             let refusal = Some(refusal(&Refusal::UnknownNode(id)));
             return v1::ListLeavingResponse { refusal, ..v1::ListLeavingResponse::default() };
         };
-        let list = explain::leaving(self.state, &self.forecast(), id, self.now);
+        let (state, forecast) = (self.state, self.forecast());
+        let list = match rehearse {
+            None => explain::leaving(state, &forecast, id, self.now),
+            Some(force) => explain::rehearsed(state, &forecast, (id, force), self.now),
+        };
         let view = |leaving: explain::Leaving| v1::LeavingView {
             instance: leaving.instance.get(),
             key: Some((&leaving.key).into()),
             state: leaving.state.to_owned(),
             reason: leaving.reason.to_string(),
             reason_said: to_wire(&leaving.reason),
+            to: leaving.to.map(|node| self.node_name(node)).unwrap_or_default(),
         };
         let instances = list.into_iter().map(view).collect();
-        v1::ListLeavingResponse { instances, wish: node.wish.as_str().to_owned(), refusal: None }
+        let (wish, rehearsed) = (node.wish.as_str().to_owned(), rehearse.is_some());
+        v1::ListLeavingResponse { instances, wish, refusal: None, rehearsed }
     }
 
     /// Returns the instances that take room on a node.

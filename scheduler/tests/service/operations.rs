@@ -5,7 +5,9 @@ use tengyun_proto::{limits, v1};
 use tengyun_scheduler::Config;
 
 use crate::members::{House, connect, node as node_named};
-use crate::world::{self, Agent, Operator, Scheduler, key, operation, report, spec, until};
+use crate::world::{
+    self, Agent, Operator, Scheduler, key, operation, report, running, spec, until,
+};
 
 async fn wish(operator: &mut Operator, node: u32, wish: v1::NodeWish) -> Option<v1::Refusal> {
     let operation_id = operation();
@@ -28,10 +30,7 @@ async fn events(operator: &mut Operator, filter: v1::ListEventsRequest) -> Vec<S
 
 /// Two nodes, of which the first runs these instances, healthy.
 async fn busy(scheduler: &mut Scheduler, instances: u32) -> (Agent, Agent, v1::Assignment) {
-    let mut first = Agent::attach(&scheduler.channel, "n1").await;
-    scheduler.apply(spec("web", instances)).await;
-    let assignment = first.assignment(usize::try_from(instances).unwrap()).await;
-    first.report(report(&assignment, v1::Phase::Healthy)).await;
+    let (first, assignment) = running(scheduler, spec("web", instances)).await;
     let second = Agent::attach(&scheduler.channel, "n2").await;
     (first, second, assignment)
 }
@@ -45,7 +44,7 @@ async fn a_drain_moves_everything_once_it_is_healthy_elsewhere() {
     assert_eq!(wish(&mut scheduler.operator, node, v1::NodeWish::Drain).await, None);
     let copies = second.assignment(2).await;
     let leaving = async |scheduler: &mut Scheduler| {
-        let request = v1::ListLeavingRequest { node };
+        let request = v1::ListLeavingRequest { node, ..Default::default() };
         scheduler.operator.list_leaving(request).await.unwrap().into_inner().instances
     };
     let states = leaving(&mut scheduler).await.into_iter().map(|i| i.state).collect::<Vec<_>>();
@@ -60,6 +59,26 @@ async fn a_drain_moves_everything_once_it_is_healthy_elsewhere() {
     let told = events(&mut scheduler.operator, filter).await;
     let wanted = ["node-wish", "moving", "moving", "moved", "moved", "stopped", "stopped"];
     assert_eq!(told[told.len() - wanted.len()..], wanted);
+    scheduler.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_is_rehearsed_with_its_destinations_and_changes_nothing() {
+    let dir = world::dir();
+    let mut scheduler = Scheduler::start(dir.path()).await;
+    let (first, _second, _) = busy(&mut scheduler, 2).await;
+    let mut ask = async |node| {
+        let request = v1::ListLeavingRequest { node, rehearse: true, force: false };
+        scheduler.operator.list_leaving(request).await.unwrap().into_inner()
+    };
+    let told = ask(first.welcome.node).await;
+    let ways: Vec<_> = told.instances.iter().map(|i| (i.state.as_str(), i.to.as_str())).collect();
+    assert_eq!(ways, [("moving", "n2"), ("moving", "n2")]);
+    assert_eq!((told.rehearsed, told.wish.as_str(), told.refusal), (true, "serve", None));
+    assert_eq!(ask(99).await.refusal.unwrap().code, "unknown-node");
+    let after = scheduler.instances().await;
+    assert!(after.iter().all(|i| i.wanted && i.node_name == "n1" && i.replaces.is_none()));
+    assert_eq!(after.len(), 2);
     scheduler.stop().await;
 }
 
@@ -116,12 +135,9 @@ async fn a_lost_node_loses_what_may_restart_and_stops_it_when_it_returns() {
     let dir = world::dir();
     let mut scheduler = Scheduler::start_with(Config::new(dir.path())).await;
     let (first, mut second, assignment) = {
-        let mut first = Agent::attach(&scheduler.channel, "n1").await;
         let mut web = spec("web", 2);
         web.on_lost = v1::OnLost::Restart.into();
-        scheduler.apply(web).await;
-        let assignment = first.assignment(2).await;
-        first.report(report(&assignment, v1::Phase::Healthy)).await;
+        let (first, assignment) = running(&mut scheduler, web).await;
         (first, Agent::attach(&scheduler.channel, "n2").await, assignment)
     };
     let nodes = vec![first.welcome.node];

@@ -4,7 +4,9 @@ use tengyun_model::Role;
 use tengyun_proto::{limits, v1};
 
 use crate::members::{House, connect};
-use crate::world::{self, Agent, Operator, Scheduler, key, operation, report, spec, until};
+use crate::world::{
+    self, Agent, Operator, Scheduler, key, operation, report, running, spec, until,
+};
 
 async fn explained(operator: &mut Operator, name: &str) -> Vec<v1::Explanation> {
     let request = v1::ExplainRequest { instance: None, key: Some(key(name)) };
@@ -36,6 +38,33 @@ async fn a_decision_is_explained_from_the_record_which_ends_with_the_scheduler()
     let mut scheduler = Scheduler::start(dir.path()).await;
     let of = explained(&mut scheduler.operator, "web").await.remove(0);
     assert_eq!((of.placed, of.decision), (true, None), "the record outlived its scheduler");
+    scheduler.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_operator_moves_is_explained_from_the_record_too() {
+    let dir = world::dir();
+    let mut scheduler = Scheduler::start(dir.path()).await;
+    let (_agent, assignment) = running(&mut scheduler, spec("web", 1)).await;
+    let other = Agent::attach(&scheduler.channel, "n2").await;
+    let (instance, to) = (assignment.instances[0].instance, other.welcome.node);
+    let request = v1::MoveRequest { operation_id: operation(), instance, to };
+    for _ in 0..2 {
+        // An answer that was lost is asked for again with the same operation id.
+        let answer = scheduler.operator.r#move(request.clone()).await.unwrap().into_inner();
+        assert_eq!(answer.refusal, None);
+    }
+    let all = explained(&mut scheduler.operator, "web").await;
+    let decisions: Vec<_> = all.into_iter().map(|of| of.decision.unwrap()).collect();
+    let ways: Vec<_> = decisions.iter().map(|d| (d.from.as_str(), d.to.as_str())).collect();
+    assert_eq!(ways, [("", "n1"), ("n1", "n2")]);
+    assert_eq!(
+        (decisions[0].reason.as_str(), decisions[1].reason.as_str()),
+        ("", "an operator said so")
+    );
+    assert_eq!(decisions[1].reason_said.as_ref().unwrap().code, "shift-operator");
+    assert_eq!((decisions[1].before_millicores, decisions[1].after_millicores), (0, 10));
+    assert_eq!((decisions[1].bound_millicores, decisions[1].nodes_in_use), (3200, 1));
     scheduler.stop().await;
 }
 
@@ -94,10 +123,7 @@ async fn a_dry_run_names_the_harvest_that_would_go_as_far_as_the_asker_may_see_i
 async fn the_status_has_every_hour_of_the_week_and_the_move_ledger() {
     let dir = world::dir();
     let mut scheduler = Scheduler::start(dir.path()).await;
-    let mut agent = Agent::attach(&scheduler.channel, "n1").await;
-    scheduler.apply(spec("web", 1)).await;
-    let assignment = agent.assignment(1).await;
-    agent.report(report(&assignment, v1::Phase::Healthy)).await;
+    let _running = running(&mut scheduler, spec("web", 1)).await;
     let status = until("it is healthy", async || {
         let healthy = scheduler.instances().await[0].status.as_ref().unwrap().phase();
         (healthy == v1::Phase::Healthy).then_some(())

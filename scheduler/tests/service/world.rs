@@ -104,6 +104,19 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     found.await.unwrap_or_else(|_| panic!("timed out: {what}"))
 }
 
+/// The node `n1`, on which all instances of a workload were started and are healthy, as its agent reported.
+pub(crate) async fn running(
+    scheduler: &mut Scheduler,
+    spec: v1::WorkloadSpec,
+) -> (Agent, v1::Assignment) {
+    let instances = usize::try_from(spec.instances).unwrap();
+    let mut agent = Agent::attach(&scheduler.channel, "n1").await;
+    scheduler.apply(spec).await;
+    let assignment = agent.assignment(instances).await;
+    agent.report(report(&assignment, v1::Phase::Healthy)).await;
+    (agent, assignment)
+}
+
 /// An agent that does nothing by itself.
 pub(crate) struct Agent {
     up: mpsc::Sender<v1::AgentMessage>,

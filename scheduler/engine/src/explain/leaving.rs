@@ -3,10 +3,11 @@
 
 use tengyun_model::{At, InstanceId, Kind, NodeId, Said, WorkloadKey, said};
 
+use super::record::{Decision, by_hand};
 use super::{explain, remedy, verdict};
 use crate::command::Refusal;
-use crate::image::{InstanceImage, InstanceWish};
-use crate::place::drain::{Leave, leave};
+use crate::image::{InstanceImage, InstanceWish, NodeImage, NodeWish};
+use crate::place::drain::{self, Leave, leave};
 use crate::place::pack::best_seat;
 use crate::place::problem::Problem;
 use crate::predict::Forecast;
@@ -23,16 +24,49 @@ pub struct Leaving {
     pub state: &'static str,
     /// What it waits for; empty when it is on its way.
     pub reason: Said,
+    /// Where it would go, in a rehearsal.
+    pub to: Option<NodeId>,
 }
 
 /// Says what is still on a node and, while the node is drained, what keeps it there.
 pub fn leaving(state: &State, forecast: &Forecast, node: NodeId, now: At) -> Vec<Leaving> {
     let problem = Problem::new(state, forecast, now);
+    alive(state, node).map(|instance| one(&problem, instance)).collect()
+}
+
+/// Says what would become of what is on a node if it were drained, all of it at once: the planner moves so
+/// many at a time, and what is measured or wished meanwhile may lead elsewhere. Nothing is changed.
+pub fn rehearsed(
+    state: &State,
+    forecast: &Forecast,
+    (node, force): (NodeId, bool),
+    now: At,
+) -> Vec<Leaving> {
+    let wish = if force { NodeWish::DrainByForce } else { NodeWish::Drain };
+    let Some(drained) = state.node(node).map(|node| NodeImage { wish, ..node.clone() }) else {
+        return Vec::new();
+    };
+    let mut problem = Problem::new(state, forecast, now);
+    drain::rehearse(&mut problem, &drained);
+    let mut would = |instance: &InstanceImage| {
+        let moves = matches!(leave(&problem, instance), Leave::Replace | Leave::StopFirst);
+        let to = if moves { drain::take_seat(&mut problem, instance) } else { None };
+        match to {
+            Some(_) => {
+                let (key, reason) = (state.spec(instance).key.clone(), Said::NOTHING);
+                Leaving { instance: instance.status.instance, key, state: "moving", reason, to }
+            }
+            None => one(&problem, instance),
+        }
+    };
+    alive(state, node).map(&mut would).collect()
+}
+
+/// Returns what runs on a node and does not belong to it, which a drain leaves.
+fn alive(state: &State, node: NodeId) -> impl Iterator<Item = &InstanceImage> {
     let here = state.on_node(node).filter_map(|id| state.instance(id));
-    // A drain leaves what belongs to the node.
     let leaves = |i: &&InstanceImage| state.spec(i).kind != Kind::PerNode;
-    let alive = here.filter(|i| !i.status.phase.is_final()).filter(leaves);
-    alive.map(|instance| one(&problem, instance)).collect()
+    here.filter(|i| !i.status.phase.is_final()).filter(leaves)
 }
 
 fn one(problem: &Problem<'_>, instance: &InstanceImage) -> Leaving {
@@ -63,7 +97,7 @@ fn one(problem: &Problem<'_>, instance: &InstanceImage) -> Leaving {
             ("waits", room(problem, instance))
         }
     };
-    Leaving { instance: id, key: state.spec(instance).key.clone(), state: word, reason }
+    Leaving { instance: id, key: state.spec(instance).key.clone(), state: word, reason, to: None }
 }
 
 /// Says what an instance waits for that may move.
@@ -80,18 +114,20 @@ fn room(problem: &Problem<'_>, instance: &InstanceImage) -> Said {
     said!(LeaveNoRoom, remedy(problem, &verdicts))
 }
 
-/// Says whether an instance may be brought to a node now, by durable state and by what is measured.
+/// Says whether an instance may be brought to a node now, by durable state and by what is measured, and by
+/// which figures.
 pub fn wished(
     state: &State,
     forecast: &Forecast,
     (id, to): (InstanceId, NodeId),
     now: At,
-) -> Result<(), Refusal> {
-    state.wished_move(id, to)?;
+) -> Result<Decision, Refusal> {
+    let step = state.wished_move(id, to)?;
     let problem = Problem::new(state, forecast, now);
     let instance = state.instance(id).ok_or(Refusal::UnknownInstance(id))?;
     let guest = problem.guest(instance, instance.node.is_some());
-    problem.fits(problem.seat_of(to), &guest, state.policy().band().ceiling)
+    problem.fits(problem.seat_of(to), &guest, state.policy().band().ceiling)?;
+    by_hand(problem, &step).ok_or(Refusal::UnknownInstance(id))
 }
 
 /// Says where else an instance could go, or what would help.

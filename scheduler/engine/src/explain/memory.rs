@@ -4,7 +4,6 @@ use tengyun_model::{At, InstanceId, Mebibytes, NodeName};
 
 use crate::place::problem::Problem;
 use crate::place::relieve::short;
-use crate::predict::Forecast;
 use crate::state::State;
 
 /// What an instance counts of memory, and what that rests on.
@@ -50,17 +49,17 @@ pub struct Standing {
 }
 
 /// Says how memory stands that is counted by its use; nothing where none is and none was.
-pub fn standing(state: &State, forecast: &Forecast, now: At) -> Option<Standing> {
+pub(super) fn standing(problem: &Problem<'_>) -> Option<Standing> {
+    let state = problem.state;
     if !state.policy().memory_by_use() && state.with_promises().len() == 0 {
         return None;
     }
-    let problem = Problem::new(state, forecast, now);
-    let seats = (0..problem.seats.len()).filter(|at| !short(&problem, *at).is_none());
+    let seats = (0..problem.seats.len()).filter(|at| !short(problem, *at).is_none());
     let request = |i| state.spec(i).resources.memory;
     Some(Standing {
         request: state.with_promises().map(request).sum(),
         promised: state.with_promises().map(|i| state.promised(i)).sum(),
-        margin: state.memory_terms(now).margin,
+        margin: state.memory_terms(problem.now).margin,
         short: seats.map(|at| problem.seats[at].node.facts.name.clone()).collect(),
     })
 }

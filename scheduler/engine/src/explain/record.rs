@@ -1,6 +1,6 @@
-//! The record of decisions: what was known when an instance got its node. It is made by walking the plan
-//! in its own order through the very state and forecast that it was made on, before it is committed, and
-//! it decides nothing.
+//! The record of decisions: what was known when an instance got its node, by a plan or because an operator
+//! wished it. It is made by walking the moves in their own order through the very state and forecast that
+//! they were decided on, before they are committed, and it decides nothing.
 //!
 //! Invariant: it is bounded (`the_record_is_bounded_and_keeps_the_newest`).
 
@@ -35,7 +35,7 @@ pub struct Decision {
     pub from: Option<NodeId>,
     /// Its node.
     pub to: NodeId,
-    /// Why it was moved; none when it was placed.
+    /// Why it was moved, or that an operator placed it; none when a plan placed it.
     pub reason: Option<ShiftReason>,
     /// What it was expected to use.
     pub expected: InstanceForecast,
@@ -69,49 +69,94 @@ pub struct RunnerUp {
 /// Says by which figures a plan decides each start and shift, in its order. A shift is told of the copy
 /// that leaves; [`Decisions::keep`] knows the one that comes.
 pub fn decided(state: &State, forecast: &Forecast, plan: &Plan, now: At) -> Vec<Decision> {
-    let mut problem = Problem::new(state, forecast, now);
     let orders = |step: &Move| match step {
         Move::Shift { reason, .. } => is_order(*reason),
         Move::Start { .. } | Move::Stop { .. } | Move::Promise { .. } => false,
     };
-    let known = state.instances().take(BOUND_MAX + 1).count() <= BOUND_MAX;
-    let needed = known || plan.moves.iter().any(orders);
-    let needed = needed.then(|| bound::nodes_needed(state, forecast).nodes);
-    let in_use = problem.seats.iter().filter(|seat| seat.crew.others > 0).count();
-    let mut looks = LOOKS_MAX;
-    let mut all = Vec::new();
-    for step in &plan.moves {
-        let (instance, from, to, reason) = match *step {
-            Move::Start { instance, node } => (instance, None, node, None),
-            Move::Shift { instance, from, to, reason } => (instance, Some(from), to, Some(reason)),
-            Move::Stop { .. } | Move::Promise { .. } => continue,
-        };
-        let Some(image) = state.instance(instance) else { continue };
+    let ordered = plan.moves.iter().any(orders);
+    let mut scribe = Scribe::new(Problem::new(state, forecast, now), ordered);
+    plan.moves.iter().filter_map(|step| scribe.write(Step::of(step, None)?)).collect()
+}
+
+/// Says by which figures an operator was granted a move.
+pub(super) fn by_hand(problem: Problem<'_>, step: &Move) -> Option<Decision> {
+    Scribe::new(problem, false).write(Step::of(step, Some(ShiftReason::Operator))?)
+}
+
+/// What brings an instance to a node.
+#[derive(Clone, Copy)]
+struct Step {
+    instance: InstanceId,
+    from: Option<NodeId>,
+    to: NodeId,
+    reason: Option<ShiftReason>,
+}
+
+impl Step {
+    /// Takes a move that brings an instance to a node; `placed` is why one starts.
+    fn of(step: &Move, placed: Option<ShiftReason>) -> Option<Self> {
+        match *step {
+            Move::Start { instance, node } => {
+                Some(Self { instance, from: None, to: node, reason: placed })
+            }
+            Move::Shift { instance, from, to, reason } => {
+                Some(Self { instance, from: Some(from), to, reason: Some(reason) })
+            }
+            Move::Stop { .. } | Move::Promise { .. } => None,
+        }
+    }
+}
+
+/// Walks through moves and writes down by which figures each was decided.
+struct Scribe<'a> {
+    problem: Problem<'a>,
+    in_use: usize,
+    needed: Option<u64>,
+    looks: usize,
+}
+
+impl<'a> Scribe<'a> {
+    fn new(problem: Problem<'a>, ordered: bool) -> Self {
+        let known = problem.state.instances().take(BOUND_MAX + 1).count() <= BOUND_MAX;
+        let bound = || bound::nodes_needed(problem.state, problem.forecast).nodes;
+        let needed = (known || ordered).then(bound);
+        let in_use = problem.seats.iter().filter(|seat| seat.crew.others > 0).count();
+        Self { problem, in_use, needed, looks: LOOKS_MAX }
+    }
+
+    fn write(&mut self, step: Step) -> Option<Decision> {
+        let Step { instance, from, to, reason } = step;
+        let problem = &mut self.problem;
+        let image = problem.state.instance(instance)?;
         let guest = problem.guest(image, from.is_some());
         let way =
             Way { from: from.map(|node| problem.seat_of(node)), to: problem.seat_of(to), reason };
-        let runner_up = looks.checked_sub(problem.seats.len()).and_then(|left| {
-            looks = left;
-            runner_up(&problem, &guest, &way)
+        let runner_up = self.looks.checked_sub(problem.seats.len()).and_then(|left| {
+            self.looks = left;
+            runner_up(problem, &guest, &way)
         });
-        let (peak, left) = walk(&mut problem, &guest, &way);
-        all.push(Decision {
-            at: now,
+        let (peak, left) = walk(problem, &guest, &way);
+        // An operator may fill a node to the ceiling with whatever it is.
+        let line = match reason {
+            Some(ShiftReason::Operator) => problem.state.policy().band().ceiling,
+            Some(_) | None => line(problem, &guest).1,
+        };
+        Some(Decision {
+            at: problem.now,
             instance,
             from,
             to,
             reason,
             expected: guest.expected,
-            margin: forecast.margin(instance, Some(to)),
+            margin: problem.forecast.margin(instance, Some(to)),
             peak,
-            bound: problem.seats[way.to].line(line(&problem, &guest).1),
+            bound: problem.seats[way.to].line(line),
             left,
-            in_use,
-            needed,
+            in_use: self.in_use,
+            needed: self.needed,
             runner_up,
-        });
+        })
     }
-    all
 }
 
 /// From where to where, as seats.
@@ -183,7 +228,7 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    /// Keeps the decisions of a plan that was just committed; those that were stale by then are not.
+    /// Keeps the decisions of moves that were just committed; those that were stale by then are not.
     pub fn keep(&mut self, state: &State, decided: Vec<Decision>) {
         for mut decision in decided {
             if decision.from.is_some() {

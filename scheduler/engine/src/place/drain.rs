@@ -8,7 +8,7 @@ use tengyun_model::{Class, Kind, MovePolicy, Phase};
 
 use super::pack;
 use super::problem::{Problem, Seat, lives};
-use crate::image::{InstanceImage, NodeWish};
+use crate::image::{InstanceImage, NodeImage, NodeWish};
 use crate::plan::{Move, ShiftReason, StopReason};
 
 /// What becomes of an instance on a drained node next.
@@ -49,7 +49,8 @@ pub(crate) fn leave(problem: &Problem<'_>, instance: &InstanceImage) -> Leave {
     if spec.kind == Kind::PerNode {
         return Leave::Stay;
     }
-    let forced = state.node_wish(instance) == NodeWish::DrainByForce;
+    let wish = instance.node.map(|node| problem.seats[problem.seat_of(node)].node.wish);
+    let forced = wish == Some(NodeWish::DrainByForce);
     match spec.move_policy {
         MovePolicy::Never if forced => return Leave::StopFirst,
         MovePolicy::Never => return Leave::Stay,
@@ -104,8 +105,18 @@ pub(super) fn drain(problem: &mut Problem<'_>, moves: &mut Vec<Move>) {
     }
 }
 
+/// Rehearses a drain: sees a node as if it were wished so, which the others take nothing from yet, and
+/// changes nothing else. Afterwards [`leave`] and [`take_seat`] say what would become of what is there.
+pub(crate) fn rehearse<'a>(problem: &mut Problem<'a>, drained: &'a NodeImage) {
+    let at = problem.seat_of(drained.id);
+    problem.seats.see(at, drained);
+}
+
 /// Takes a seat elsewhere for an instance of a drained node; none when it fits nowhere.
-fn take_seat(problem: &mut Problem<'_>, instance: &InstanceImage) -> Option<tengyun_model::NodeId> {
+pub(crate) fn take_seat(
+    problem: &mut Problem<'_>,
+    instance: &InstanceImage,
+) -> Option<tengyun_model::NodeId> {
     problem.state.check_held(instance).ok()?;
     let guest = problem.guest(instance, true);
     let at = pack::take_seat(problem, &guest)?;

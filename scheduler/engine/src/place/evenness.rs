@@ -30,7 +30,7 @@ impl<'a> Evenness<'a> {
         if problem.is_unsettled(&guest.spec.key) {
             return Self::Unsettled;
         }
-        let found = || feasible::values(problem.state, label);
+        let found = || feasible::values(problem.seats.iter().map(|seat| seat.node), label);
         let values = values.get(label).map_or_else(|| Cow::Owned(found()), Cow::Borrowed);
         let given = problem.seats.given();
         let guests = given.flat_map(|seat| seat.guests.iter().map(|guest| (seat.node, *guest)));

@@ -239,15 +239,18 @@ pub(crate) fn spread(
     (spec, replaces, label): (&WorkloadSpec, Option<InstanceId>, &str),
     node: &NodeImage,
 ) -> Result<(), Refusal> {
-    let values = values(state, label);
+    let values = values(state.nodes(), label);
     let copies = copies(state, (spec, replaces, label), &values, std::iter::empty());
     evenly(label, &copies, node)
 }
 
 /// Returns the values of a label that open nodes have. A value that only closed nodes have cannot be
 /// evened out, and holds nobody up.
-pub(crate) fn values<'a>(state: &'a State, label: &str) -> BTreeSet<&'a str> {
-    let open = state.nodes().filter(|n| n.is_open());
+pub(crate) fn values<'a>(
+    nodes: impl Iterator<Item = &'a NodeImage>,
+    label: &str,
+) -> BTreeSet<&'a str> {
+    let open = nodes.filter(|n| n.is_open());
     open.filter_map(|n| n.facts.labels.get(label)).map(String::as_str).collect()
 }
 

@@ -284,7 +284,8 @@ impl<'a> Problem<'a> {
         if let Some(label) = &guest.spec.constraints.spread
             && !self.values.contains_key(label)
         {
-            self.values.insert(label.clone(), feasible::values(self.state, label));
+            let nodes = self.seats.iter().map(|seat| seat.node);
+            self.values.insert(label.clone(), feasible::values(nodes, label));
         }
     }
 

@@ -7,14 +7,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use tengyun_model::{At, Class};
+use tengyun_model::Class;
 
 use super::fleet::is_known;
 use super::problem::{Problem, Seat};
 use super::sums::{Level, WHOLE};
 use crate::policy::Reserve;
-use crate::predict::Forecast;
-use crate::state::State;
 
 /// The label that says in which rack a node is.
 const RACK_LABEL: &str = "rack";
@@ -36,9 +34,8 @@ pub struct Standing {
 }
 
 /// Says how the reserve stands; nothing where the policy asks for none.
-pub fn standing(state: &State, forecast: &Forecast, now: At) -> Option<Standing> {
-    let problem = Problem::new(state, forecast, now);
-    let stock = Stock::new(&problem)?;
+pub(crate) fn standing(problem: &Problem<'_>) -> Option<Standing> {
+    let stock = Stock::new(problem)?;
     let there = stock.nodes.len();
     let held = stock.holds(there);
     let needed = if held { stock.fewest() } else { there + stock.missing() };

@@ -10,6 +10,7 @@ use tengyun_model::{Band, Class};
 use super::feasible::Room;
 use super::order::Order;
 use super::problem::{Guest, Seat};
+use crate::image::NodeImage;
 use crate::predict::InstanceForecast;
 
 /// As many searches without an order cost as much as making one. Builds that check themselves always use
@@ -59,6 +60,11 @@ impl<'a> Seats<'a> {
     /// Gives a seat another room.
     pub(super) fn make(&mut self, at: usize, room: Room) {
         self.change(at, |seat| seat.room = Cow::Owned(room));
+    }
+
+    /// Sees the node of a seat as it would be with another wish.
+    pub(super) fn see(&mut self, at: usize, node: &'a NodeImage) {
+        self.change(at, |seat| seat.node = node);
     }
 
     /// Makes a seat what it was before.

@@ -1,15 +1,13 @@
 //! Stuck: nodes that are foreseen above the ceiling and that no move relieves. The planner gives up on
 //! them until something changes; people are told which, and why.
 
-use tengyun_model::{At, NodeId, NodeName};
+use tengyun_model::{NodeId, NodeName};
 
 use super::fleet::Fleet;
 use super::improve::{may_move, may_rebalance, others};
 use super::level;
 use super::problem::Problem;
 use crate::plan::Move;
-use crate::predict::Forecast;
-use crate::state::State;
 
 /// A node that no move relieves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +25,7 @@ pub struct Stuck {
 
 /// Returns the nodes that are overloaded and that no move would relieve, the fullest first. While moves are
 /// under way, or too few nodes have reported, nothing is known to be stuck.
-pub fn stuck(state: &State, forecast: &Forecast, now: At) -> Vec<Stuck> {
-    let mut problem = Problem::new(state, forecast, now);
+pub(crate) fn stuck(mut problem: Problem<'_>) -> Vec<Stuck> {
     if !may_rebalance(&problem) {
         return Vec::new();
     }
@@ -48,7 +45,7 @@ pub fn stuck(state: &State, forecast: &Forecast, now: At) -> Vec<Stuck> {
     let mut moves = Vec::new();
     fleet.open(&mut problem, &mut moves);
     level::level(&mut fleet, &mut problem, &mut moves);
-    if moves.len() >= state.policy().rebalance_moves() {
+    if moves.len() >= problem.state.policy().rebalance_moves() {
         return Vec::new();
     }
     let gives = |node: NodeId| {

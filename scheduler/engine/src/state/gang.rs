@@ -121,7 +121,7 @@ impl State {
             let image = &self.nodes[node];
             beside.guests.iter().map(move |guest| (image, *guest))
         });
-        let values = feasible::values(self, label);
+        let values = feasible::values(self.nodes(), label);
         let copies = feasible::copies(self, (spec, None, label), &values, guests);
         feasible::evenly(label, &copies, image)
     }

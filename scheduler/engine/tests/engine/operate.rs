@@ -1,6 +1,6 @@
 //! Scenarios of what operators wish of nodes and instances: cordon, drain, move.
 
-use tengyun_engine::explain::{explain, leaving, wished};
+use tengyun_engine::explain::{Decisions, explain, leaving, rehearsed, wished};
 use tengyun_engine::image::InstanceWish;
 use tengyun_engine::{
     Command, Move, NodeWish, Outcome, Refusal, ShiftReason, State, check, predict,
@@ -173,6 +173,53 @@ fn an_operator_moves_an_instance_where_it_fits() {
     assert_eq!(happened, ["placed", "healthy", "moving", "moved", "stopped"]);
 }
 
+/// Carries out what an operator wishes, and records it.
+fn by_hand(cloud: &mut Cloud, decisions: &mut Decisions, (id, to): (InstanceId, NodeId)) {
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    let decided = wished(&cloud.state, &forecast, (id, to), cloud.now).expect("it may go there");
+    let operation = cloud.operation();
+    cloud.must(Command::MoveInstance { operation, instance: id, to });
+    decisions.keep(&cloud.state, vec![decided]);
+}
+
+#[test]
+fn what_an_operator_moves_or_places_is_recorded_with_its_figures() {
+    let (mut cloud, mut decisions) = (Cloud::of(3), Decisions::default());
+    let (cores, node) = (Millicores::new, NodeId::new);
+    let mut app = spec("app");
+    app.resources.cpu = cores(200);
+    cloud.apply(app);
+    let first = cloud.state.instances().next().unwrap().status.instance;
+    by_hand(&mut cloud, &mut decisions, (first, node(2)));
+    let told = decisions.of(first).unwrap();
+    assert_eq!((told.from, told.to), (None, node(2)));
+    assert_eq!(told.reason, Some(ShiftReason::Operator), "a plan did not place it");
+    assert_eq!((told.peak, told.bound), ((cores(0), cores(200)), cores(800)));
+    assert_eq!(told.runner_up.map(|other| other.node), Some(node(1)));
+    assert_eq!((told.in_use, told.needed, told.at), (0, Some(1), cloud.now));
+    cloud.pass(Millis::from_secs(10));
+    by_hand(&mut cloud, &mut decisions, (first, node(3)));
+    let second = cloud.state.replacement_of(first).unwrap();
+    let told = decisions.of(second).unwrap();
+    assert_eq!((told.from, told.to), (Some(node(2)), node(3)));
+    assert_eq!((told.reason, told.in_use), (Some(ShiftReason::Operator), 1));
+    assert!(told.peak.0 < told.peak.1 && told.peak.1 <= told.bound, "{told:?}");
+    assert_eq!(told.left, Default::default(), "the old copy counts until it has stopped");
+    assert_eq!(decisions.of(first).map(|of| of.from), Some(None), "the first is kept too");
+}
+
+#[test]
+fn harvest_that_an_operator_places_may_fill_a_node_to_the_ceiling() {
+    let mut cloud = Cloud::of(1);
+    let mut app = spec("app");
+    app.class = Class::Harvest;
+    cloud.apply(app);
+    let id = cloud.state.instances().next().unwrap().status.instance;
+    let mut decisions = Decisions::default();
+    by_hand(&mut cloud, &mut decisions, (id, NodeId::new(1)));
+    assert_eq!(decisions.of(id).map(|of| of.bound), Some(Millicores::new(800)));
+}
+
 #[test]
 fn a_move_to_where_it_does_not_fit_is_refused_with_numbers() {
     let mut cloud = crowded(1);
@@ -209,6 +256,75 @@ fn a_new_revision_does_not_stay_on_a_cordoned_node() {
         _ => None,
     });
     assert!(to.is_some_and(|to| to != 1), "{plan:?}");
+}
+
+/// What is told of each instance in a rehearsal of the first node's drain: its workload, what becomes of it
+/// and where it goes.
+fn rehearse(cloud: &Cloud, force: bool) -> Vec<(String, &'static str, Option<NodeId>)> {
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    let told = rehearsed(&cloud.state, &forecast, (NodeId::new(1), force), cloud.now);
+    told.into_iter().map(|it| (it.key.name.to_string(), it.state, it.to)).collect()
+}
+
+#[test]
+fn a_drain_that_is_rehearsed_changes_nothing_and_comes_to_be() {
+    let mut cloud = crowded(2);
+    for name in ["tied", "never", "harvest"] {
+        let mut app = spec(name);
+        app.resources.cpu = Millicores::new(8);
+        match name {
+            "tied" => drop(app.constraints.labels.insert("node".to_owned(), "n1".to_owned())),
+            "never" => app.move_policy = MovePolicy::Never,
+            _ => app.class = Class::Harvest,
+        }
+        cloud.apply(app);
+    }
+    cloud.pass(Millis::from_secs(10));
+    assert_eq!(cloud.layout().keys().copied().collect::<Vec<_>>(), [1]);
+    let before = cloud.state.image();
+    let told = rehearse(&cloud, false);
+    let of =
+        |name: &str| told.iter().find(|(of, ..)| of == name).map(|(_, state, to)| (*state, *to));
+    assert_eq!(of("tied"), Some(("waits", None)), "no other node may take it");
+    assert_eq!(of("never"), Some(("must-not-move", None)));
+    assert_eq!(of("harvest"), Some(("stopping", None)));
+    let forced = rehearse(&cloud, true);
+    let never = forced.iter().find(|(name, ..)| name == "never").unwrap();
+    assert!(never.1 == "moving" && never.2.is_some_and(|to| to != NodeId::new(1)), "{never:?}");
+    assert_eq!(cloud.state.image(), before, "a rehearsal changed something");
+    // Of a node that nobody knows nothing is told.
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    assert_eq!(rehearsed(&cloud.state, &forecast, (NodeId::new(9), false), cloud.now), []);
+    wish(&mut cloud, 1, NodeWish::Drain);
+    let plan = cloud.plan();
+    let went = plan.moves.iter().filter_map(|step| match *step {
+        Move::Shift { instance, to, reason: ShiftReason::Drain, .. } => {
+            let instance = cloud.state.instance(instance).unwrap();
+            Some((cloud.state.spec(instance).key.name.to_string(), "moving", Some(to)))
+        }
+        _ => None,
+    });
+    let foretold = told.iter().filter(|(_, state, _)| *state == "moving");
+    assert_eq!(went.collect::<Vec<_>>(), foretold.cloned().collect::<Vec<_>>());
+    assert_eq!(told.iter().filter(|(.., to)| to.is_some()).count(), 4);
+}
+
+#[test]
+fn a_rehearsed_drain_spreads_copies_over_the_racks_that_would_be_left() {
+    let mut cloud = Cloud::of(3);
+    cloud.set(&[("consolidate", 0)]);
+    let mut app = spec("app");
+    (app.instances, app.constraints.spread) = (2, Some("rack".to_owned()));
+    cloud.apply(app);
+    cloud.pass(Millis::from_secs(10));
+    // The second node is the only one of its rack: without it copies may be together in the other.
+    let forecast = predict::forecast(&cloud.state, cloud.now);
+    let told = rehearsed(&cloud.state, &forecast, (NodeId::new(2), false), cloud.now);
+    assert_eq!(told.iter().map(|it| it.state).collect::<Vec<_>>(), ["moving"], "{told:?}");
+    wish(&mut cloud, 2, NodeWish::Drain);
+    let plan = cloud.plan();
+    let [Move::Shift { to, .. }] = plan.moves[..] else { panic!("one is moved: {plan:?}") };
+    assert_eq!(told[0].to, Some(to));
 }
 
 #[test]

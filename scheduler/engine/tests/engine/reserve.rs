@@ -2,7 +2,8 @@
 
 use crate::cloud::{Cloud, facts, spec};
 use tengyun_engine::Command;
-use tengyun_engine::place::reserve::{self, Standing};
+use tengyun_engine::explain::outlook;
+use tengyun_engine::place::reserve::Standing;
 use tengyun_engine::policy::Reserve;
 use tengyun_engine::predict;
 use tengyun_model::{Class, Mebibytes, Millicores, Millis, NodeId};
@@ -47,7 +48,7 @@ fn be_large(cloud: &mut Cloud, number: u32) {
 
 fn standing(cloud: &Cloud) -> Option<Standing> {
     let forecast = predict::forecast(&cloud.state, cloud.now);
-    reserve::standing(&cloud.state, &forecast, cloud.now)
+    outlook(&cloud.state, &forecast, cloud.now).reserve
 }
 
 /// A large node with a lot on it and two small ones with little each.

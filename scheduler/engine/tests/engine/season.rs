@@ -3,9 +3,10 @@
 
 use crate::cloud::{Cloud, REPORT, spec};
 use tengyun_engine::days::Stretch;
-use tengyun_engine::{Command, Move, predict};
+use tengyun_engine::{Command, Move, State, predict};
 use tengyun_model::{
-    At, DayKind, InstanceId, InstanceUsage, Mebibytes, Millicores, Millis, NodeId, NodeUsage,
+    At, DayKind, InstanceId, InstanceSketch, InstanceUsage, Mebibytes, Millicores, Millis, NodeId,
+    NodeUsage, OperationId, Permille, SKETCH_WINDOWS_MAX, Sketch, SketchWindow, UsageHistory,
 };
 
 /// A Monday at midnight.
@@ -131,6 +132,87 @@ fn no_node_is_emptied_before_the_load_of_the_morning() {
         cloud.set(&[("data_stale_seconds", 600)]);
         assert_ne!(cloud.plan().moves, [], "in the evening");
     }
+}
+
+/// What an office uses in a window, by the number of the window since Monday.
+fn office_use(instance: u64, window: u64) -> u64 {
+    let (day, hour) = (window / 288, window % 288 / 12);
+    let noise = (window * 8 + instance).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60;
+    noise + if day % 7 < 5 && (9..18).contains(&hour) { 300 } else { 40 }
+}
+
+/// The same cloud with a scheduler that starts now: it knows the journal, and of use what agents remember.
+fn restarted(cloud: &Cloud, season: u64) -> Cloud {
+    let mut new = cloud_of(cloud);
+    new.state = State::from_image(cloud.state.image()).expect("an image of a state");
+    new.must(Command::BeginEpoch);
+    let operation = OperationId::new((1 << 64) + u128::from(season));
+    let knobs = [("season", season), ("data_stale_seconds", 600)];
+    let values = knobs.map(|(name, value)| (name.to_owned(), value)).into();
+    new.must(Command::SetPolicy { operation, values, label: String::new() });
+    let most = u64::try_from(SKETCH_WINDOWS_MAX).expect("it is small");
+    let now = cloud.now.since(MONDAY).get() / WINDOW.get();
+    let from = MONDAY.after(Millis::new((now - most) * WINDOW.get()));
+    for node in cloud.state.nodes().map(|node| node.id) {
+        new.must(Command::ConnectNode(node));
+        let sketch = |instance: InstanceId| {
+            let used = |window| SketchWindow {
+                cpu: Millicores::new(office_use(instance.get(), window)),
+                covered: Permille::new(1000),
+            };
+            let windows = (now - most..now).map(used).collect();
+            let sketch = Sketch { from, windows, memory: Mebibytes::new(64) };
+            InstanceSketch { instance, sketch }
+        };
+        let instances = cloud.state.on_node(node).map(sketch).collect();
+        let history = UsageHistory { at: new.now, window: WINDOW, foreign: None, instances };
+        new.must(Command::ReportHistory { node, history });
+    }
+    new
+}
+
+/// Whether a season has a say in what is expected of any of the four.
+fn speaks(cloud: &Cloud) -> bool {
+    let says = |id| predict::horizons(&cloud.state, InstanceId::new(id), cloud.now);
+    (1..=4).any(|id| says(id).is_some_and(|(_, seasonal)| seasonal))
+}
+
+#[test]
+fn after_a_restart_averages_foresee_until_the_season_was_right_again_and_nothing_is_worse() {
+    let old = &mut office();
+    work_until(old, after(21, 8 * 60), |_| false);
+    assert!(within_an_hour(old) > 250, "the scheduler before knew of the morning");
+    let mut new = restarted(old, 1);
+    // What a scheduler does that learns no seasons is the measure.
+    let mut plain = restarted(old, 0);
+    let (mut earned, mut wrong) = (None, [0, 0]);
+    while new.now < after(36, 8 * 60 + 5) {
+        if earned.is_none() && speaks(&new) {
+            earned = Some(new.now.since(after(21, 0)).get() / (24 * 3_600_000));
+        }
+        let window = new.now.since(MONDAY).get() / WINDOW.get();
+        let forecasts = [&new, &plain].map(|cloud| predict::forecast(&cloud.state, cloud.now));
+        for id in 1..=4 {
+            let each = [0, 1].map(|of: usize| forecasts[of].instance(InstanceId::new(id)));
+            assert!(each[0].measured, "agents remember half a day");
+            assert!(earned.is_some() || each[0] == each[1], "{each:?} without a season");
+            for (sum, forecast) in wrong.iter_mut().zip(each) {
+                *sum += forecast.mean.get().abs_diff(office_use(id, window)).pow(2);
+            }
+        }
+        if earned.is_none() && window.is_multiple_of(12) {
+            assert_eq!(new.plan().moves, plain.plan().moves, "planned without a season");
+        }
+        for cloud in [&mut new, &mut plain] {
+            let end = cloud.now.after(WINDOW);
+            use_until(cloud, end, |instance, _, _| office_use(instance, window));
+        }
+    }
+    // A kind of day must be seen twice and foreseen rightly for a day.
+    assert!(earned.is_some_and(|days| (2..=5).contains(&days)), "earned after {earned:?} days");
+    assert!(wrong[0] < wrong[1], "with {} and without {}", wrong[0], wrong[1]);
+    assert!(within_an_hour(&new) > 250, "the mornings are known again");
+    assert!(!speaks(&plain));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Overload that no move relieves: the planner gives up, and says so with the reason.
 
-use tengyun_engine::place::stuck::{Stuck, stuck};
+use tengyun_engine::explain::outlook;
+use tengyun_engine::place::stuck::Stuck;
 use tengyun_engine::predict;
 use tengyun_model::{Millicores, Millis, MovePolicy};
 
@@ -25,7 +26,7 @@ fn overloaded(nodes: u32, moves: MovePolicy) -> (Cloud, Vec<Stuck>) {
         }
     }
     let forecast = predict::forecast(&cloud.state, cloud.now);
-    let found = stuck(&cloud.state, &forecast, cloud.now);
+    let found = outlook(&cloud.state, &forecast, cloud.now).stuck;
     (cloud, found)
 }
 
