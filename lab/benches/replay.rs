@@ -96,8 +96,10 @@ fn main() {
         synthetic();
     }
     if wanted("limits") {
-        scale::limits(10_000, 100_000);
-        scale::limits(100_000, 1_000_000);
+        scale::limits();
+    }
+    if wanted("seasons") {
+        scale::seasons();
     }
     if chosen.iter().any(|c| c == "ours") {
         ours(&traces);

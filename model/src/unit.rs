@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::iter::Sum;
+use std::num::NonZeroU64;
 
 macro_rules! unit {
     ($(#[$doc:meta])* $name:ident, $suffix:literal) => {
@@ -159,29 +160,44 @@ impl fmt::Display for Permille {
 }
 
 /// A moment: milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct At(u64);
+///
+/// It is kept as one more than that, so that one which may be missing takes no more room: a million
+/// instances keep several each. The last millisecond that 64 bits hold counts as the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At(NonZeroU64);
 
 impl At {
     /// Wraps milliseconds since the Unix epoch.
     pub const fn from_millis(raw: u64) -> Self {
-        Self(raw)
+        Self(NonZeroU64::MIN.saturating_add(raw))
     }
 
     /// Returns milliseconds since the Unix epoch.
     pub const fn millis(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Returns the time from `earlier` to this moment, or nothing if it is not earlier.
     pub const fn since(self, earlier: Self) -> Millis {
-        Millis::new(self.0.saturating_sub(earlier.0))
+        Millis::new(self.millis().saturating_sub(earlier.millis()))
     }
 
     /// Returns the moment that much later.
     #[must_use]
     pub const fn after(self, delay: Millis) -> Self {
-        Self(self.0.saturating_add(delay.get()))
+        Self::from_millis(self.millis().saturating_add(delay.get()))
+    }
+}
+
+impl Default for At {
+    fn default() -> Self {
+        Self::from_millis(0)
+    }
+}
+
+impl fmt::Debug for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("At").field(&self.millis()).finish()
     }
 }
 
@@ -196,6 +212,17 @@ mod tests {
         assert_eq!(Millicores::MAX.share(Permille::new(2000)), Millicores::MAX);
         assert_eq!(Millicores::new(1).share_of(Millicores::new(3)), Permille::new(333));
         assert_eq!(Millicores::new(1).share_of(Millicores::ZERO), Permille::ZERO);
+    }
+
+    #[test]
+    fn a_moment_that_may_be_missing_is_as_small_as_one_that_is_there() {
+        assert_eq!(size_of::<Option<At>>(), 8);
+        for raw in [0, 1, 1_799_020_800_000, u64::MAX - 1] {
+            assert_eq!(At::from_millis(raw).millis(), raw);
+        }
+        let last = At::from_millis(u64::MAX);
+        assert_eq!((last.millis(), last.after(Millis::new(9))), (u64::MAX - 1, last));
+        assert_eq!((At::default().millis(), format!("{:?}", At::default())), (0, "At(0)".into()));
     }
 
     #[test]

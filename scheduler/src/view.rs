@@ -147,7 +147,7 @@ impl<'a> View<'a> {
 pub(crate) fn foreseen(state: &State, spec: &WorkloadSpec) -> Effect {
     match state.workload_keyed(&spec.key) {
         None => Effect::Created(WorkloadId::default(), Revision::new(1)),
-        Some(known) if known.revisions.get(&known.revision) == Some(spec) => {
+        Some(known) if known.revisions.get(&known.revision).is_some_and(|held| **held == *spec) => {
             Effect::Unchanged(known.id, known.revision)
         }
         Some(known) => Effect::Updated(known.id, state.revision_after(known, spec)),

@@ -277,7 +277,8 @@ fn is_raised(state: &State, violation: &Violation) -> bool {
 /// Nothing is promised more memory than it asks for, and critical never less.
 fn overpromised(state: &State) -> impl Iterator<Item = Violation> + '_ {
     let wrong = |i: &&InstanceImage| {
-        let (asks, promise) = (spec(state, i, false), i.promise.map(|promise| promise.memory));
+        let (asks, promise) =
+            (spec(state, i, false), i.promise.as_ref().map(|promise| promise.memory));
         let asked = asks.resources.memory;
         promise.is_some_and(|p| {
             p > asked || p.is_zero() || (asks.class == Class::Critical && p != asked)
@@ -314,7 +315,7 @@ fn newest_revision(state: &State, instance: &InstanceImage) -> tengyun_model::Re
 /// What an instance counts of memory: what it was promised, else what it asks for.
 fn memory(state: &State, instance: &InstanceImage) -> Mebibytes {
     let asked = spec(state, instance, false).resources.memory;
-    instance.promise.map_or(asked, |promise| promise.memory.min(asked))
+    instance.promise.as_ref().map_or(asked, |promise| promise.memory.min(asked))
 }
 
 /// Memory is promised to what runs, up to its request; less than before where the policy lets its class, and

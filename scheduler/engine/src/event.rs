@@ -397,7 +397,8 @@ impl Made<'_> {
                 }
             }
             Move::Promise { memory, reason: PromiseReason::Missed, .. } => {
-                let holds = is.and_then(|i| i.promise).filter(|p| p.missed == Some(self.at));
+                let holds =
+                    is.and_then(|i| i.promise.as_ref()).filter(|p| p.missed == Some(self.at));
                 if holds.is_some() {
                     let message = said!(EventMemoryMissed, memory);
                     self.of_was(EventKind::MemoryMissed, id, was, message);

@@ -3,6 +3,7 @@
 //! Two states that were made by the same durable entries have equal images.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tengyun_model::{
     Admission, At, CopyKey, Digest, Epoch, Generation, Grant, InstanceId, InstanceStatus,
@@ -192,7 +193,7 @@ pub struct WorkloadImage {
     /// Its id.
     pub id: WorkloadId,
     /// The revisions in use and the newest ones, the present one among them.
-    pub revisions: BTreeMap<Revision, WorkloadSpec>,
+    pub revisions: BTreeMap<Revision, Arc<WorkloadSpec>>,
     /// The present revision.
     pub revision: Revision,
     /// What is wished.
@@ -206,7 +207,7 @@ pub struct WorkloadImage {
     /// The rollout under way.
     pub rollout: Option<RolloutImage>,
     /// What became of the revisions that are kept.
-    pub notes: BTreeMap<Revision, RevisionNote>,
+    pub notes: BTreeMap<Revision, Box<RevisionNote>>,
     /// The runs of a cron workload.
     pub cron: CronImage,
 }
@@ -265,7 +266,7 @@ pub struct InstanceImage {
     /// When it failed for good though it is to run, by the scheduler's clock.
     pub failed: Option<At>,
     /// The memory that it counts where that was decided by its use; `None` counts its request.
-    pub promise: Option<PromiseImage>,
+    pub promise: Option<Box<PromiseImage>>,
 }
 
 /// The memory that an instance was promised by its use.
@@ -335,7 +336,7 @@ pub struct MeterImage {
     /// The node.
     pub node: NodeId,
     /// The workload that pays, by its name: it may be deleted before the bill is written.
-    pub key: WorkloadKey,
+    pub key: Arc<WorkloadKey>,
     /// The cumulative reading.
     pub record: MeterRecord,
 }

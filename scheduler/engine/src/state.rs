@@ -31,6 +31,7 @@ mod runs;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tengyun_model::{
     AssignedInstance, Assignment, At, Epoch, InstanceId, MeterKey, MeterRecord, NodeId, NodeName,
@@ -77,19 +78,21 @@ pub struct State {
     policy_version: u64,
     policy: Policy,
     policies: Policies,
-    nodes: BTreeMap<NodeId, NodeImage>,
+    /// What is large is boxed: a map keeps room for about twice as many values as it has.
+    nodes: BTreeMap<NodeId, Box<NodeImage>>,
     names: BTreeMap<NodeName, NodeId>,
-    workloads: BTreeMap<WorkloadId, WorkloadImage>,
-    keys: BTreeMap<WorkloadKey, WorkloadId>,
+    workloads: BTreeMap<WorkloadId, Box<WorkloadImage>>,
+    /// The names are shared with the meters of their workloads.
+    keys: BTreeMap<Arc<WorkloadKey>, WorkloadId>,
     instances: Register<InstanceImage>,
     of_workload: BTreeMap<WorkloadId, BTreeSet<InstanceId>>,
     on_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
     replacements: BTreeMap<InstanceId, InstanceId>,
     operations: BTreeMap<OperationId, OperationImage>,
     operation_order: BTreeSet<(At, OperationId)>,
-    meters: BTreeMap<(NodeId, MeterKey), MeterImage>,
+    meters: BTreeMap<(NodeId, MeterKey), Box<MeterImage>>,
     members: Members,
-    live: BTreeMap<NodeId, Live>,
+    live: BTreeMap<NodeId, Box<Live>>,
     derived: Derived,
     last_loss: At,
     watch: Watch,
@@ -282,9 +285,10 @@ impl State {
             }
             let instance = self.instances.get(&record.key.instance);
             if let Some(instance) = instance.filter(|i| i.node == Some(node)) {
-                let key = self.spec(instance).key.clone();
-                let image = MeterImage { node, key, record: *record };
-                self.meters.insert((node, record.key), image);
+                let known = self.keys.get_key_value(&self.spec(instance).key);
+                let (key, _) = known.expect("a workload that has an instance has a name");
+                let image = MeterImage { node, key: Arc::clone(key), record: *record };
+                self.meters.insert((node, record.key), Box::new(image));
             }
         }
     }
@@ -342,17 +346,17 @@ impl State {
 
     /// Returns every node by ascending id.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeImage> {
-        self.nodes.values()
+        self.nodes.values().map(Box::as_ref)
     }
 
     /// Returns one node.
     pub fn node(&self, id: NodeId) -> Option<&NodeImage> {
-        self.nodes.get(&id)
+        self.nodes.get(&id).map(Box::as_ref)
     }
 
     /// Returns the node with a name.
     pub fn node_named(&self, name: &NodeName) -> Option<&NodeImage> {
-        self.names.get(name).and_then(|id| self.nodes.get(id))
+        self.names.get(name).and_then(|id| self.node(*id))
     }
 
     /// Returns when a node was last declared lost.
@@ -372,17 +376,17 @@ impl State {
 
     /// Returns every workload by ascending id.
     pub fn workloads(&self) -> impl Iterator<Item = &WorkloadImage> {
-        self.workloads.values()
+        self.workloads.values().map(Box::as_ref)
     }
 
     /// Returns one workload.
     pub fn workload(&self, id: WorkloadId) -> Option<&WorkloadImage> {
-        self.workloads.get(&id)
+        self.workloads.get(&id).map(Box::as_ref)
     }
 
     /// Returns the workload with a key.
     pub fn workload_keyed(&self, key: &WorkloadKey) -> Option<&WorkloadImage> {
-        self.keys.get(key).and_then(|id| self.workloads.get(id))
+        self.keys.get(key).and_then(|id| self.workload(*id))
     }
 
     /// Returns every instance by ascending id.
@@ -433,12 +437,12 @@ impl State {
 
     /// Returns every journaled meter.
     pub fn meters(&self) -> impl Iterator<Item = &MeterImage> {
-        self.meters.values()
+        self.meters.values().map(Box::as_ref)
     }
 
     /// Returns one journaled meter.
     pub fn meter(&self, node: NodeId, key: MeterKey) -> Option<&MeterImage> {
-        self.meters.get(&(node, key))
+        self.meters.get(&(node, key)).map(Box::as_ref)
     }
 
     /// Returns what came of an operation, while it is remembered.
@@ -448,17 +452,17 @@ impl State {
 
     /// Says whether a node's agent is there.
     pub fn connected(&self, id: NodeId) -> bool {
-        self.live.get(&id).is_some_and(Live::connected)
+        self.live.get(&id).is_some_and(|live| live.connected())
     }
 
     /// Returns when a node's agent was heard last, in this reign.
     pub fn seen(&self, id: NodeId) -> Option<At> {
-        self.live.get(&id).and_then(Live::seen)
+        self.live.get(&id).and_then(|live| live.seen())
     }
 
     /// Returns the newest use of a node, in this reign.
     pub fn usage(&self, id: NodeId) -> Option<&NodeUsage> {
-        self.live.get(&id).and_then(Live::usage)
+        self.live.get(&id).and_then(|live| live.usage())
     }
 
     /// Returns what should run on a node.
@@ -495,7 +499,7 @@ impl State {
     }
 
     pub(crate) fn foreign(&self, id: NodeId) -> Option<&Track> {
-        self.live.get(&id).and_then(Live::foreign)
+        self.live.get(&id).and_then(|live| live.foreign())
     }
 }
 

@@ -201,13 +201,13 @@ pub(super) fn rollout_from_wire(
 
 pub(super) fn note_from_wire(
     wire: v1::SnapshotRevisionNote,
-) -> Result<(Revision, RevisionNote), CodecError> {
+) -> Result<(Revision, Box<RevisionNote>), CodecError> {
     let note = RevisionNote {
         applied: At::from_millis(wire.applied_millis),
         fate: word(&Fate::ALL, wire.fate, "the fate of a revision")?,
         why: why_from_wire(wire.why_said.as_ref(), wire.why),
     };
-    Ok((Revision::new(wire.revision), note))
+    Ok((Revision::new(wire.revision), Box::new(note)))
 }
 
 pub(super) fn cron_from_wire(

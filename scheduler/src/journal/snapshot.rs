@@ -2,6 +2,8 @@
 //!
 //! The bytes are canonical: equal states have equal bytes, so two replays are compared by them.
 
+use std::sync::Arc;
+
 use prost::Message as _;
 use tengyun_engine::image::{InstanceWish, WorkloadWish};
 use tengyun_engine::{
@@ -10,7 +12,7 @@ use tengyun_engine::{
 };
 use tengyun_model::{
     Admission, At, Epoch, Generation, InstanceId, Mebibytes, Name, NodeId, PortSpec, Revision,
-    Sequence, WorkloadId,
+    Sequence, WorkloadId, WorkloadSpec,
 };
 use tengyun_proto::v1;
 
@@ -210,9 +212,9 @@ fn home_from_wire(wire: v1::SnapshotHome) -> Result<HomeImage, CodecError> {
 }
 
 fn workload_to_wire(workload: &WorkloadImage) -> v1::SnapshotWorkload {
-    let revision = |(revision, spec): (&Revision, _)| v1::SnapshotRevision {
+    let revision = |(revision, spec): (&Revision, &Arc<WorkloadSpec>)| v1::SnapshotRevision {
         revision: revision.get(),
-        spec: Some(v1::WorkloadSpec::from(spec)),
+        spec: Some(v1::WorkloadSpec::from(&**spec)),
     };
     v1::SnapshotWorkload {
         workload: workload.id.get(),
@@ -235,8 +237,8 @@ fn workload_to_wire(workload: &WorkloadImage) -> v1::SnapshotWorkload {
 
 fn workload_from_wire(wire: v1::SnapshotWorkload) -> Result<WorkloadImage, CodecError> {
     let revision = |r: v1::SnapshotRevision| {
-        let spec = r.spec.ok_or(CodecError::Missing("spec"))?.try_into()?;
-        Ok::<_, CodecError>((Revision::new(r.revision), spec))
+        let spec: WorkloadSpec = r.spec.ok_or(CodecError::Missing("spec"))?.try_into()?;
+        Ok::<_, CodecError>((Revision::new(r.revision), Arc::new(spec)))
     };
     let good = life::good_from_wire(&wire);
     Ok(WorkloadImage {
@@ -292,7 +294,7 @@ fn instance_to_wire(instance: &InstanceImage) -> v1::SnapshotInstance {
         healthy_millis: instance.healthy.map(At::millis),
         failures: instance.failures,
         failed_millis: instance.failed.map(At::millis),
-        promise: instance.promise.map(promise_to_wire),
+        promise: instance.promise.as_deref().copied().map(promise_to_wire),
     }
 }
 
@@ -312,7 +314,7 @@ fn instance_from_wire(wire: v1::SnapshotInstance) -> Result<InstanceImage, Codec
         healthy: wire.healthy_millis.map(At::from_millis),
         failures: wire.failures,
         failed: wire.failed_millis.map(At::from_millis),
-        promise: wire.promise.map(promise_from_wire),
+        promise: wire.promise.map(promise_from_wire).map(Box::new),
         status: wire.status.ok_or(CodecError::Missing("status"))?.try_into()?,
     })
 }
@@ -398,7 +400,7 @@ fn operation_from_wire(wire: &v1::SnapshotOperation) -> Result<OperationImage, C
 fn meter_to_wire(meter: &MeterImage) -> v1::SnapshotMeter {
     v1::SnapshotMeter {
         node: meter.node.get(),
-        key: Some((&meter.key).into()),
+        key: Some((&*meter.key).into()),
         record: Some((&meter.record).into()),
     }
 }
@@ -406,7 +408,7 @@ fn meter_to_wire(meter: &MeterImage) -> v1::SnapshotMeter {
 fn meter_from_wire(wire: v1::SnapshotMeter) -> Result<MeterImage, CodecError> {
     Ok(MeterImage {
         node: NodeId::new(wire.node),
-        key: wire.key.ok_or(CodecError::Missing("key"))?.try_into()?,
+        key: Arc::new(wire.key.ok_or(CodecError::Missing("key"))?.try_into()?),
         record: wire.record.ok_or(CodecError::Missing("record"))?.try_into()?,
     })
 }

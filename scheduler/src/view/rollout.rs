@@ -51,17 +51,17 @@ impl View<'_> {
             let all = self.state.of_workload(workload.id).filter_map(|id| self.state.instance(id));
             all.filter(|i| i.revision == revision && !i.status.phase.is_final()).count()
         };
-        let view =
-            |(revision, note): (&Revision, &tengyun_engine::RevisionNote)| v1::RevisionView {
-                revision: revision.get(),
-                applied_millis: note.applied.millis(),
-                fate: note.fate.as_str().to_owned(),
-                why: note.why.to_string(),
-                why_said: to_wire(&note.why),
-                present: *revision == workload.revision,
-                instances: small(of(*revision)),
-            };
-        workload.notes.iter().map(view).collect()
+        let view = |revision: Revision, note: &tengyun_engine::RevisionNote| v1::RevisionView {
+            revision: revision.get(),
+            applied_millis: note.applied.millis(),
+            fate: note.fate.as_str().to_owned(),
+            why: note.why.to_string(),
+            why_said: to_wire(&note.why),
+            present: revision == workload.revision,
+            instances: small(of(revision)),
+        };
+        let each = workload.notes.iter();
+        each.map(|(revision, note)| view(*revision, note)).collect()
     }
 
     /// Returns the kept runs of one workload or of all.

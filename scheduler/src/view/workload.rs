@@ -54,7 +54,7 @@ impl View<'_> {
             .filter(|meter| instance.is_none_or(|id| meter.record.key.instance == id))
             .map(|meter| v1::MeterView {
                 node: meter.node.get(),
-                key: Some((&meter.key).into()),
+                key: Some((&*meter.key).into()),
                 record: Some((&meter.record).into()),
             })
             .collect()
@@ -127,7 +127,7 @@ impl View<'_> {
         let foreseen = Foreseen::of(self, &all, forecast);
         Some(v1::WorkloadView {
             workload: workload.id.get(),
-            spec: Some(spec.into()),
+            spec: Some((&**spec).into()),
             revision: workload.revision.get(),
             wish: wish(workload.wish).to_owned(),
             waiting: count(&[Phase::Waiting]),

@@ -25,7 +25,7 @@ pub struct Counted {
 pub fn counted(state: &State, id: InstanceId, now: At) -> Option<Counted> {
     let instance = state.instance(id)?;
     let track = state.profile(id).and_then(|profile| profile.track.as_ref());
-    let misses = instance.promise.map_or(0, |promise| promise.misses);
+    let misses = instance.promise.as_ref().map_or(0, |promise| promise.misses);
     Some(Counted {
         request: state.spec(instance).resources.memory,
         promised: state.promised(instance),

@@ -83,18 +83,50 @@ struct Side {
 /// Seats with about as much memory left.
 #[derive(Clone, Debug)]
 struct Slice {
-    /// By CPU left, memory and place; those that the ceiling binds, and those that the capacity does.
-    ceiling: BTreeSet<Key>,
-    capacity: BTreeSet<Key>,
+    /// Those that the ceiling binds, and those that the capacity does.
+    ceiling: Row,
+    capacity: Row,
     /// The least and the most memory that any of them had left.
     memory: (u64, u64),
     /// The least and the most that a mebibyte of any of them was worth.
     worth: (u128, u128),
 }
 
+/// Seats of a slice where one of the lines binds.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    /// By CPU left, memory and place.
+    seats: BTreeSet<Key>,
+    /// The most CPU that any of them has left: where nodes are full most slices are passed over by it.
+    most: Option<u64>,
+}
+
+impl Row {
+    fn insert(&mut self, key: Key) {
+        self.seats.insert(key);
+        self.most = self.seats.last().map(|(left, _, _)| *left);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.seats.remove(key);
+        self.most = self.seats.last().map(|(left, _, _)| *left);
+    }
+
+    /// Returns the seats that have so much CPU left at least.
+    fn from(&self, cpu: u64) -> Range<'_, Key> {
+        self.seats.range((cpu, Memory::LEAST, 0)..)
+    }
+
+    /// Returns the least CPU that any of those has left.
+    fn least_from(&self, cpu: u64) -> Option<u64> {
+        let any = self.most.is_some_and(|most| most >= cpu);
+        any.then(|| self.from(cpu).next()).flatten().map(|(left, _, _)| *left)
+    }
+}
+
 impl Default for Slice {
     fn default() -> Self {
-        let (ceiling, capacity) = (BTreeSet::new(), BTreeSet::new());
+        let (ceiling, capacity) = (Row::default(), Row::default());
         Self { ceiling, capacity, memory: (u64::MAX, 0), worth: (u128::MAX, 0) }
     }
 }
@@ -178,7 +210,7 @@ impl Order {
             Place::Nowhere => {}
             Place::Counted { used } => drop(self.side(used).counted.remove(&at)),
             Place::Slice { used, slice, bound, key } => {
-                self.side(used).slices[slice].seats_mut(bound).remove(&key);
+                self.side(used).slices[slice].row_mut(bound).remove(&key);
             }
         }
         let place = self.place(at, seat);
@@ -290,9 +322,12 @@ impl Side {
             return;
         }
         let first = |slice: &Slice| {
-            let left = Bound::ALL.into_iter().filter_map(|bound| slice.from(bound, ask).next());
-            let left = left.map(|(left, _, _)| *left).min()?;
-            (slice.memory.1 >= ask.memory).then(|| slice.least(left, ask))
+            if slice.memory.1 < ask.memory {
+                return None;
+            }
+            let left = |bound| slice.row(bound).least_from(ask.least_where(bound));
+            let left = Bound::ALL.into_iter().filter_map(left).min()?;
+            Some(slice.least(left, ask))
         };
         let ways = self.slices.iter().filter_map(|slice| Some((first(slice)?, slice)));
         let mut ways: Vec<_> = ways.collect();
@@ -330,28 +365,23 @@ impl Slice {
     fn enter(&mut self, bound: Bound, key: Key) {
         let (_, memory, _) = key;
         let worth = memory.worth_each();
-        self.seats_mut(bound).insert(key);
+        self.row_mut(bound).insert(key);
         self.memory = (self.memory.0.min(memory.left), self.memory.1.max(memory.left));
         self.worth = (self.worth.0.min(worth.0), self.worth.1.max(worth.1));
     }
 
-    const fn seats(&self, bound: Bound) -> &BTreeSet<Key> {
+    const fn row(&self, bound: Bound) -> &Row {
         match bound {
             Bound::Ceiling => &self.ceiling,
             Bound::Capacity => &self.capacity,
         }
     }
 
-    const fn seats_mut(&mut self, bound: Bound) -> &mut BTreeSet<Key> {
+    const fn row_mut(&mut self, bound: Bound) -> &mut Row {
         match bound {
             Bound::Ceiling => &mut self.ceiling,
             Bound::Capacity => &mut self.capacity,
         }
-    }
-
-    /// Returns the seats where one of the lines binds that have the least CPU that a guest takes.
-    fn from(&self, bound: Bound, ask: &Ask) -> Range<'_, Key> {
-        self.seats(bound).range((ask.least_where(bound), Memory::LEAST, 0)..)
     }
 
     /// Looks at seats, those with the least CPU left first, while any could be better than what was
@@ -363,13 +393,14 @@ impl Slice {
         found: &mut Option<(Score, usize)>,
         look: &mut impl FnMut(usize, &mut Option<(Score, usize)>),
     ) {
-        let mut keys = self.from(bound, ask);
+        let row = self.row(bound);
+        let mut keys = row.from(ask.least_where(bound));
         let mut passed = None;
         while let Some((left, memory, at)) = keys.next().copied() {
             if passed == Some((left, memory)) {
                 // All that are like it cost the same and have later places.
                 let like = (left, memory, usize::MAX);
-                keys = self.seats(bound).range((Excluded(like), Unbounded));
+                keys = row.seats.range((Excluded(like), Unbounded));
                 passed = None;
                 continue;
             }

@@ -47,7 +47,7 @@ fn raised(
     if profile.missed {
         return Some((profile.memory, PromiseReason::Missed));
     }
-    let misses = instance.promise.map_or(0, |promise| promise.misses);
+    let misses = instance.promise.as_ref().map_or(0, |promise| promise.misses);
     let peak = profile.track.as_ref()?.peaks.peak();
     let wanted = terms.wanted(peak, misses, profile.memory);
     let enough = wanted.get() <= present.get().saturating_add(present.get() / STEP);
@@ -84,10 +84,10 @@ fn lowered(
     let track = profile.track.as_ref()?;
     let fresh = problem.now.since(track.last()) <= terms.stale;
     let known = track.peaks.history(track.last()) >= terms.history_min;
-    if !fresh || !known || !State::may_lower(instance.promise, problem.now) {
+    if !fresh || !known || !State::may_lower(instance.promise.as_deref(), problem.now) {
         return None;
     }
-    let misses = instance.promise.map_or(0, |promise| promise.misses);
+    let misses = instance.promise.as_ref().map_or(0, |promise| promise.misses);
     let wanted = terms.wanted(track.peaks.peak(), misses, profile.memory);
     let present = state.promised(instance);
     let less = wanted.get() < present.get() - present.get().div_ceil(STEP);

@@ -4,7 +4,7 @@
 
 use tengyun_model::Millis;
 
-use super::track::{SQUARE_PARTS, blend, square};
+use super::track::{SQUARE_PARTS, blend, narrow, square};
 
 /// The horizons beyond the next window.
 pub(crate) const HORIZONS: [Millis; COUNT] =
@@ -16,20 +16,22 @@ const MEMORIES: [u8; COUNT] = [24, 12, 7];
 /// One horizon of one use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Block {
-    /// What was expected at most when the block began; nothing when its beginning was not seen.
-    expected: Option<u32>,
+    /// Whether its beginning was seen, and what was expected at most then.
+    begun: bool,
+    expected: u32,
     highest: u32,
     /// Windows seen of it.
     windows: u16,
-    /// Blocks judged, at most as many as are remembered, and the mean square of their errors.
+    /// Blocks judged, at most as many as are remembered.
     judged: u8,
-    square: u64,
 }
 
 /// The horizons of one use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Horizons {
     blocks: [Block; COUNT],
+    /// The mean squares of their errors, apart because they are wider.
+    squares: [u64; COUNT],
     /// The window that is to come next.
     next: u64,
 }
@@ -43,12 +45,13 @@ impl Horizons {
         expected: impl Fn(Millis) -> u64,
     ) {
         let next = window.saturating_add(1);
-        for (at, block) in self.blocks.iter_mut().enumerate() {
+        for (at, (block, square_mean)) in self.blocks.iter_mut().zip(&mut self.squares).enumerate()
+        {
             let horizon = HORIZONS[at].get();
             let number = |window: u64| window.saturating_mul(length) / horizon;
             if number(window) != number(self.next) {
                 // Its beginning was not seen.
-                *block = Block { judged: block.judged, square: block.square, ..Block::default() };
+                *block = Block { judged: block.judged, ..Block::default() };
             }
             block.highest = block.highest.max(narrow(rate));
             block.windows = block.windows.saturating_add(1);
@@ -56,16 +59,16 @@ impl Horizons {
                 continue;
             }
             let seen = u64::from(block.windows).saturating_mul(length) >= horizon / 2;
-            if let Some(expected) = block.expected.filter(|_| seen) {
+            if block.begun && seen {
                 block.judged = (block.judged + 1).min(MEMORIES[at]);
-                let more = u64::from(block.highest.saturating_sub(expected));
+                let more = u64::from(block.highest.saturating_sub(block.expected));
                 let wrong = square(more).saturating_mul(SQUARE_PARTS);
-                blend(&mut block.square, wrong, u64::from(block.judged));
+                blend(square_mean, wrong, u64::from(block.judged));
             }
             *block = Block {
-                expected: Some(narrow(expected(HORIZONS[at]))),
+                begun: true,
+                expected: narrow(expected(HORIZONS[at])),
                 judged: block.judged,
-                square: block.square,
                 ..Block::default()
             };
         }
@@ -75,12 +78,9 @@ impl Horizons {
     /// Returns the mean square of what highest windows were above what was expected at most, by
     /// horizon; nothing where none was judged.
     pub(crate) fn squares(&self) -> [Option<u64>; COUNT] {
-        self.blocks.map(|block| (block.judged > 0).then_some(block.square / SQUARE_PARTS))
+        let known = |at: usize| self.blocks[at].judged > 0;
+        std::array::from_fn(|at| known(at).then_some(self.squares[at] / SQUARE_PARTS))
     }
-}
-
-fn narrow(rate: u64) -> u32 {
-    u32::try_from(rate).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn horizons_are_small() {
-        assert_eq!(size_of::<Horizons>(), 80);
+        assert_eq!(size_of::<Horizons>(), 72);
     }
 
     #[test]

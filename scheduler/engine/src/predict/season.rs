@@ -8,7 +8,7 @@
 
 use tengyun_model::{DayKind, Millis};
 
-use super::track::{PARTS, SQUARE_PARTS, blend, square};
+use super::track::{PARTS, SQUARE_PARTS, blend, narrow, square};
 use crate::days::Civil;
 
 /// Half hours of a day, and how long one is.
@@ -28,10 +28,10 @@ const DAY_SLOTS: u8 = 24;
 /// Windows that the correction by what came lately remembers: an hour.
 const LATELY: i64 = 12;
 /// Windows that errors are judged by: half a day as those of the averages, and two days.
-const RECORD: u64 = 144;
-const LONG: u64 = 576;
+const RECORD: u16 = 144;
+const LONG: u16 = 576;
 /// It has no say before so many of its forecasts were judged: a day of them.
-const JUDGED: u64 = 288;
+const JUDGED: u16 = 288;
 /// Its mean square error must be less than that of the averages by this factor.
 const BETTER: (u64, u64) = (9, 8);
 /// What is no better after so many windows, a week, is forgotten.
@@ -76,29 +76,53 @@ impl Short {
 /// Where in the season a window is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    kind: usize,
-    slot: usize,
-    part: usize,
+    kind: DayKind,
+    slot: u8,
+    part: u8,
 }
 
 impl Place {
     /// Finds the place of a time of day.
     pub(crate) fn of(civil: Civil) -> Self {
-        let kind = match civil.kind {
-            DayKind::Working => 0,
-            DayKind::Rest => 1,
+        let place = |number: u64, most: usize| {
+            let number = usize::try_from(number).unwrap_or(0).min(most - 1);
+            u8::try_from(number).expect("a day has few half hours")
         };
-        let place = |millis: u64, most: usize| usize::try_from(millis).unwrap_or(0).min(most - 1);
         let since = civil.since.get();
         Self {
-            kind,
+            kind: civil.kind,
             slot: place(since / SLOT.get(), SLOTS),
             part: place(since % HOUR.get() / HOUR_PART.get(), HOUR_PARTS),
         }
     }
+
+    fn slot(self) -> usize {
+        usize::from(self.slot)
+    }
+
+    fn part(self) -> usize {
+        usize::from(self.part)
+    }
 }
 
-/// The season of one instance.
+/// Returns the place of what is kept of a kind of day.
+const fn of_kind(kind: DayKind) -> usize {
+    match kind {
+        DayKind::Working => 0,
+        DayKind::Rest => 1,
+    }
+}
+
+/// A half hour that is being learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Open {
+    place: Place,
+    /// The sum and the number of its windows.
+    sum: u64,
+    count: u32,
+}
+
+/// The season of one instance. There may be a million of them, so no number is wider than it has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Season {
     levels: [[Short; SLOTS]; 2],
@@ -109,19 +133,19 @@ pub(crate) struct Season {
     /// How much each part of an hour is above its half hour, and hours that it was learnt from.
     parts: [i32; HOUR_PARTS],
     hours: [u8; HOUR_PARTS],
-    /// The half hour that is being learnt: where, the sum and the number of its windows.
-    open: Option<(Place, u64, u64)>,
+    /// The half hour that is being learnt.
+    open: Option<Open>,
     /// How far what came lately was above the season.
     lately: i64,
     /// The mean square of what it was wrong by, over half a day and two, and that of the averages.
     record: u64,
     own: u64,
     plain: u64,
-    judged: u64,
+    judged: u16,
     /// Windows since it began to learn.
     age: u32,
     /// What the averages alone foresaw for the next window.
-    pub(crate) averages: u64,
+    averages: u32,
     /// What the highest mean of the next hour is above that of the next window, while it has a say.
     pub(crate) rise: u32,
     /// Whether it had a say in the newest forecast.
@@ -144,22 +168,28 @@ impl Season {
             plain: 0,
             judged: 0,
             age: 0,
-            averages,
+            averages: narrow(averages),
             rise: 0,
             speaks: false,
         }
     }
 
+    /// Takes in what the averages alone foresee for the next window.
+    pub(crate) fn note_averages(&mut self, averages: u64) {
+        self.averages = narrow(averages);
+    }
+
     /// Returns the level of a half hour in parts of a millicore; nothing until its kind of day is known.
     fn level(&self, place: Place) -> Option<u64> {
-        let known = self.days[place.kind] >= DAYS_KNOWN;
-        let level = self.levels[place.kind][place.slot].get().filter(|_| known)?;
+        let kind = of_kind(place.kind);
+        let known = self.days[kind] >= DAYS_KNOWN;
+        let level = self.levels[kind][place.slot()].get().filter(|_| known)?;
         Some(level.saturating_mul(PARTS / LEVEL_PARTS))
     }
 
     /// Returns what is usual in a window, in parts of a millicore.
     fn usual(&self, place: Place) -> Option<i64> {
-        let part = i64::from(self.parts[place.part]).saturating_mul(signed(PARTS) / HOUR_SCALE);
+        let part = i64::from(self.parts[place.part()]).saturating_mul(signed(PARTS) / HOUR_SCALE);
         Some(signed(self.level(place)?).saturating_add(part))
     }
 
@@ -211,18 +241,19 @@ impl Season {
     /// Compares what it expected of a window, and what the averages did, with what came.
     fn judge(&mut self, rate: u64, expected: u64) {
         let wrong = |of: u64| square(rate.abs_diff(of)).saturating_mul(SQUARE_PARTS);
-        blend(&mut self.record, wrong(expected), self.judged.min(RECORD));
-        blend(&mut self.own, wrong(expected), self.judged);
-        blend(&mut self.plain, wrong(self.averages), self.judged);
+        let judged = u64::from(self.judged);
+        blend(&mut self.record, wrong(expected), judged.min(RECORD.into()));
+        blend(&mut self.own, wrong(expected), judged);
+        blend(&mut self.plain, wrong(self.averages.into()), judged);
     }
 
     fn learn_part(&mut self, place: Place, rate: u64) {
         let Some(level) = self.level(place) else { return };
-        let hours = &mut self.hours[place.part];
+        let hours = &mut self.hours[place.part()];
         *hours = hours.saturating_add(1).min(u8::try_from(HOURS).unwrap_or(u8::MAX));
         let above = signed(rate).saturating_mul(HOUR_SCALE);
         let above = above.saturating_sub(signed(level) / (signed(PARTS) / HOUR_SCALE));
-        let part = &mut self.parts[place.part];
+        let part = &mut self.parts[place.part()];
         let next = i64::from(*part) + above.saturating_sub(i64::from(*part)) / i64::from(*hours);
         *part = i32::try_from(next).unwrap_or(if next > 0 { i32::MAX } else { i32::MIN });
     }
@@ -230,11 +261,14 @@ impl Season {
     /// Adds a window to its half hour, and ends the one before.
     fn learn_level(&mut self, place: Place, rate: u64) {
         let (sum, count) = match self.open {
-            Some((open, sum, count)) if (open.kind, open.slot) == (place.kind, place.slot) => {
+            Some(Open { place: open, sum, count })
+                if (open.kind, open.slot) == (place.kind, place.slot) =>
+            {
                 (sum, count)
             }
-            Some((open, sum, count)) => {
-                self.end_slot(open, sum.saturating_mul(LEVEL_PARTS) / count.max(1));
+            Some(Open { place: open, sum, count }) => {
+                let count = u64::from(count.max(1));
+                self.end_slot(open, sum.saturating_mul(LEVEL_PARTS) / count);
                 if place.slot < open.slot || place.kind != open.kind {
                     self.end_day(open.kind);
                 }
@@ -242,21 +276,24 @@ impl Season {
             }
             None => (0, 0),
         };
-        self.open = Some((place, sum.saturating_add(rate), count + 1));
+        let (sum, count) = (sum.saturating_add(rate), count.saturating_add(1));
+        self.open = Some(Open { place, sum, count });
     }
 
     fn end_slot(&mut self, place: Place, came: u64) {
-        let memory = u64::from(self.days[place.kind].saturating_add(1).min(DAYS));
-        let level = &mut self.levels[place.kind][place.slot];
+        let kind = of_kind(place.kind);
+        let memory = u64::from(self.days[kind].saturating_add(1).min(DAYS));
+        let level = &mut self.levels[kind][place.slot()];
         let mut mean = level.get().unwrap_or(came);
         blend(&mut mean, came, memory);
         *level = Short::of(mean);
         self.learnt = self.learnt.saturating_add(1);
     }
 
-    fn end_day(&mut self, kind: usize) {
+    fn end_day(&mut self, kind: DayKind) {
         if self.learnt >= DAY_SLOTS {
-            self.days[kind] = self.days[kind].saturating_add(1).min(DAYS);
+            let days = &mut self.days[of_kind(kind)];
+            *days = days.saturating_add(1).min(DAYS);
         }
         self.learnt = 0;
     }
@@ -298,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_season_is_small() {
-        assert!(size_of::<Season>() <= 384, "{}", size_of::<Season>());
+        assert_eq!(size_of::<Season>(), 320);
     }
 
     #[test]

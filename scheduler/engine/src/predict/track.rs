@@ -21,9 +21,9 @@ const AVERAGES: usize = 5;
 /// Windows that the variance remembers: six hours.
 const NOISE: u64 = 72;
 /// Windows that the errors of each average are remembered for: half a day.
-const RECORD: u64 = 144;
+const RECORD: u16 = 144;
 /// From so many windows on, errors say how good forecasts are and not how young the track is.
-const MATURE: u64 = 12;
+const MATURE: u16 = 12;
 /// Parts of a millicore, and of its square, that averages are kept to.
 pub(super) const PARTS: u64 = 1024;
 pub(super) const SQUARE_PARTS: u64 = 16;
@@ -31,11 +31,11 @@ pub(super) const SQUARE_PARTS: u64 = 16;
 /// varies has none.
 const VARIES: u64 = 64;
 /// So many windows pass before a season that was of no use is looked for again: three days.
-const REST: u32 = 864;
+const REST: u16 = 864;
 /// How far a season is looked at to see a rise.
 const RISE: Millis = HORIZONS[0];
 /// The highest rate is forgotten by this part in a window: a half in sixteen hours.
-const FADE: u64 = 288;
+const FADE: u32 = 288;
 /// The say of the average with the least errors.
 const SAY: u64 = 1 << 16;
 /// No node has more than two million cores; with this bound nothing below overflows.
@@ -85,7 +85,7 @@ pub(crate) struct Ahead {
     pub(crate) variance: Option<u64>,
 }
 
-/// What was measured of one thing.
+/// What was measured of one thing. There are a million of them, so no number is wider than it has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Track {
     first: At,
@@ -95,15 +95,15 @@ pub(crate) struct Track {
     weight: u64,
     sum: u64,
     /// Windows that the averages hold, at most as many as the longest memory.
-    count: u64,
+    count: u16,
     averages: [u64; AVERAGES],
     /// The mean square of what each average was wrong by.
     records: [u64; AVERAGES],
     /// What the averages say together, and how wrong that was.
-    mean: u64,
+    mean: u32,
     variance: u64,
     /// The highest rate, forgotten slowly.
-    highest: u64,
+    highest: u32,
     /// What its errors have to do with those of all others.
     pub(crate) part: Part,
     /// How good its forecasts were.
@@ -112,7 +112,7 @@ pub(crate) struct Track {
     /// How the use goes through the day, once it may be worth knowing.
     season: Option<Box<Season>>,
     /// Windows until a season is looked for again.
-    rest: u32,
+    rest: u16,
     /// The newest rate.
     pub(crate) cpu: Millicores,
     /// The newest working set.
@@ -159,7 +159,7 @@ impl Track {
         }
         // What was not seen is forgotten as fast as it was learnt.
         let unseen = at.since(self.last).get().saturating_sub(held) / window;
-        self.count = self.count.saturating_sub(unseen);
+        self.count = self.count.saturating_sub(u16::try_from(unseen).unwrap_or(u16::MAX));
         let rate = sample.cpu.get().min(RATE_MAX);
         self.weight = self.weight.saturating_add(held);
         self.sum = self.sum.saturating_add(rate.saturating_mul(held));
@@ -180,7 +180,7 @@ impl Track {
         let enough = self.weight.saturating_mul(4) >= window;
         (self.weight, self.sum) = (0, 0);
         let rate = rate.filter(|_| enough)?;
-        let foreseen = (self.count > 0).then(|| (self.mean, self.bounded(most)));
+        let foreseen = (self.count > 0).then(|| (self.mean(), self.bounded(most)));
         let mature = self.count >= MATURE;
         let closed = Closed { window: self.window, actual: rate, foreseen, mature };
         let error = match foreseen {
@@ -188,18 +188,18 @@ impl Track {
             None => unknown(rate, most),
         };
         self.count = (self.count + 1).min(RECORD);
+        let count = u64::from(self.count);
         for (at, memory) in MEMORIES.into_iter().enumerate() {
             if foreseen.is_some() {
                 let wrong = square(rate.abs_diff(self.averages[at] / PARTS));
                 let record = &mut self.records[at];
-                blend(record, wrong.saturating_mul(SQUARE_PARTS), self.count - 1);
+                blend(record, wrong.saturating_mul(SQUARE_PARTS), count - 1);
             }
-            blend(&mut self.averages[at], rate * PARTS, self.count.min(memory));
+            blend(&mut self.averages[at], rate * PARTS, count.min(memory));
         }
-        self.mean = self.agreed(None);
-        let count = self.count.min(NOISE);
-        blend(&mut self.variance, error.saturating_mul(SQUARE_PARTS), count);
-        self.highest = rate.max(self.highest - self.highest / FADE);
+        self.mean = narrow(self.agreed(None));
+        blend(&mut self.variance, error.saturating_mul(SQUARE_PARTS), count.min(NOISE));
+        self.highest = narrow(rate).max(self.highest - self.highest / FADE);
         match terms.days {
             Some(days) => self.learn_season((window, most), rate, days),
             None => self.season = None,
@@ -215,10 +215,10 @@ impl Track {
     fn learn_season(&mut self, (window, most): (u64, Millicores), rate: u64, days: &Days) {
         self.rest = self.rest.saturating_sub(1);
         let Some(mut season) = self.season.take() else {
-            let varies = self.highest.saturating_sub(self.mean) > most.get() / VARIES;
+            let varies = u64::from(self.highest).saturating_sub(self.mean()) > most.get() / VARIES;
             let fits = window <= SLOT.get();
             if self.count >= RECORD && self.rest == 0 && varies && fits {
-                self.season = Some(Box::new(Season::start(self.mean)));
+                self.season = Some(Box::new(Season::start(self.mean())));
             }
             return;
         };
@@ -227,19 +227,20 @@ impl Track {
             self.rest = REST;
             return;
         }
-        season.averages = self.mean;
+        season.note_averages(self.mean());
         let best = self.records.iter().min().copied().unwrap_or(0);
         let next = self.window.saturating_add(1);
         let said = season.earned(best).zip(season.expect(place(days, next, window)));
         season.speaks = said.is_some();
         if said.is_some() {
-            self.mean = self.agreed(said);
+            self.mean = narrow(self.agreed(said));
         }
         season.rise = 0;
         self.season = Some(season);
         let highest = self.at_most(RISE, (self.window, window), Some(days));
+        let rise = highest.saturating_sub(self.mean());
         if let Some(season) = &mut self.season {
-            season.rise = u32::try_from(highest.saturating_sub(self.mean)).unwrap_or(u32::MAX);
+            season.rise = narrow(rise);
         }
     }
 
@@ -247,14 +248,14 @@ impl Track {
     /// unless a season has a say and knows better.
     fn at_most(&self, horizon: Millis, (last, window): (u64, u64), days: Option<&Days>) -> u64 {
         let season = self.season.as_ref().filter(|season| season.speaks);
-        let Some((season, days)) = season.zip(days) else { return self.mean };
+        let Some((season, days)) = season.zip(days) else { return self.mean() };
         let from = At::from_millis(last.saturating_add(1).saturating_mul(window));
         let later = |ahead: u64| {
             let at = from.after(Millis::new(ahead.saturating_mul(SLOT.get())));
             season.expect_later(Place::of(days.civil(at)), ahead).map(|mean| mean / PARTS)
         };
         let slots = horizon.get() / SLOT.get();
-        (1..=slots).filter_map(later).fold(self.mean, u64::max)
+        (1..=slots).filter_map(later).fold(self.mean(), u64::max)
     }
 
     /// Returns what is expected within each horizon beyond the next window, by what is known until now.
@@ -265,7 +266,7 @@ impl Track {
         let ended = self.last.millis().is_multiple_of(window);
         let last = if ended { last } else { last.saturating_sub(1) };
         let squares = self.horizons.squares();
-        let mut ahead = [Ahead { mean: self.mean, variance: None }; HORIZONS.len()];
+        let mut ahead = [Ahead { mean: self.mean(), variance: None }; HORIZONS.len()];
         for (at, ahead) in ahead.iter_mut().enumerate() {
             ahead.mean = self.at_most(HORIZONS[at], (last, window), Some(days));
             ahead.variance = squares[at];
@@ -290,6 +291,11 @@ impl Track {
         self.season.as_ref().is_some_and(|season| season.speaks)
     }
 
+    /// Returns what the averages say together.
+    fn mean(&self) -> u64 {
+        self.mean.into()
+    }
+
     /// Returns the mean of the open window; nothing while nothing was measured in it.
     fn open_mean(&self) -> Option<u64> {
         self.sum.saturating_add(self.weight / 2).checked_div(self.weight)
@@ -298,8 +304,8 @@ impl Track {
     /// Returns the variance, of which only so much counts as there is room for above the mean: what
     /// already uses the most that it may, or ever did lately, can hardly use more.
     fn bounded(&self, most: Millicores) -> u64 {
-        let most = most.get().min(RATE_MAX).max(self.highest);
-        (self.variance / SQUARE_PARTS).min(square(most.saturating_sub(self.mean)))
+        let most = most.get().min(RATE_MAX).max(self.highest.into());
+        (self.variance / SQUARE_PARTS).min(square(most.saturating_sub(self.mean())))
     }
 
     /// Returns what the averages say together, and a season with its record and what it expects. The say
@@ -327,7 +333,7 @@ impl Track {
     /// samples. Until a window ended, the open one has to do.
     pub(crate) fn foresee(&self, most: Millicores) -> Option<(Millicores, Millicores)> {
         let (mean, variance) = if self.count > 0 {
-            (self.mean, self.bounded(most))
+            (self.mean(), self.bounded(most))
         } else {
             let mean = self.open_mean()?;
             (mean, unknown(mean, most))
@@ -376,6 +382,11 @@ fn place(days: &Days, number: u64, window: u64) -> Place {
     Place::of(days.civil(At::from_millis(number.saturating_mul(window))))
 }
 
+/// Returns a rate as it is kept; none that is taken in is wider.
+pub(super) fn narrow(rate: u64) -> u32 {
+    u32::try_from(rate).unwrap_or(u32::MAX)
+}
+
 /// Moves an average by a share of what is missing; the first value is the average.
 pub(super) fn blend(average: &mut u64, value: u64, memory: u64) {
     let sum = u128::from(*average) * u128::from(memory - 1) + u128::from(value);
@@ -420,6 +431,11 @@ mod tests {
     fn foreseen(track: &Track) -> (u64, u64) {
         let (mean, deviation) = track.foresee(MOST).unwrap();
         (mean.get(), deviation.get())
+    }
+
+    #[test]
+    fn a_track_is_small() {
+        assert!(size_of::<Track>() <= 328, "{}", size_of::<Track>());
     }
 
     #[test]

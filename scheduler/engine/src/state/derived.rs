@@ -31,7 +31,7 @@ pub(crate) struct Derived {
     /// When copies were shifted, and which.
     moved: BTreeSet<(At, InstanceId)>,
     /// What living instances take on each node.
-    rooms: BTreeMap<NodeId, Room>,
+    rooms: BTreeMap<NodeId, Box<Room>>,
     /// What forecasts need of each instance.
     profiles: Register<Profile>,
     /// Workloads that have instances of another revision than the present.
@@ -154,7 +154,7 @@ impl State {
 
     /// A workload got or lost revisions, or is gone.
     pub(super) fn derive_revisions(&mut self, id: WorkloadId) {
-        let workload = self.workloads.get(&id);
+        let workload = self.workload(id);
         let is = |wanted: &dyn Fn(&WorkloadImage) -> bool| workload.is_some_and(wanted);
         let old = is(&|w| self.has_old_copies(w));
         let (rolling, everywhere, timed) = (is(&is_rolling), is(&is_everywhere), is(&is_timed));
@@ -165,7 +165,7 @@ impl State {
         set(&mut self.derived.rolling, rolling);
         set(&mut self.derived.everywhere, everywhere);
         set(&mut self.derived.timed, timed);
-        let workload = self.workloads.get(&id);
+        let workload = self.workload(id);
         let named = workload.map(fixed_of).unwrap_or_default();
         let before = self.derived.fixed_of.remove(&id).unwrap_or_default();
         for port in before.difference(&named) {
@@ -201,7 +201,7 @@ impl State {
 
     /// Returns the workloads that have instances of another revision than the present.
     pub(crate) fn renewing(&self) -> impl Iterator<Item = &WorkloadImage> {
-        self.derived.renewing.iter().filter_map(|id| self.workloads.get(id))
+        self.derived.renewing.iter().filter_map(|id| self.workload(*id))
     }
 
     pub(super) fn rolling_ids(&self) -> impl Iterator<Item = WorkloadId> + '_ {
@@ -219,7 +219,7 @@ impl State {
     /// Sums up a node anew: what leaves cannot be subtracted where sums were held at the largest.
     pub(super) fn sum_up_room(&mut self, node: NodeId) {
         let room = Room::taken(self, node, |_| true);
-        self.derived.rooms.insert(node, room);
+        self.derived.rooms.insert(node, Box::new(room));
     }
 
     /// Returns the instances that wait for a node to start on.
@@ -289,7 +289,7 @@ impl State {
     pub(crate) fn surveyed(&self) -> impl Iterator<Item = (&NodeImage, Option<&Live>, &Room)> {
         let mut live = self.live.iter().peekable();
         let mut rooms = self.derived.rooms.iter().peekable();
-        self.nodes.values().map(move |node| {
+        self.nodes().map(move |node| {
             let room = beside(&mut rooms, node.id).unwrap_or(&self.derived.empty);
             (node, beside(&mut live, node.id), room)
         })
@@ -297,7 +297,7 @@ impl State {
 
     /// Returns what living instances take on a node.
     pub(crate) fn room(&self, node: NodeId) -> &Room {
-        self.derived.rooms.get(&node).unwrap_or(&self.derived.empty)
+        self.derived.rooms.get(&node).map_or(&self.derived.empty, Box::as_ref)
     }
 
     /// Returns what is kept beside the instances but does not follow from them, in words.
@@ -326,7 +326,7 @@ impl State {
             return Some("who is measured");
         }
         let differs = |set: &BTreeSet<WorkloadId>, wanted: &dyn Fn(&WorkloadImage) -> bool| {
-            let all = self.workloads.values().filter(|w| wanted(w));
+            let all = self.workloads().filter(|w| wanted(w));
             !set.iter().copied().eq(all.map(|w| w.id))
         };
         if differs(&self.derived.renewing, &|w| self.has_old_copies(w)) {
@@ -341,7 +341,7 @@ impl State {
         if differs(&self.derived.timed, &is_timed) {
             return Some("which workloads have a calendar");
         }
-        let named = self.workloads.values().map(|w| (w.id, fixed_of(w)));
+        let named = self.workloads().map(|w| (w.id, fixed_of(w)));
         let named: BTreeMap<_, _> = named.filter(|(_, ports)| !ports.is_empty()).collect();
         if self.derived.fixed_of != named {
             return Some("which ports workloads name");
@@ -361,9 +361,9 @@ impl State {
 }
 
 /// Returns what belongs to a node; what belongs to nodes before it is passed over.
-fn beside<'a, T>(rest: &mut Peekable<Iter<'a, NodeId, T>>, node: NodeId) -> Option<&'a T> {
+fn beside<'a, T>(rest: &mut Peekable<Iter<'a, NodeId, Box<T>>>, node: NodeId) -> Option<&'a T> {
     while rest.next_if(|(id, _)| **id < node).is_some() {}
-    rest.next_if(|(id, _)| **id == node).map(|(_, value)| value)
+    rest.next_if(|(id, _)| **id == node).map(|(_, value)| value.as_ref())
 }
 
 fn is_rolling(workload: &WorkloadImage) -> bool {
@@ -377,4 +377,16 @@ fn is_everywhere(workload: &WorkloadImage) -> bool {
 fn is_timed(workload: &WorkloadImage) -> bool {
     let spec = &workload.revisions[&workload.revision];
     spec.schedule.is_some() || spec.window.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are a million instances, and a gibibyte for all that is known of a cloud.
+    #[test]
+    fn what_is_kept_of_an_instance_is_small() {
+        assert!(size_of::<InstanceImage>() <= 192, "{}", size_of::<InstanceImage>());
+        assert!(size_of::<Profile>() <= 40, "{}", size_of::<Profile>());
+    }
 }

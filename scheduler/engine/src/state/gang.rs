@@ -118,7 +118,7 @@ impl State {
     ) -> Result<(), Refusal> {
         let Some(label) = &spec.constraints.spread else { return Ok(()) };
         let guests = nodes.iter().flat_map(|(node, beside)| {
-            let image = &self.nodes[node];
+            let image = self.nodes[node].as_ref();
             beside.guests.iter().map(move |guest| (image, *guest))
         });
         let values = feasible::values(self.nodes(), label);

@@ -1,6 +1,7 @@
 //! The durable state as an image, and back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tengyun_model::NodeId;
 
@@ -26,11 +27,11 @@ impl State {
             policy_version: self.policy_version,
             policy: self.policy.values().clone(),
             policies: self.policies.all().cloned().collect(),
-            nodes: self.nodes.values().cloned().collect(),
-            workloads: self.workloads.values().cloned().collect(),
+            nodes: self.nodes().cloned().collect(),
+            workloads: self.workloads().cloned().collect(),
             instances: self.instances.values().cloned().collect(),
             operations: self.operations.values().cloned().collect(),
-            meters: self.meters.values().cloned().collect(),
+            meters: self.meters().cloned().collect(),
             last_loss: self.last_loss,
             tokens: self.members.tokens().cloned().collect(),
             members: self.members.all().cloned().collect(),
@@ -55,8 +56,7 @@ impl State {
             policy: Policy::new(image.policy)?,
             policies: Policies::new(image.policies, image.policy_version)?,
             names: image.nodes.iter().map(|n| (n.facts.name.clone(), n.id)).collect(),
-            nodes: image.nodes.into_iter().map(|n| (n.id, n)).collect(),
-            meters: image.meters.into_iter().map(|m| ((m.node, m.record.key), m)).collect(),
+            nodes: image.nodes.into_iter().map(|n| (n.id, Box::new(n))).collect(),
             members: Members::new(image.tokens, image.members),
             homes: Homes::new(image.homes),
             restored: image.restored,
@@ -66,8 +66,14 @@ impl State {
         for workload in image.workloads {
             let spec = workload.revisions.get(&workload.revision);
             let key = spec.ok_or(Refusal::Stale(Past::Revision))?.key.clone();
-            state.keys.insert(key, workload.id);
-            state.workloads.insert(workload.id, workload);
+            state.keys.insert(Arc::new(key), workload.id);
+            state.workloads.insert(workload.id, Box::new(workload));
+        }
+        for mut meter in image.meters {
+            if let Some((key, _)) = state.keys.get_key_value(&meter.key) {
+                meter.key = Arc::clone(key);
+            }
+            state.meters.insert((meter.node, meter.record.key), Box::new(meter));
         }
         for instance in image.instances {
             let workload = state.workloads.get(&instance.workload);

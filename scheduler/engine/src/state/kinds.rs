@@ -22,7 +22,7 @@ impl State {
         match spec.kind {
             Kind::Service | Kind::Job => (0..spec.instances).collect(),
             Kind::PerNode => {
-                let nodes = self.nodes.values().filter(|node| matches(spec, node));
+                let nodes = self.nodes().filter(|node| matches(spec, node));
                 nodes.map(|node| node.id.get()).collect()
             }
             Kind::Cron => {
@@ -75,7 +75,7 @@ impl State {
     /// may not be there.
     pub(super) fn home_after(&self, instance: &InstanceImage) -> Option<NodeId> {
         let workload = &self.workloads[&instance.workload];
-        let spec = &workload.revisions[&workload.revision];
+        let spec: &WorkloadSpec = &workload.revisions[&workload.revision];
         let node = instance.node.and_then(|node| self.nodes.get(&node))?;
         let whom = (spec, Some(instance.status.instance));
         feasible::constraints(self, whom, node, &[]).is_ok().then_some(node.id)

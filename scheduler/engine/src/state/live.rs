@@ -158,7 +158,8 @@ impl State {
         for used in &usage.instances {
             let here = self.instances.get(&used.instance).filter(|i| i.node == Some(node));
             let Some(instance) = here else { continue };
-            let missed = instance.promise.is_some_and(|promise| used.memory > promise.memory);
+            let missed =
+                instance.promise.as_ref().is_some_and(|promise| used.memory > promise.memory);
             let profile = self.profile_mut(used.instance).expect("every instance has one");
             profile.missed |= missed;
             let (harvest, request) = (profile.class == Class::Harvest, profile.request);

@@ -156,7 +156,7 @@ impl State {
         let old = &self.instances[&id];
         let (workload, ordinal, again) = (old.workload, old.ordinal, old.moved.is_some());
         let revision = self.workloads[&workload].revision;
-        let promise = old.promise.filter(|_| old.revision == revision);
+        let promise = old.promise.clone().filter(|_| old.revision == revision);
         let open = open_ports(&self.workloads[&workload].revisions[&revision]);
         let ports = self.choose_ports(open, to);
         if reason == ShiftReason::Overload && self.on_node(to).next().is_none() {
@@ -241,7 +241,7 @@ impl State {
     fn may_be_renewed(&self, instance: &InstanceImage) -> bool {
         let workload = &self.workloads[&instance.workload];
         let spec = &workload.revisions[&workload.revision];
-        let open = instance.node.and_then(|n| self.nodes.get(&n)).is_some_and(NodeImage::is_open);
+        let open = instance.node.and_then(|n| self.node(n)).is_some_and(NodeImage::is_open);
         open && instance.revision != workload.revision
             && spec.kind != Kind::Cron
             && self.renews_in_place(instance)

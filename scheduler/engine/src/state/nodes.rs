@@ -43,7 +43,7 @@ impl State {
             next_port: 0,
             foreign_ports: BTreeMap::new(),
         };
-        self.nodes.insert(id, node);
+        self.nodes.insert(id, Box::new(node));
         self.doubt(id);
         self.meet_node(id, true, at);
         Effect::Node(id)

@@ -31,7 +31,7 @@ impl State {
 
     /// Returns what an instance asks for of memory and does not count.
     pub(crate) fn lent(&self, instance: &InstanceImage) -> Mebibytes {
-        let Some(promise) = instance.promise else { return Mebibytes::ZERO };
+        let Some(promise) = &instance.promise else { return Mebibytes::ZERO };
         self.spec(instance).resources.memory.saturating_sub(promise.memory)
     }
 
@@ -64,7 +64,7 @@ impl State {
     }
 
     /// Says whether a promise may be lowered by now: it was not changed just now, and not broken lately.
-    pub(crate) fn may_lower(promise: Option<PromiseImage>, now: At) -> bool {
+    pub(crate) fn may_lower(promise: Option<&PromiseImage>, now: At) -> bool {
         let Some(promise) = promise else { return true };
         let paused = promise.missed.is_some_and(|at| now.since(at) < pause(promise.misses));
         !paused && now.since(promise.since) >= REST
@@ -72,7 +72,7 @@ impl State {
 
     /// Returns until when an instance counts its request because it missed.
     pub(crate) fn paused_until(instance: &InstanceImage) -> Option<At> {
-        let promise = instance.promise?;
+        let promise = instance.promise.as_ref()?;
         promise.missed.map(|missed| missed.after(pause(promise.misses)))
     }
 
@@ -109,12 +109,12 @@ impl State {
     ) -> Result<(), Refusal> {
         self.check_promise(id, memory, reason)?;
         let instance = &self.instances[&id];
-        let before = instance.promise;
+        let before = instance.promise.as_deref();
         if memory < self.promised(instance) && !Self::may_lower(before, at) {
             return Err(Refusal::Stale(Past::Promise));
         }
         let fresh = PromiseImage { memory, since: at, misses: 0, missed: None };
-        let mut promise = PromiseImage { memory, since: at, ..before.unwrap_or(fresh) };
+        let mut promise = PromiseImage { memory, since: at, ..before.copied().unwrap_or(fresh) };
         if reason == PromiseReason::Missed {
             miss(&mut promise, 1, at);
             self.widen(1, at);
@@ -126,7 +126,8 @@ impl State {
     /// An instance was killed for want of memory: one that counted less than its request counts all of it.
     pub(super) fn break_promise(&mut self, id: InstanceId, at: At) {
         let Some(instance) = self.instances.get(&id) else { return };
-        let Some(mut promise) = instance.promise.filter(|_| !self.lent(instance).is_zero()) else {
+        let lent = !self.lent(instance).is_zero();
+        let Some(mut promise) = instance.promise.as_deref().copied().filter(|_| lent) else {
             return;
         };
         promise.memory = self.spec(instance).resources.memory;
@@ -138,7 +139,7 @@ impl State {
 
     fn keep_promise(&mut self, id: InstanceId, promise: PromiseImage) {
         let instance = self.instances.get_mut(&id).expect("whose promise it is was looked up");
-        instance.promise = Some(promise);
+        instance.promise = Some(Box::new(promise));
         let node = instance.node;
         self.derive_promise(id);
         if let Some(node) = node {

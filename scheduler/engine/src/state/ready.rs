@@ -125,6 +125,6 @@ impl State {
 
     /// Returns the workloads that a calendar is kept for, by ascending id.
     pub fn timed(&self) -> impl Iterator<Item = &WorkloadImage> {
-        self.timed_ids().filter_map(|id| self.workloads.get(&id))
+        self.timed_ids().filter_map(|id| self.workload(id))
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Index;
 
 use tengyun_model::InstanceId;
 
-/// Ids in a leaf: a leaf of which one is left holds half a kibibyte.
+/// Ids in a leaf: as many as a word has bits.
 const LEAF: u64 = 64;
 
 /// Something of every instance, by ascending id.
@@ -16,11 +16,34 @@ pub(crate) struct Register<V> {
     len: usize,
 }
 
-/// What there is of [`LEAF`] ids.
+/// What there is of [`LEAF`] ids. It holds what is there and no room for what is not: there are a million
+/// instances, and a pointer to each would take as much as all that is known of their nodes.
 #[derive(Clone, Debug)]
 struct Leaf<V> {
-    slots: Vec<Option<Box<V>>>,
-    used: usize,
+    /// A bit for each id that is there.
+    present: u64,
+    /// What is there, by ascending id.
+    values: Vec<V>,
+}
+
+impl<V> Leaf<V> {
+    /// Returns where in the values one is, or belongs, and whether it is there.
+    fn find(&self, bit: u64) -> (usize, bool) {
+        let before = (self.present & (bit - 1)).count_ones();
+        let at = usize::try_from(before).expect("a leaf is small");
+        (at, self.present & bit != 0)
+    }
+
+    fn at(&self, bit: u64) -> Option<usize> {
+        let (at, is_there) = self.find(bit);
+        is_there.then_some(at)
+    }
+
+    /// Returns what is there with its place.
+    fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
+        let places = (0..LEAF).filter(|place| self.present & (1 << place) != 0);
+        places.zip(&self.values)
+    }
 }
 
 impl<V> Default for Register<V> {
@@ -29,10 +52,9 @@ impl<V> Default for Register<V> {
     }
 }
 
-/// Returns the leaf of an id and its place there.
-fn place(id: InstanceId) -> (u64, usize) {
-    let place = usize::try_from(id.get() % LEAF).expect("a leaf is small");
-    (id.get() / LEAF, place)
+/// Returns the leaf of an id and its bit there.
+const fn place(id: InstanceId) -> (u64, u64) {
+    (id.get() / LEAF, 1 << (id.get() % LEAF))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "it is asked as a map is")]
@@ -42,13 +64,16 @@ impl<V> Register<V> {
     }
 
     pub(crate) fn get(&self, id: &InstanceId) -> Option<&V> {
-        let (leaf, place) = place(*id);
-        self.leaves.get(&leaf)?.slots[place].as_deref()
+        let (leaf, bit) = place(*id);
+        let leaf = self.leaves.get(&leaf)?;
+        Some(&leaf.values[leaf.at(bit)?])
     }
 
     pub(crate) fn get_mut(&mut self, id: &InstanceId) -> Option<&mut V> {
-        let (leaf, place) = place(*id);
-        self.leaves.get_mut(&leaf)?.slots[place].as_deref_mut()
+        let (leaf, bit) = place(*id);
+        let leaf = self.leaves.get_mut(&leaf)?;
+        let at = leaf.at(bit)?;
+        Some(&mut leaf.values[at])
     }
 
     pub(crate) fn contains_key(&self, id: &InstanceId) -> bool {
@@ -57,27 +82,32 @@ impl<V> Register<V> {
 
     /// Enters something in the place of what was there.
     pub(crate) fn insert(&mut self, id: InstanceId, value: V) {
-        let (leaf, place) = place(id);
-        let leaf = self
-            .leaves
-            .entry(leaf)
-            .or_insert_with(|| Leaf { slots: (0..LEAF).map(|_| None).collect(), used: 0 });
-        if leaf.slots[place].replace(Box::new(value)).is_none() {
-            leaf.used += 1;
-            self.len += 1;
+        let (leaf, bit) = place(id);
+        let fresh = || Leaf { present: 0, values: Vec::new() };
+        let leaf = self.leaves.entry(leaf).or_insert_with(fresh);
+        match leaf.find(bit) {
+            (at, true) => leaf.values[at] = value,
+            (at, false) => {
+                leaf.values.insert(at, value);
+                leaf.present |= bit;
+                self.len += 1;
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, id: &InstanceId) -> Option<V> {
-        let (number, place) = place(*id);
+        let (number, bit) = place(*id);
         let leaf = self.leaves.get_mut(&number)?;
-        let value = leaf.slots[place].take()?;
-        leaf.used -= 1;
+        let at = leaf.at(bit)?;
+        let value = leaf.values.remove(at);
+        leaf.present &= !bit;
         self.len -= 1;
-        if leaf.used == 0 {
+        if leaf.present == 0 {
             self.leaves.remove(&number);
+        } else if leaf.values.len() <= leaf.values.capacity() / 2 {
+            leaf.values.shrink_to_fit();
         }
-        Some(*value)
+        Some(value)
     }
 
     /// Returns everything with its id.
@@ -96,15 +126,13 @@ impl<V> Register<V> {
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.iter().map(|(_, value)| value)
+        self.leaves.values().flat_map(|leaf| &leaf.values)
     }
 
     fn leaves_from(&self, leaf: u64) -> impl Iterator<Item = (InstanceId, &V)> {
         self.leaves.range(leaf..).flat_map(|(number, leaf)| {
-            let slots = (0_u64..).zip(&leaf.slots);
-            slots.filter_map(|(place, slot)| {
-                Some((InstanceId::new(number.saturating_mul(LEAF) + place), slot.as_deref()?))
-            })
+            let id = |place: u64| InstanceId::new(number.saturating_mul(LEAF) + place);
+            leaf.iter().map(move |(place, value)| (id(place), value))
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Rollouts in the state: they begin with a new revision, count what fails, and end as it was decided.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tengyun_model::{
     At, InstanceId, InstanceStatus, Phase, Revision, Said, WorkloadId, WorkloadKey, WorkloadSpec,
@@ -21,11 +22,12 @@ impl State {
     pub(super) fn begin_revision(&mut self, id: WorkloadId, spec: &WorkloadSpec, at: At) {
         let revision = self.revision_after(&self.workloads[&id], spec);
         let workload = self.workloads.get_mut(&id).expect("only known workloads are revised");
-        workload.revisions.insert(revision, spec.clone());
+        workload.revisions.insert(revision, Arc::new(spec.clone()));
         supersede(workload);
         workload.revision = revision;
         let fate = if rolls(spec.kind) { Fate::Rolling } else { Fate::Good };
-        workload.notes.insert(revision, RevisionNote { applied: at, fate, why: Said::NOTHING });
+        let note = RevisionNote { applied: at, fate, why: Said::NOTHING };
+        workload.notes.insert(revision, Box::new(note));
         if rolls(spec.kind) {
             workload.rollout = Some(RolloutImage::begin(Stage::Advancing, at));
         } else {
@@ -44,7 +46,7 @@ impl State {
 
     /// Returns the workloads that are rolled out, by ascending id.
     pub(crate) fn rolling(&self) -> impl Iterator<Item = &WorkloadImage> {
-        self.rolling_ids().filter_map(|id| self.workloads.get(&id))
+        self.rolling_ids().filter_map(|id| self.workload(id))
     }
 
     pub(super) fn judge_rollout(
@@ -212,7 +214,7 @@ fn supersede(workload: &mut WorkloadImage) {
     let (revision, applied) = (workload.revision, workload.applied);
     let rolling = workload.rollout.is_some();
     let fate = if rolling { Fate::Rolling } else { Fate::Good };
-    let unnoted = || RevisionNote { applied, fate, why: Said::NOTHING };
+    let unnoted = || Box::new(RevisionNote { applied, fate, why: Said::NOTHING });
     let note = workload.notes.entry(revision).or_insert_with(unnoted);
     if note.fate == Fate::Rolling {
         note.fate = Fate::Superseded;
@@ -221,7 +223,7 @@ fn supersede(workload: &mut WorkloadImage) {
 
 fn note(workload: &mut WorkloadImage, revision: Revision, fate: Fate, why: &Said) {
     let applied = workload.applied;
-    let unnoted = || RevisionNote { applied, fate, why: Said::NOTHING };
+    let unnoted = || Box::new(RevisionNote { applied, fate, why: Said::NOTHING });
     let note = workload.notes.entry(revision).or_insert_with(unnoted);
     note.fate = fate;
     note.why = bounded(why.clone());

@@ -1,6 +1,7 @@
 //! Wishes about workloads, and the instances that fulfil them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tengyun_model::{
     At, Exit, Incarnation, InstanceId, InstanceStatus, Kind, NodeId, Phase, Revision, Said,
@@ -21,11 +22,11 @@ impl State {
         };
         let workload = self.workloads.get_mut(&id).expect("a keyed workload exists");
         let held = &workload.revisions[&workload.revision];
-        if held == spec && workload.wish == WorkloadWish::Run {
+        if **held == *spec && workload.wish == WorkloadWish::Run {
             return Effect::Unchanged(id, workload.revision);
         }
         if is_of_same_copies(held, spec) {
-            workload.revisions.insert(workload.revision, spec.clone());
+            workload.revisions.insert(workload.revision, Arc::new(spec.clone()));
         } else {
             self.begin_revision(id, spec, at);
         }
@@ -44,18 +45,18 @@ impl State {
         let revision = Revision::new(1);
         let workload = WorkloadImage {
             id,
-            revisions: [(revision, spec.clone())].into(),
+            revisions: [(revision, Arc::new(spec.clone()))].into(),
             revision,
             wish: WorkloadWish::Run,
             applied: at,
             harms: BTreeMap::new(),
             good: (!rolls(spec.kind)).then_some(revision),
             rollout: rolls(spec.kind).then(|| RolloutImage::begin(Stage::Advancing, at)),
-            notes: BTreeMap::from([(revision, first_note(spec, at))]),
+            notes: BTreeMap::from([(revision, Box::new(first_note(spec, at)))]),
             cron: CronImage::default(),
         };
-        self.workloads.insert(id, workload);
-        self.keys.insert(spec.key.clone(), id);
+        self.workloads.insert(id, Box::new(workload));
+        self.keys.insert(Arc::new(spec.key.clone()), id);
         self.derive_revisions(id);
         self.scale(id, at);
         Effect::Created(id, revision)

@@ -127,7 +127,7 @@ fn what_uses_more_than_it_was_promised_counts_its_request_for_a_day_and_then_for
         cloud.memory.insert("standard".to_owned(), 990);
         cloud.pass(MINUTE);
         cloud.memory.insert("standard".to_owned(), 30);
-        let promise = only(cloud, "standard").promise.unwrap();
+        let promise = only(cloud, "standard").promise.as_deref().copied().unwrap();
         assert_eq!((promise.memory.get(), promise.missed), (1000, Some(promise.since)));
         promise.misses
     };
@@ -171,7 +171,7 @@ fn a_kill_for_want_of_memory_counts_as_four_misses_and_widens_every_margin() {
     let instances = vec![status];
     let before = cloud.state.image().margin;
     cloud.must(Command::ObserveInstances { node, generation, instances, gone: Vec::new() });
-    let promise = only(&cloud, "standard").promise.unwrap();
+    let promise = only(&cloud, "standard").promise.as_deref().copied().unwrap();
     assert_eq!((promise.memory.get(), promise.misses), (1000, 4));
     let after = cloud.state.image().margin;
     assert!(after.width >= before.width && after.at > before.at, "{before:?} {after:?}");
