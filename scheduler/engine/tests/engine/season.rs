@@ -6,7 +6,8 @@ use tengyun_engine::days::Stretch;
 use tengyun_engine::{Command, Move, State, predict};
 use tengyun_model::{
     At, DayKind, InstanceId, InstanceSketch, InstanceUsage, Mebibytes, Millicores, Millis, NodeId,
-    NodeUsage, OperationId, Permille, SKETCH_WINDOWS_MAX, Sketch, SketchWindow, UsageHistory,
+    NodeUsage, OperationId, Peaks, Permille, SKETCH_WINDOWS_MAX, Sketch, SketchWindow,
+    UsageHistory,
 };
 
 /// A Monday at midnight.
@@ -162,7 +163,7 @@ fn restarted(cloud: &Cloud, season: u64) -> Cloud {
             };
             let windows = (now - most..now).map(used).collect();
             let sketch = Sketch { from, windows, memory: Mebibytes::new(64) };
-            InstanceSketch { instance, sketch }
+            InstanceSketch { instance, sketch, peaks: Peaks::default() }
         };
         let instances = cloud.state.on_node(node).map(sketch).collect();
         let history = UsageHistory { at: new.now, window: WINDOW, foreign: None, instances };
