@@ -368,6 +368,8 @@ impl Writer {
             self.plan_soon();
         }
         let outcomes = self.log.commit_wished(commands)?;
+        // Before anybody hears of it: who was let in comes in at once, and who was thrown out does not.
+        self.roster.refresh(self.log.state());
         for (outcome, waiter) in outcomes.into_iter().zip(waiters) {
             self.settle(outcome, waiter);
         }
@@ -484,12 +486,14 @@ pub(crate) fn announce(state: &State) {
 #[cfg(test)]
 mod tests {
     use tengyun_engine::{Entry, Image};
-    use tengyun_model::{At, Sequence};
+    use tengyun_model::{At, Digest, Grant, OperationId, Role, Sequence};
 
     use super::*;
     use crate::clock::Clock;
     use crate::fixture::{apply, spec};
-    use crate::journal::Journal;
+    use crate::journal::{Journal, SqliteJournal};
+
+    const TOKEN_HOLDS: Millis = Millis::from_secs(60);
 
     /// A journal whose disk is full from the start.
     struct Full;
@@ -543,5 +547,36 @@ mod tests {
         assert!(outcome.await.is_err(), "a wish that was not kept was answered");
         let ended = tokio::task::spawn_blocking(move || thread.join()).await.unwrap().unwrap();
         assert!(ended.is_err());
+    }
+
+    /// Commits one wish as the loop would, up to its answer.
+    fn wish(writer: &mut Writer, command: Command) {
+        let (answer, mut outcome) = oneshot::channel();
+        let command = Box::new(command);
+        writer.batch(Request::Wish { command, dry_run: false, by: None, answer }).unwrap();
+        assert!(matches!(outcome.try_recv(), Ok(Outcome::Applied(_))));
+    }
+
+    #[test]
+    fn whoever_is_told_of_a_member_finds_it_on_the_roster() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(&dir.path().join("journal.db")).unwrap();
+        let clock = Clock::start(At::default());
+        let log = Log::new(State::new(), clock, Some(Box::new(journal)), 1000);
+        let (_queue, waiting) = mpsc::channel(1);
+        let (publisher, mut roster) = Publisher::new(log.state());
+        let publishing = (publisher, Calendar::default());
+        let mut writer = Writer::new(log, waiting, Millis::from_secs(1), None, publishing);
+        let (member, key) = (Member::Person("vera".parse().unwrap()), Digest::new([2; 32]));
+        let (token, expires) = (Digest::new([1; 32]), writer.log.now().after(TOKEN_HOLDS));
+        let grant = Grant::Person("vera".parse().unwrap(), Role::Viewer);
+        wish(&mut writer, Command::CreateToken { token, grant, expires });
+        assert!(!roster.has_changed().unwrap(), "nobody was let in yet");
+        wish(&mut writer, Command::RedeemToken { token, member: member.clone(), key });
+        assert!(roster.has_changed().unwrap(), "who joined would be sent away");
+        roster.mark_unchanged();
+        let operation = OperationId::new(1);
+        wish(&mut writer, Command::RevokeMember { operation, member });
+        assert!(roster.has_changed().unwrap(), "who was revoked would still come in");
     }
 }
