@@ -36,7 +36,7 @@ const ALIKE: (u64, u64) = (4, 10_000);
 /// is worth more than a percent of one.
 const ORDER_LEFT: (usize, usize) = (4, 5);
 /// What was measured hardly varies where it is less than this part of a node, in millionths.
-const STEADY: u64 = 10_000;
+const STEADY: u64 = 2_500;
 /// What new nodes are filled with is larger than the average by this factor.
 const LARGE: u64 = 2;
 
