@@ -11,6 +11,18 @@ use tengyun_model::{
 /// The boot that fixture nodes run.
 pub(crate) const BOOT: BootId = BootId::new(7);
 
+/// Every reason to stop.
+pub(crate) const STOP_REASONS: [StopReason; 8] = [
+    StopReason::NotWanted,
+    StopReason::Replaced,
+    StopReason::Evicted,
+    StopReason::GivenUp,
+    StopReason::Drained,
+    StopReason::Lost,
+    StopReason::Renewed,
+    StopReason::Failed,
+];
+
 /// A node of 4 cores and 4 GiB.
 pub(crate) fn facts(name: &str) -> NodeFacts {
     NodeFacts {

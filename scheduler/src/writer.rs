@@ -45,9 +45,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Who waits for the outcome of a command.
 enum Waiter {
     Nobody,
-    Wish(oneshot::Sender<Outcome>),
-    /// With what is recorded of it, once it is done.
-    Move(Box<Decision>, oneshot::Sender<Outcome>),
+    /// With what is recorded of it once it is done, if anything is.
+    Wish(Option<Box<Decision>>, oneshot::Sender<Outcome>),
     Attach(Box<NodeFacts>, Link, oneshot::Sender<Result<Attached, AttachRefusal>>),
     Meters(NodeId, Vec<MeterKey>),
 }
@@ -145,7 +144,7 @@ impl Writer {
     fn take(&mut self, request: Request) -> Result<(), JournalError> {
         match request {
             Request::Wish { command, dry_run, by, answer } => {
-                self.wish((*command, by), dry_run, answer);
+                self.wish((*command, by), dry_run, (None, answer));
             }
             Request::SetPolicy { operation, change, by, answer } => {
                 // What is set already must be known before it can stay or return.
@@ -154,7 +153,7 @@ impl Writer {
                     Err(refusal) => deliver(answer, Outcome::Refused(refusal)),
                     Ok((values, label)) => {
                         let command = Command::SetPolicy { operation, values, label };
-                        self.wish((command, by), false, answer);
+                        self.wish((command, by), false, (None, answer));
                     }
                 }
             }
@@ -203,7 +202,7 @@ impl Writer {
         &mut self,
         (command, by): (Command, Option<Wisher>),
         dry_run: bool,
-        answer: oneshot::Sender<Outcome>,
+        (decided, answer): (Option<Box<Decision>>, oneshot::Sender<Outcome>),
     ) {
         let known = match &command {
             Command::ApplyWorkload { spec, .. } => calendar::check(spec),
@@ -218,7 +217,7 @@ impl Writer {
             Ok(()) if dry_run => {
                 deliver(answer, Outcome::Applied(foreseen(self.log.state(), &command)));
             }
-            Ok(()) => self.pending.0.push((command, by, Waiter::Wish(answer))),
+            Ok(()) => self.pending.0.push((command, by, Waiter::Wish(decided, answer))),
         }
     }
 
@@ -378,9 +377,9 @@ impl Writer {
 
     fn settle(&mut self, outcome: Outcome, waiter: Waiter) {
         match (waiter, outcome) {
-            (Waiter::Wish(answer), outcome) => deliver(answer, outcome),
-            (Waiter::Move(decided, answer), outcome) => {
-                if matches!(outcome, Outcome::Applied(_)) {
+            (Waiter::Wish(decided, answer), outcome) => {
+                let done = matches!(outcome, Outcome::Applied(_));
+                if let Some(decided) = decided.filter(|_| done) {
                     self.planning.keep(self.log.state(), *decided);
                 }
                 deliver(answer, outcome);

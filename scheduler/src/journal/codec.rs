@@ -522,6 +522,7 @@ pub(crate) const fn proof_from_wire(proof: v1::Proof) -> Option<Proof> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::STOP_REASONS;
 
     fn written(moves: Vec<Move>) -> Entry {
         let plan = Plan { base: Sequence::new(u64::MAX), moves };
@@ -540,20 +541,10 @@ mod tests {
             ShiftReason::Drain,
             ShiftReason::Operator,
         ];
-        let stops = [
-            StopReason::NotWanted,
-            StopReason::Replaced,
-            StopReason::Evicted,
-            StopReason::GivenUp,
-            StopReason::Drained,
-            StopReason::Lost,
-            StopReason::Renewed,
-            StopReason::Failed,
-        ];
         let promises = [PromiseReason::Used, PromiseReason::Missed, PromiseReason::Withdrawn];
         let mut moves = vec![Move::Start { instance, node }];
         moves.extend(shifts.map(|reason| Move::Shift { instance, from, to, reason }));
-        moves.extend(stops.map(|reason| Move::Stop { instance, reason }));
+        moves.extend(STOP_REASONS.map(|reason| Move::Stop { instance, reason }));
         for memory in [Mebibytes::ZERO, Mebibytes::new(512), Mebibytes::MAX] {
             moves.extend(promises.map(|reason| Move::Promise { instance, memory, reason }));
         }

@@ -415,22 +415,12 @@ fn meter_from_wire(wire: v1::SnapshotMeter) -> Result<MeterImage, CodecError> {
 
 #[cfg(test)]
 mod tests {
-    use tengyun_engine::StopReason;
-
     use super::*;
+    use crate::fixture::STOP_REASONS;
 
     #[test]
     fn every_reason_to_stop_survives() {
-        for reason in [
-            StopReason::NotWanted,
-            StopReason::Replaced,
-            StopReason::Evicted,
-            StopReason::GivenUp,
-            StopReason::Drained,
-            StopReason::Lost,
-            StopReason::Renewed,
-            StopReason::Failed,
-        ] {
+        for reason in STOP_REASONS {
             assert_eq!(stop_reason_from_wire(stop_reason_to_wire(reason)).unwrap(), reason);
         }
         assert!(stop_reason_from_wire(v1::StopReason::Unspecified).is_err());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tengyun_engine::{Command, NodeImage, Outcome, Proof, Refusal, explain, liveness, predict};
 use tengyun_model::{InstanceId, NodeId, OperationId, Wisher};
 
-use super::{Waiter, Writer, deliver};
+use super::Writer;
 use crate::desk::{Answer, Moved};
 use crate::journal::JournalError;
 
@@ -19,19 +19,18 @@ impl Writer {
     ) -> Moved {
         let now = self.log.now();
         let state = self.log.state();
+        let known = command.operation().is_some_and(|known| state.operation(known).is_some());
+        let decided = if known {
+            None
+        } else {
+            let forecast = predict::forecast(state, now);
+            let decided = explain::wished(state, &forecast, (id, to), now).map_err(|refusal| {
+                Box::new((refusal, explain::elsewhere(state, &forecast, id, now)))
+            })?;
+            Some(Box::new(decided))
+        };
         let (answer, outcome) = Answer::pair();
-        if command.operation().is_some_and(|known| state.operation(known).is_some()) {
-            self.wish((command, by), false, answer);
-            return Ok(outcome);
-        }
-        let forecast = predict::forecast(state, now);
-        let decided = explain::wished(state, &forecast, (id, to), now).map_err(|refusal| {
-            Box::new((refusal, explain::elsewhere(state, &forecast, id, now)))
-        })?;
-        match state.validate(&command) {
-            Err(refusal) => deliver(answer, Outcome::Refused(refusal)),
-            Ok(()) => self.pending.0.push((command, by, Waiter::Move(Box::new(decided), answer))),
-        }
+        self.wish((command, by), false, (decided, answer));
         Ok(outcome)
     }
 

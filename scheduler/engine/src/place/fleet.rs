@@ -14,7 +14,7 @@ use super::reserve;
 use super::sums::{Level, WHOLE, share_of};
 use crate::image::InstanceImage;
 use crate::plan::{Move, ShiftReason};
-use crate::predict::Load;
+use crate::predict::{InstanceForecast, Load};
 
 /// A node is emptied when the others would stay below the ceiling by this part of their noise, and by so
 /// much at least: less than the means move in a quarter of an hour, or it would be wanted again at once.
@@ -328,11 +328,9 @@ impl Fleet {
         let ceiling = problem.state.policy().band().ceiling;
         for instance in movable {
             let guest = problem.guest(instance, true);
-            let (source, destination) = (&problem.seats[from], &problem.seats[new]);
-            let left = share_with(source, source.crew.load.without(guest.expected));
             // A node that would be as full of it alone is no relief, and would be relieved in turn.
-            let taken = share_with(destination, destination.crew.load.with(guest.expected));
-            let gains = left.max(taken).saturating_add(self.noise) < full;
+            let fuller = fuller_after(problem, guest.expected, (from, new));
+            let gains = fuller.saturating_add(self.noise) < full;
             if gains && problem.fits(new, &guest, ceiling).is_ok() {
                 self.go(problem, (instance, &guest), (from, new, ShiftReason::Overload), moves);
                 return true;
@@ -534,8 +532,19 @@ pub(super) fn share(seat: &Seat<'_>) -> u64 {
     share_with(seat, seat.crew.load)
 }
 
+/// Returns how full the fuller of two nodes would be if an instance went from one to the other, in millionths.
+pub(super) fn fuller_after(
+    problem: &Problem<'_>,
+    expected: InstanceForecast,
+    (from, to): (usize, usize),
+) -> u64 {
+    let (source, destination) = (&problem.seats[from], &problem.seats[to]);
+    let left = share_with(source, source.crew.load.without(expected));
+    left.max(share_with(destination, destination.crew.load.with(expected)))
+}
+
 /// Returns how full a node would be with another load, in millionths.
-pub(super) fn share_with(seat: &Seat<'_>, load: Load) -> u64 {
+fn share_with(seat: &Seat<'_>, load: Load) -> u64 {
     share_of(load.peak().get(), seat.node.facts.capacity.cpu.get())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tengyun_model::{Class, Permille};
 
-use super::fleet::{Fleet, Why, share_with};
+use super::fleet::{Fleet, Why, fuller_after};
 use super::improve::would_undo;
 use super::problem::Problem;
 use crate::image::InstanceImage;
@@ -76,14 +76,12 @@ fn shift_one(
     let emptiest: Vec<usize> =
         fleet.ascending().map(|(_, at)| at).filter(calm).take(DESTINATIONS).collect();
     for to in emptiest {
-        let (source, destination) = (&problem.seats[from], &problem.seats[to]);
         let score = |instance: &&InstanceImage| {
             let expected = problem.forecast.instance(instance.status.instance);
-            let left = share_with(source, source.crew.load.without(expected));
-            let taken = share_with(destination, destination.crew.load.with(expected));
-            (left.max(taken), instance.status.instance)
+            (fuller_after(problem, expected, (from, to)), instance.status.instance)
         };
-        let new = |i: &&&InstanceImage| overloaded || !would_undo(problem, i, destination.node.id);
+        let there = problem.seats[to].node.id;
+        let new = |i: &&&InstanceImage| overloaded || !would_undo(problem, i, there);
         let mut ranked: Vec<_> = movable.iter().filter(new).map(|i| (score(i), *i)).collect();
         ranked.retain(|((fuller, _), _)| fuller.saturating_add(gain) <= full);
         ranked.sort_unstable_by_key(|(score, _)| *score);
